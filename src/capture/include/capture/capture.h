@@ -1,0 +1,66 @@
+/*
+ * Frames in batches, borrowed: capture_recv() lends up to CAPTURE_BATCH frames, capture_release() gives them back.
+ * At most one batch is out at a time. One worker owns a source; nothing here is thread-safe.
+ */
+#ifndef CAPTURE_CAPTURE_H
+#define CAPTURE_CAPTURE_H
+
+#include "decode/packet.h"
+
+#define CAPTURE_BATCH 64
+
+struct capture;
+
+struct capture_batch {
+    unsigned n;
+    struct sk_frame f[CAPTURE_BATCH];
+};
+
+/*
+ * Waits at most timeout_ms (live sources) for frames. SK_OK with n >= 1; SK_EAGAIN: none came; SK_EEND: the file is at
+ * its end; SK_ETRUNC / SK_EINVAL: the file is cut or is no capture (capture_error says where).
+ */
+SK_MUST_USE int capture_recv(struct capture *c, struct capture_batch *b, int timeout_ms);
+void capture_release(struct capture *c, struct capture_batch *b);
+/* Human text of the last failure; names file or interface. */
+const char *capture_error(const struct capture *c);
+/* Adds what the kernel offered and dropped since the last call to KERNEL_PKTS / KERNEL_DROPS. */
+void capture_count(struct capture *c, struct sk_counters *k);
+void capture_close(struct capture *c);
+
+/* --- capture files (libpcap; pcap and pcapng) --- */
+/* errbuf of 256 bytes is filled on failure: the file's name and what is wrong with it. */
+SK_MUST_USE int capture_open_file(const char *path, struct capture **out, char *errbuf);
+/* Bytes read so far and size of the file, for a progress bar. size 0: unknown. */
+void capture_file_progress(const struct capture *c, uint64_t *done, uint64_t *size);
+
+/* --- AF_PACKET, TPACKET_V3 (packet_mmap.rst in the kernel documentation) --- */
+struct capture_ring_conf {
+    uint32_t ring_size;     /* bytes of one ring */
+    uint32_t block_size;    /* bytes of one block; power of two, >= SK_MAX_FRAME / 2 */
+    uint32_t block_timeout; /* ms until a part-filled block is handed over */
+    uint16_t fanout_id;     /* one group an interface; 0: no fanout */
+    bool promisc;
+    bool outgoing; /* also what this host sends (both directions) */
+};
+/*
+ * Privileged half (guard; CAP_NET_RAW): makes a socket with its ring, bound to an interface, and joined to the fanout
+ * group (PACKET_FANOUT_HASH | FLAG_DEFRAG | FLAG_ROLLOVER off). *fd is the caller's. errbuf as above.
+ */
+SK_MUST_USE int capture_ring_socket(const char *ifname, const struct capture_ring_conf *conf, int *fd, char *errbuf);
+/*
+ * Unprivileged half (engine): maps the rings of such sockets; one source may read several interfaces. The ring's
+ * geometry is read back from the socket or given in conf. Picks up where the last reader stopped. fds stay the caller's.
+ */
+SK_MUST_USE int capture_open_ring(const int *fds, const uint16_t *iface_idx, unsigned n, const struct capture_ring_conf *conf,
+                                  struct capture **out, char *errbuf);
+/* A further interface appeared (hot-plugged ENI). */
+SK_MUST_USE int capture_ring_add(struct capture *c, int fd, uint16_t iface_idx, char *errbuf);
+/* An interface is gone for good. */
+void capture_ring_remove(struct capture *c, uint16_t iface_idx);
+
+/* --- fake, for tests: frames from memory, copied at push --- */
+struct capture *capture_open_fake(int linktype);
+SK_MUST_USE int capture_fake_push(struct capture *c, const void *data, uint32_t len, int64_t ts);
+
+#endif
