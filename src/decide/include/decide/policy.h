@@ -1,0 +1,59 @@
+/*
+ * What a block request must look like, checked as if an enemy had written it: a compromised engine can ask for
+ * anything. Pure functions and plain values; no clock, no memory.
+ */
+#ifndef DECIDE_POLICY_H
+#define DECIDE_POLICY_H
+
+#include "decide/request.h"
+
+#define POLICY_MIN_SECONDS     1
+#define POLICY_MIN_LEN4        8  /* IPv4 prefixes wider than /8 are refused */
+#define POLICY_MIN_LEN6        32 /* IPv6 prefixes wider than /32 are refused */
+#define POLICY_DEFAULT_SECONDS 3600
+#define POLICY_MAX_SECONDS     (365 * 86400) /* configuration may lower, not raise */
+
+struct policy_limits {
+    int64_t max_seconds; /* longer requests are cut to it; 0 = POLICY_MAX_SECONDS */
+    uint32_t max_blocks; /* blocks in force at once (enforce/blocktable.h); 0 = its maximum */
+    uint32_t rate;       /* new blocks a second from rules, averaged; 0 = no limit. Extensions are free. */
+    uint32_t burst;      /* new blocks at once; 0 = rate */
+};
+
+/* X(identifier, "text") */
+#define POLICY_VERDICTS(X)                                                                                             \
+    X(OK, "ok")                                                                                                        \
+    X(BAD_TARGET, "target is not an address prefix")                                                                   \
+    X(TOO_WIDE, "prefix is too wide")                                                                                  \
+    X(SPECIAL, "target is no address that traffic can come from")                                                      \
+    X(BAD_DURATION, "duration is out of range")                                                                        \
+    X(MALFORMED, "request is malformed")
+
+enum policy_verdict {
+#define X(id, text) POLICY_##id,
+    POLICY_VERDICTS(X)
+#undef X
+};
+
+const char *policy_verdict_text(enum policy_verdict v);
+
+/*
+ * Checks *in and writes a safe copy to *out: msg NUL-terminated, printable and cut, evidence_len within its array,
+ * unused bytes zero, seconds cut to the maximum. *out is written only with POLICY_OK. in and out may be the same.
+ */
+enum policy_verdict policy_check(const struct policy_limits *lim, const struct decide_request *in,
+                                 struct decide_request *out);
+
+/* Width and kind of a target alone (operator commands). */
+enum policy_verdict policy_check_target(const struct sk_prefix *p);
+
+/* Token bucket of new blocks. Zero-initialise. */
+struct policy_rate {
+    int64_t last;   /* ns */
+    int64_t credit; /* ns of refill: one block costs SK_NS_PER_S / rate */
+    bool started;
+};
+/* Takes one token; false when there is none. A clock that goes back refills nothing. */
+bool policy_rate_take(struct policy_rate *r, const struct policy_limits *lim, int64_t now);
+
+#endif

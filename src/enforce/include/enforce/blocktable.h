@@ -1,0 +1,90 @@
+/*
+ * The guard's table of blocks in force: what the kernel sets must hold is a function of it. Plain bookkeeping: knows
+ * neither netlink nor disk nor clock.
+ *
+ * One block a target prefix. A second request for the same target extends it, never shortens it. A request that lies in
+ * a wider block which lasts as long creates nothing: the wider one counts it. Hosts and prefixes may otherwise overlap.
+ *
+ * Owner: enforcer; one thread. A struct block * is valid until its block ends. Lookup O(1) by target and id, O(prefix
+ * lengths in use) by address; expiry is a binary heap, O(log n).
+ * Full policy: a new block is refused (SK_EFULL); blocks in force stay.
+ */
+#ifndef ENFORCE_BLOCKTABLE_H
+#define ENFORCE_BLOCKTABLE_H
+
+#include <stddef.h>
+#include "decide/request.h"
+
+#define BLOCK_TABLE_MAX    1000000 /* largest max_blocks */
+#define BLOCK_PREFIXES_MAX 32768   /* blocks that are not hosts: they share one kernel transaction */
+#define BLOCK_ID_LEN       15      /* 'B', 13 base32 characters (RFC 4648) of 64 random bits, NUL */
+
+enum block_origin { BLOCK_RULE, BLOCK_OPERATOR, BLOCK_FLEET, BLOCK_KERNEL };
+
+struct block {
+    char id[BLOCK_ID_LEN]; /* unique over restarts */
+    uint8_t origin;        /* enum block_origin; KERNEL: found in the kernel set, unknown to the journal */
+    uint8_t proto, dropped, to_server;
+    struct sk_prefix target;
+    int64_t created, expires; /* wall clock, ns; absolute */
+    int64_t last;             /* last request */
+    uint32_t requests;
+    /* Of the first request; zero for an operator's block. */
+    uint32_t sid, gid, rev;
+    uint16_t sport, dport;
+    struct sk_addr src, dst;
+    uint64_t flow_id, packet;
+    int64_t packet_ts;
+    const char *msg;         /* never NULL */
+    const uint8_t *evidence; /* raw: escape before showing */
+    uint16_t evidence_len;
+    /* As of the last read-back of the kernel. */
+    uint64_t hit_packets, hit_bytes;
+
+    /* Private to enforce/ */
+    bool dirty, mark;
+    uint32_t heap_pos;
+    int64_t kernel_expires; /* what the kernel set is believed to hold; 0 = nothing (hosts only) */
+    uint64_t seen_packets, seen_bytes;
+    struct block *next_target, *next_id;
+};
+
+struct block_table;
+
+/* max: 1 .. BLOCK_TABLE_MAX blocks. NULL without memory. */
+struct block_table *block_table_create(uint32_t max);
+void block_table_free(struct block_table *t);
+
+/*
+ * Adds a block as req says (already checked by decide/policy.h), with a new random id, or with id if not NULL
+ * (restored). SK_EEXIST: the target has a block. SK_EFULL, SK_ENOMEM.
+ */
+SK_MUST_USE int block_table_add(struct block_table *t, const struct decide_request *req, const char *id,
+                                enum block_origin origin, int64_t created, int64_t expires, struct block **out);
+/* Moves the expiry later; an earlier one is ignored. True if it moved. */
+bool block_table_extend(struct block_table *t, struct block *b, int64_t expires);
+/* Takes the block out; the caller frees it with block_free when done with it. */
+void block_table_remove(struct block_table *t, struct block *b);
+void block_free(struct block *b);
+
+struct block *block_table_find(const struct block_table *t, const struct sk_prefix *target);
+struct block *block_table_find_id(const struct block_table *t, const char *id);
+/* The longest-lasting block that covers p, p's own included; NULL if none. */
+struct block *block_table_covering(const struct block_table *t, const struct sk_prefix *p);
+/* The block that ends first; NULL when empty. */
+struct block *block_table_first(const struct block_table *t);
+
+size_t block_table_count(const struct block_table *t);
+size_t block_table_prefixes(const struct block_table *t);
+uint32_t block_table_max(const struct block_table *t);
+/* In no order: i in 0 .. count-1. Any change of the table reorders. */
+struct block *block_table_at(const struct block_table *t, size_t i);
+
+static inline bool block_is_host(const struct block *b)
+{
+    return b->target.len == 128;
+}
+
+const char *block_origin_name(enum block_origin o); /* "rule", "operator", "fleet", "kernel" */
+
+#endif

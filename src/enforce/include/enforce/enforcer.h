@@ -1,0 +1,122 @@
+/*
+ * The enforcer: from a request to an element in the kernel, a line in the journal and back out at the right second. The
+ * only writer of block table, journal and kernel sets.
+ *
+ *   enforcer_create → enforcer_restore → { enforcer_request* → enforcer_flush | enforcer_tick }* → enforcer_free
+ *
+ * Requests only change the table; enforcer_flush carries all that is pending to the kernel in one batch and then to the
+ * journal: call it once after draining the request channel. enforcer_tick(now) does everything that is due: expiry,
+ * extensions (collected for ENFORCER_EXTEND_DELAY, because a blocked sender goes on asking), read-back every
+ * ENFORCER_RESYNC; call it at enforcer_deadline or earlier. After nft_monitor_read or a failed batch: enforcer_resync.
+ * enforcer_free leaves the kernel as it is: elements run out by themselves.
+ *
+ * A clock step is caught by the next read-back: expiry is absolute wall time.
+ *
+ * Owner: guard; one thread. ops, table, journal (may be NULL), never and policy are borrowed and must outlive it.
+ */
+#ifndef ENFORCE_ENFORCER_H
+#define ENFORCE_ENFORCER_H
+
+#include "base/clock.h"
+#include "decide/never.h"
+#include "decide/policy.h"
+#include "enforce/blocktable.h"
+#include "enforce/journal.h"
+#include "enforce/nft.h"
+
+#define ENFORCER_RESYNC       (30 * SK_NS_PER_S)
+#define ENFORCER_EXTEND_DELAY SK_NS_PER_S
+#define ENFORCER_SLACK        (SK_NS_PER_S / 2) /* kernel and table may differ by this much without a repair */
+#define ENFORCER_RETRY        SK_NS_PER_S       /* after a kernel error */
+
+/* X(identifier, "name") */
+#define ENFORCE_RESULTS(X)                                                                                             \
+    X(BLOCKED, "blocked")                                                                                              \
+    X(EXTENDED, "extended")                                                                                            \
+    X(KNOWN, "already-blocked")                                                                                        \
+    X(COVERED, "covered")                                                                                              \
+    X(REFUSED_NEVER, "refused-never-list")                                                                             \
+    X(REFUSED_INVALID, "refused-invalid")                                                                              \
+    X(REFUSED_FULL, "refused-full")                                                                                    \
+    X(REFUSED_RATE, "refused-rate")
+
+enum enforce_result {
+#define X(id, name) ENFORCE_##id,
+    ENFORCE_RESULTS(X)
+#undef X
+};
+
+struct enforce_outcome {
+    enum enforce_result result;
+    enum policy_verdict why;         /* REFUSED_INVALID */
+    const struct never_entry *never; /* REFUSED_NEVER */
+    const struct block *block;       /* BLOCKED, EXTENDED, KNOWN, COVERED (then the wider one); else NULL */
+};
+
+struct enforcer_stats {
+    uint64_t requests, blocked, extended, covered, refused_never, refused_invalid, refused_full, refused_rate;
+    uint64_t expired, unblocked, lifted; /* lifted: because the never-list grew */
+    uint64_t adopted;                    /* found in the kernel, unknown to us */
+    uint64_t resyncs, repairs;           /* read-backs; elements that were missing or wrong */
+    uint64_t rebuilds;                   /* table was missing or misshapen */
+    uint64_t kernel_errors, journal_errors;
+};
+
+/* What happened to a block, for events. ADDED and EXTENDED once the kernel has it. */
+enum enforcer_event {
+    ENFORCER_ADDED,
+    ENFORCER_CHANGED,
+    ENFORCER_EXPIRED,
+    ENFORCER_UNBLOCKED,
+    ENFORCER_LIFTED,
+    ENFORCER_ADOPTED
+};
+typedef void enforcer_hook(void *arg, enum enforcer_event ev, const struct block *b, int64_t now);
+
+struct enforcer_setup {
+    const struct nft_ops *ops;
+    void *ops_ctx;
+    struct block_table *table;
+    struct journal *journal; /* NULL: nothing survives (replay) */
+    const struct never_list *never;
+    const struct policy_limits *limits;
+    enforcer_hook *hook; /* may be NULL */
+    void *hook_arg;
+};
+
+struct enforcer;
+
+struct enforcer *enforcer_create(const struct enforcer_setup *s); /* s is copied; NULL without memory */
+/* Journals hit counts, frees. Does not touch the kernel. */
+void enforcer_free(struct enforcer *e);
+
+/* At start: journal into table, kernel table made right, elements adopted. On an error the enforcer works on and
+ * retries by itself; the error is for saying so. */
+SK_MUST_USE int enforcer_restore(struct enforcer *e, int64_t now);
+
+void enforcer_request(struct enforcer *e, const struct decide_request *req, enum block_origin origin, int64_t now,
+                      struct enforce_outcome *out);
+/* Ends a block (of any origin). SK_ENOENT. Pending until the next flush. */
+SK_MUST_USE int enforcer_unblock_id(struct enforcer *e, const char *id, int64_t now);
+SK_MUST_USE int enforcer_unblock(struct enforcer *e, const struct sk_prefix *target, int64_t now);
+
+/* Carries new blocks, unblocks and due extensions out. A kernel error resyncs at once; what fails then is retried. */
+SK_MUST_USE int enforcer_flush(struct enforcer *e, int64_t now);
+SK_MUST_USE int enforcer_tick(struct enforcer *e, int64_t now);
+/* When enforcer_tick has something to do next (wall ns). */
+int64_t enforcer_deadline(const struct enforcer *e);
+/* Reads the kernel back, refreshes hit counts, repairs differences, adopts foreign elements. */
+SK_MUST_USE int enforcer_resync(struct enforcer *e, int64_t now);
+/* The never-list changed: lifts blocks that it now forbids. Returns how many. */
+size_t enforcer_never_changed(struct enforcer *e, int64_t now);
+/* Ends every block and removes the kernel table (stop without keep-blocks). */
+SK_MUST_USE int enforcer_teardown(struct enforcer *e, int64_t now);
+
+const struct enforcer_stats *enforcer_stats(const struct enforcer *e);
+/* True while the kernel is not known to hold what the table says. */
+bool enforcer_degraded(const struct enforcer *e);
+/* Blocks for listing: block_table_at(enforcer_table(e), i), hits as of the last resync. */
+const struct block_table *enforcer_table(const struct enforcer *e);
+const char *enforce_result_name(enum enforce_result r);
+
+#endif
