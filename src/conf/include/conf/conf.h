@@ -47,6 +47,7 @@ struct conf_prefixes {
 /* A named group: name without "$", text as rules write it ("[10.0.0.0/8,!10.1.0.0/16]"); the rule reader parses it. */
 struct conf_var {
     const char *name, *text;
+    bool given; /* by a person: not the built-in default (`run` makes a HOME_NET that is not given "auto") */
 };
 
 struct conf_vars {
@@ -173,9 +174,8 @@ SK_MUST_USE int conf_load_vars(struct conf *c, const char *path_name, const char
 SK_MUST_USE int conf_check(const struct conf *c, const struct sk_diag_sink *sink);
 void conf_free(struct conf *c); /* NULL is fine */
 
-/* The text of a group, or NULL. Names are case-sensitive. */
-const char *conf_address_group(const struct conf *c, const char *name);
-const char *conf_port_group(const struct conf *c, const char *name);
+/* Group by name (case-sensitive) of address_groups or port_groups; NULL when there is none. */
+const struct conf_var *conf_group(const struct conf_vars *groups, const char *name);
 
 /* One line of the manual page; static strings. allowed: what a value may be, in words ("1..64", "yes or no"). */
 struct conf_key {
