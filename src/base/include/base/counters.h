@@ -63,7 +63,11 @@
     X(DETECT_SUPPRESSED, "detect.alerts_suppressed", "alerts that a threshold held back")                              \
     X(DETECT_ALERT_OVERFLOW, "detect.alert_queue_overflow", "alerts of one packet beyond its maximum")                 \
     X(DETECT_PCRE_LIMIT, "detect.pcre_limit", "expressions that ran into a PCRE2 limit; not a match")                  \
+    X(INSPECT_LIMIT, "detect.inspect_limit", "evaluations that ran out of steps; not a match")                         \
     X(DETECT_CANDIDATES, "detect.candidates", "rules evaluated after the prefilter")                                   \
+    X(DETECT_FLOWBIT_FULL, "detect.flowbit_full", "flowbits not set because the flow had too many")                     \
+    X(DETECT_WINDOW_FULL, "detect.window_memcap", "stream chunks inspected alone because window memory was full")      \
+    X(DETECT_TX_FULL, "detect.tx_node_full", "rules given up in a transaction because their table was full")           \
     X(THRESHOLD_FULL, "detect.threshold_memcap", "threshold entries not kept because their table was full")            \
     X(DROPPED, "ips.blocked", "packets or requests dropped by rules")                                                  \
     X(BLOCK_REQUESTS, "decide.block_requests", "blocks asked of the guard")                                            \

@@ -14,7 +14,7 @@ struct mpm_pattern {
     const uint8_t *p;
     uint16_t len;
     bool nocase;
-    uint32_t id; /* reported on a hit; several patterns may share one */
+    uint32_t id;               /* reported on a hit; several patterns may share one */
     uint32_t min_off, max_off; /* the match must lie within [min_off, max_off) of the scanned buffer; max 0: no bound */
 };
 
@@ -23,7 +23,8 @@ struct mpm_db;
 struct mpm_builder;
 SK_MUST_USE int mpm_builder_create(struct mpm_builder **out);
 /* n == 0 gives *out = NULL (nothing to scan for). errbuf of 256. */
-SK_MUST_USE int mpm_build(struct mpm_builder *b, const struct mpm_pattern *pat, uint32_t n, struct mpm_db **out, char *errbuf);
+SK_MUST_USE int mpm_build(struct mpm_builder *b, const struct mpm_pattern *pat, uint32_t n, struct mpm_db **out,
+                          char *errbuf);
 void mpm_builder_free(struct mpm_builder *b); /* databases live on */
 void mpm_db_release(struct mpm_db *db);
 uint64_t mpm_db_memory(const struct mpm_db *db);
@@ -35,10 +36,10 @@ SK_MUST_USE int mpm_scratch_fit(struct mpm_scratch *s, const struct mpm_db *db);
 void mpm_scratch_free(struct mpm_scratch *s);
 
 /*
- * Sets bit id of `hits` for each pattern found and appends newly set ids to list (cap entries); returns how many ids are
- * in list. A match that ends within the first `skip` bytes of buf does not count: those bytes are the tail carried over
- * from the chunk before, which has been scanned already. (So every occurrence must be reported, not only the first:
- * HS_FLAG_SINGLEMATCH is no option when skip > 0.)
+ * Sets bit id of `hits` for each pattern found and appends newly set ids to list (cap entries); returns how many ids
+ * are in list. A match that ends within the first `skip` bytes of buf does not count: those bytes are the tail carried
+ * over from the chunk before, which has been scanned already. (So every occurrence must be reported, not only the
+ * first: HS_FLAG_SINGLEMATCH is no option when skip > 0.)
  */
 uint32_t mpm_scan(const struct mpm_db *db, struct mpm_scratch *s, struct sk_span buf, uint32_t skip, uint64_t *hits,
                   uint32_t *list, uint32_t n, uint32_t cap);

@@ -1,0 +1,302 @@
+#include "mpm_internal.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+
+/* A pattern in canonical form: no padding, so that memcmp orders and compares sets. */
+struct canon {
+    uint8_t b[MPM_MAX_LEN];
+    uint32_t min_off, max_off;
+    uint16_t len, nocase;
+    uint32_t id;
+};
+_Static_assert(sizeof(struct canon) == MPM_MAX_LEN + 16, "canon must have no padding");
+#define CANON_EXPR_LEN offsetof(struct canon, id)
+
+struct built {
+    uint64_t hash;
+    struct canon *set;
+    uint32_t n;
+    struct mpm_db *db;
+};
+
+struct mpm_builder {
+    struct sk_hash_key key;
+    struct built *built;
+    uint32_t n, cap;
+};
+
+int mpm_builder_create(struct mpm_builder **out)
+{
+    struct mpm_builder *b = calloc(1, sizeof *b);
+    if (!b)
+        return SK_ENOMEM;
+    sk_hash_key_random(&b->key);
+    *out = b;
+    return SK_OK;
+}
+
+void mpm_builder_free(struct mpm_builder *b)
+{
+    if (!b)
+        return;
+    for (uint32_t i = 0; i < b->n; i++) {
+        free(b->built[i].set);
+        mpm_db_release(b->built[i].db);
+    }
+    free(b->built);
+    free(b);
+}
+
+static int canon_cmp(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct canon));
+}
+
+static bool canon_make(struct canon *c, const struct mpm_pattern *p)
+{
+    bool letters = false;
+    memset(c, 0, sizeof *c);
+    for (uint16_t i = 0; i < p->len; i++) {
+        c->b[i] = p->nocase ? lit_fold(p->p[i]) : p->p[i];
+        letters = letters || (uint8_t)((p->p[i] | 0x20) - 'a') < 26;
+    }
+    c->len = p->len;
+    c->nocase = p->nocase && letters;
+    c->min_off = p->min_off;
+    c->max_off = p->max_off;
+    c->id = p->id;
+    /* A pattern whose bounds leave no room never matches; the compiler would refuse it. */
+    return p->max_off == 0 || (uint64_t)p->min_off + p->len <= p->max_off;
+}
+
+/* Sorted without doubles; n is updated. Patterns that can never match are left out. */
+static int canon_set(const struct mpm_pattern *pat, uint32_t *n, struct canon **out, char *errbuf)
+{
+    struct canon *set = malloc(*n * sizeof *set);
+    if (!set)
+        return SK_ENOMEM;
+    uint32_t m = 0;
+    for (uint32_t i = 0; i < *n; i++) {
+        if (pat[i].len == 0 || pat[i].len > MPM_MAX_LEN) {
+            snprintf(errbuf, 256, "pattern of %u bytes; 1 to %d are allowed", pat[i].len, MPM_MAX_LEN);
+            free(set);
+            return SK_EINVAL;
+        }
+        if (canon_make(&set[m], &pat[i]))
+            m++;
+    }
+    qsort(set, m, sizeof *set, canon_cmp);
+    uint32_t k = 0;
+    for (uint32_t i = 0; i < m; i++) {
+        if (i == 0 || canon_cmp(&set[k - 1], &set[i]) != 0)
+            set[k++] = set[i];
+    }
+    *n = k;
+    *out = set;
+    return SK_OK;
+}
+
+/* Groups the ids of equal expressions. */
+static int group_ids(struct mpm_db *db, const struct canon *set, uint32_t n)
+{
+    db->first = malloc((n + 1) * sizeof *db->first);
+    db->ids = malloc(n * sizeof *db->ids);
+    if (!db->first || !db->ids)
+        return SK_ENOMEM;
+    for (uint32_t i = 0; i < n; i++) {
+        if (i == 0 || memcmp(&set[i - 1], &set[i], CANON_EXPR_LEN) != 0)
+            db->first[db->nexpr++] = i;
+        db->ids[i] = set[i].id;
+    }
+    db->first[db->nexpr] = n;
+    db->memory += (n + 1 + n) * sizeof(uint32_t);
+    return SK_OK;
+}
+
+static int build_tiny(struct mpm_db *db, const struct canon *set)
+{
+    db->tiny = calloc(db->nexpr, sizeof *db->tiny);
+    if (!db->tiny)
+        return SK_ENOMEM;
+    for (uint32_t i = 0; i < db->nexpr; i++) {
+        const struct canon *c = &set[db->first[i]];
+        struct mpm_tiny *t = &db->tiny[i];
+        lit_init(&t->lit, c->b, c->len, c->nocase, t->store);
+        t->min_off = c->min_off;
+        t->max_off = c->max_off;
+    }
+    db->memory += db->nexpr * sizeof *db->tiny;
+    return SK_OK;
+}
+
+#define EXPR_SIZE (MPM_MAX_LEN * 4 + 1)
+
+struct exprs {
+    char *text; /* EXPR_SIZE each */
+    const char **expr;
+    unsigned *flags, *ids;
+    hs_expr_ext_t *ext;
+    const hs_expr_ext_t **extp;
+};
+
+static void exprs_free(struct exprs *e)
+{
+    free(e->text);
+    free(e->expr);
+    free(e->flags);
+    free(e->ids);
+    free(e->ext);
+    free(e->extp);
+}
+
+static int exprs_alloc(struct exprs *e, uint32_t n)
+{
+    *e = (struct exprs){
+        .text = malloc((size_t)n * EXPR_SIZE),
+        .expr = malloc(n * sizeof *e->expr),
+        .flags = malloc(n * sizeof *e->flags),
+        .ids = malloc(n * sizeof *e->ids),
+        .ext = calloc(n, sizeof *e->ext),
+        .extp = malloc(n * sizeof *e->extp),
+    };
+    if (e->text && e->expr && e->flags && e->ids && e->ext && e->extp)
+        return SK_OK;
+    exprs_free(e);
+    return SK_ENOMEM;
+}
+
+/* The literal API refuses a leading NUL, so each byte becomes \xHH of an ordinary expression. */
+static void expr_fill(struct exprs *e, uint32_t i, const struct canon *c)
+{
+    char *t = e->text + (size_t)i * EXPR_SIZE;
+    for (uint16_t k = 0; k < c->len; k++)
+        snprintf(t + k * 4, 5, "\\x%02x", c->b[k]);
+    e->expr[i] = t;
+    e->flags[i] = c->nocase ? HS_FLAG_CASELESS : 0;
+    e->ids[i] = i;
+    /* Offsets of Hyperscan are those of a match's end. */
+    if (c->min_off) {
+        e->ext[i].flags |= HS_EXT_FLAG_MIN_OFFSET;
+        e->ext[i].min_offset = (unsigned long long)c->min_off + c->len;
+    }
+    if (c->max_off) {
+        e->ext[i].flags |= HS_EXT_FLAG_MAX_OFFSET;
+        e->ext[i].max_offset = c->max_off;
+    }
+    e->extp[i] = &e->ext[i];
+}
+
+static int build_hs(struct mpm_db *db, const struct canon *set, char *errbuf)
+{
+    struct exprs e;
+    hs_compile_error_t *err = NULL;
+    int rc = exprs_alloc(&e, db->nexpr);
+    if (rc)
+        return rc;
+    for (uint32_t i = 0; i < db->nexpr; i++)
+        expr_fill(&e, i, &set[db->first[i]]);
+    if (hs_compile_ext_multi(e.expr, e.flags, e.ids, e.extp, db->nexpr, HS_MODE_BLOCK, NULL, &db->hs, &err) !=
+        HS_SUCCESS) {
+        snprintf(errbuf, 256, "%s", err && err->message ? err->message : "pattern set does not compile");
+        hs_free_compile_error(err);
+        db->hs = NULL;
+        rc = SK_EINVAL;
+    }
+    exprs_free(&e);
+    size_t size = 0;
+    if (!rc && hs_database_size(db->hs, &size) == HS_SUCCESS)
+        db->memory += size;
+    return rc;
+}
+
+static void db_destroy(struct mpm_db *db)
+{
+    hs_free_database(db->hs);
+    free(db->tiny);
+    free(db->first);
+    free(db->ids);
+    free(db);
+}
+
+static int db_create(const struct canon *set, uint32_t n, struct mpm_db **out, char *errbuf)
+{
+    struct mpm_db *db = calloc(1, sizeof *db);
+    if (!db)
+        return SK_ENOMEM;
+    db->refs = 1;
+    db->memory = sizeof *db;
+    int rc = group_ids(db, set, n);
+    if (!rc)
+        rc = db->nexpr <= MPM_TINY_MAX ? build_tiny(db, set) : build_hs(db, set, errbuf);
+    if (rc) {
+        db_destroy(db);
+        return rc;
+    }
+    *out = db;
+    return SK_OK;
+}
+
+static struct mpm_db *builder_lookup(const struct mpm_builder *b, uint64_t hash, const struct canon *set, uint32_t n)
+{
+    for (uint32_t i = 0; i < b->n; i++) {
+        const struct built *x = &b->built[i];
+        if (x->hash == hash && x->n == n && memcmp(x->set, set, n * sizeof *set) == 0)
+            return x->db;
+    }
+    return NULL;
+}
+
+static bool builder_reserve(struct mpm_builder *b)
+{
+    if (b->n < b->cap)
+        return true;
+    uint32_t cap = b->cap ? b->cap * 2 : 16;
+    struct built *p = realloc(b->built, cap * sizeof *p);
+    if (!p)
+        return false;
+    b->built = p;
+    b->cap = cap;
+    return true;
+}
+
+int mpm_build(struct mpm_builder *b, const struct mpm_pattern *pat, uint32_t n, struct mpm_db **out, char *errbuf)
+{
+    struct canon *set = NULL;
+    *out = NULL;
+    errbuf[0] = '\0';
+    if (n == 0)
+        return SK_OK;
+    int rc = canon_set(pat, &n, &set, errbuf);
+    if (rc || n == 0)
+        goto out;
+    uint64_t hash = sk_siphash(&b->key, set, n * sizeof *set);
+    struct mpm_db *db = builder_lookup(b, hash, set, n);
+    if (!db) {
+        rc = builder_reserve(b) ? db_create(set, n, &db, errbuf) : SK_ENOMEM;
+        if (rc)
+            goto out;
+        b->built[b->n++] = (struct built){.hash = hash, .set = set, .n = n, .db = db};
+        set = NULL;
+    }
+    atomic_fetch_add(&db->refs, 1); /* the caller's; the builder keeps the first */
+    *out = db;
+out:
+    free(set);
+    return rc;
+}
+
+void mpm_db_release(struct mpm_db *db)
+{
+    if (db && atomic_fetch_sub(&db->refs, 1) == 1)
+        db_destroy(db);
+}
+
+uint64_t mpm_db_memory(const struct mpm_db *db)
+{
+    return db ? db->memory : 0;
+}
