@@ -9,7 +9,8 @@
 #include "base/strbuf.h"
 #include "conf_priv.h"
 
-#define GROUP_DEPTH_MAX 8 /* lists within lists in a group's text; deeper is refused */
+#define SKIP_DEPTH_MAX  64 /* nesting within a node that is not wanted; beyond, libyaml's time grows with its square */
+#define GROUP_DEPTH_MAX 8  /* lists within lists in a group's text; deeper is refused */
 
 struct doc {
     yaml_parser_t parser;
@@ -73,6 +74,10 @@ static void skip_rest(struct doc *d, const yaml_event_t *first)
     while (depth > 0 && next(d, &ev)) {
         depth += opens(&ev);
         depth -= closes(&ev);
+        if (depth > SKIP_DEPTH_MAX) {
+            conf_complain(d->r, line_of(&ev), col_of(&ev), "nests deeper than %d", SKIP_DEPTH_MAX);
+            d->stop = true;
+        }
         yaml_event_delete(&ev);
     }
 }
@@ -326,11 +331,14 @@ static void read_section_pair(struct doc *d, const char *prefix, const char *key
 {
     char path[CONF_PATH_MAX * 2];
     snprintf(path, sizeof(path), "%s%s", prefix, key);
-    /* A dot would reach past the nesting, and past the search for duplicates. */
-    bool known = strlen(path) < CONF_PATH_MAX && strchr(key, '.') == NULL &&
-                 (conf_entry_find(path) != NULL || conf_is_section(path));
-    if (!known)
+    bool known = strlen(path) < CONF_PATH_MAX && (conf_entry_find(path) != NULL || conf_is_section(path));
+    if (known && strchr(key, '.') != NULL) {
+        /* It would reach past the nesting, and past the search for duplicates. */
+        conf_complain(d->r, line_of(ev), col_of(ev), "\"%s\": write the parts of a key as nested keys", path);
+        known = false;
+    } else if (!known) {
         conf_unknown_key(d->r, line_of(ev), col_of(ev), path);
+    }
     yaml_event_t val;
     if (!known || seen_before(d, seen, key, ev)) {
         skip_value(d);
