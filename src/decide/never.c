@@ -1,0 +1,204 @@
+#include "decide/never.h"
+
+#include <stdlib.h>
+
+/*
+ * Two arrays: fixed (built in, then static) and discovered; a third takes the next discovered layer while it is built.
+ * Some thousand entries at most and a check a block request: a linear scan is fast enough.
+ */
+struct layer {
+    struct never_entry *e;
+    size_t n, cap;
+};
+
+struct never_list {
+    struct layer fixed, found, next;
+    bool building, next_failed, full;
+    struct never_entry overflow;
+};
+
+static const struct {
+    const char *prefix;
+    enum never_kind kind;
+    const char *text;
+} built_in[] = {
+    /* Single addresses first, so that a refusal names them and not the network around them. */
+    {"169.254.169.254", NEVER_METADATA, "EC2 instance metadata service"},
+    {"fd00:ec2::254", NEVER_METADATA, "EC2 instance metadata service"},
+    {"169.254.169.253", NEVER_RESOLVER, "Amazon DNS"},
+    {"fd00:ec2::253", NEVER_RESOLVER, "Amazon DNS"},
+    {"169.254.169.123", NEVER_METADATA, "Amazon Time Sync"},
+    {"fd00:ec2::123", NEVER_METADATA, "Amazon Time Sync"},
+    {"255.255.255.255", NEVER_BROADCAST, "limited broadcast"},
+    {"127.0.0.0/8", NEVER_LOOPBACK, "loopback"},
+    {"::1", NEVER_LOOPBACK, "loopback"},
+    {"0.0.0.0/8", NEVER_UNSPECIFIED, "this network"},
+    {"::", NEVER_UNSPECIFIED, "unspecified address"},
+    {"224.0.0.0/4", NEVER_MULTICAST, "multicast"},
+    {"ff00::/8", NEVER_MULTICAST, "multicast"},
+    {"169.254.0.0/16", NEVER_LINK_LOCAL, "link-local"},
+    {"fe80::/10", NEVER_LINK_LOCAL, "link-local"},
+};
+
+static void entry_set(struct never_entry *e, enum never_kind kind, const struct sk_prefix *p, const char *text)
+{
+    memset(e, 0, sizeof *e);
+    e->prefix = *p;
+    e->kind = kind;
+    if (text)
+        strncpy(e->text, text, sizeof e->text - 1);
+}
+
+static int layer_reserve(struct layer *l)
+{
+    if (l->n < l->cap)
+        return SK_OK;
+    size_t cap = l->cap ? l->cap * 2 : 32;
+    struct never_entry *e = realloc(l->e, cap * sizeof *e);
+    if (!e)
+        return SK_ENOMEM;
+    l->e = e;
+    l->cap = cap;
+    return SK_OK;
+}
+
+static bool layer_has(const struct layer *l, const struct sk_prefix *p)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (l->e[i].prefix.len == p->len && sk_addr_eq(&l->e[i].prefix.addr, &p->addr))
+            return true;
+    return false;
+}
+
+static int layer_add(struct layer *l, size_t others, enum never_kind kind, const struct sk_prefix *p, const char *text)
+{
+    if (layer_has(l, p))
+        return SK_OK;
+    if (l->n + others >= NEVER_MAX)
+        return SK_EFULL;
+    int rc = layer_reserve(l);
+    if (rc == SK_OK)
+        entry_set(&l->e[l->n++], kind, p, text);
+    return rc;
+}
+
+struct never_list *never_create(void)
+{
+    struct never_list *l = calloc(1, sizeof *l);
+    if (!l)
+        return NULL;
+    struct sk_prefix all = {.len = 0};
+    entry_set(&l->overflow, NEVER_OVERFLOW, &all, "the never-list does not fit: nothing is blocked");
+    for (size_t i = 0; i < sizeof built_in / sizeof built_in[0]; i++) {
+        struct sk_prefix p;
+        if (sk_prefix_parse(built_in[i].prefix, strlen(built_in[i].prefix), false, &p) != SK_OK ||
+            layer_add(&l->fixed, 0, built_in[i].kind, &p, built_in[i].text) != SK_OK) {
+            never_free(l);
+            return NULL;
+        }
+    }
+    return l;
+}
+
+void never_free(struct never_list *l)
+{
+    if (!l)
+        return;
+    free(l->fixed.e);
+    free(l->found.e);
+    free(l->next.e);
+    free(l);
+}
+
+int never_add_static(struct never_list *l, enum never_kind kind, const struct sk_prefix *p, const char *text)
+{
+    int rc = layer_add(&l->fixed, l->found.n, kind, p, text);
+    if (rc != SK_OK)
+        l->full = true;
+    return rc;
+}
+
+void never_begin(struct never_list *l)
+{
+    l->next.n = 0;
+    l->building = true;
+    l->next_failed = false;
+}
+
+int never_add(struct never_list *l, enum never_kind kind, const struct sk_prefix *p, const char *text)
+{
+    if (!l->building)
+        return SK_EINVAL;
+    int rc = layer_add(&l->next, l->fixed.n, kind, p, text);
+    if (rc != SK_OK)
+        l->next_failed = true;
+    return rc;
+}
+
+static bool layer_same(const struct layer *a, const struct layer *b)
+{
+    if (a->n != b->n)
+        return false;
+    for (size_t i = 0; i < a->n; i++)
+        if (a->e[i].kind != b->e[i].kind || !layer_has(b, &a->e[i].prefix))
+            return false;
+    return true;
+}
+
+bool never_commit(struct never_list *l)
+{
+    if (!l->building)
+        return false;
+    bool was_full = l->full;
+    bool changed = !layer_same(&l->found, &l->next);
+    struct layer old = l->found;
+    l->found = l->next;
+    l->next = old;
+    l->building = false;
+    /* What was refused as static entry stays missing, so only a discovered overflow can be healed. */
+    l->full = l->next_failed || (was_full && l->fixed.n >= NEVER_MAX);
+    return changed || l->full != was_full;
+}
+
+void never_abort(struct never_list *l)
+{
+    l->building = false;
+}
+
+static const struct never_entry *layer_check(const struct layer *l, const struct sk_prefix *p)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (sk_prefix_overlaps(&l->e[i].prefix, p))
+            return &l->e[i];
+    return NULL;
+}
+
+const struct never_entry *never_check(const struct never_list *l, const struct sk_prefix *p)
+{
+    const struct never_entry *e = layer_check(&l->found, p);
+    if (!e)
+        e = layer_check(&l->fixed, p);
+    if (!e && l->full)
+        e = &l->overflow;
+    return e;
+}
+
+size_t never_count(const struct never_list *l)
+{
+    return l->fixed.n + l->found.n;
+}
+
+const struct never_entry *never_at(const struct never_list *l, size_t i)
+{
+    return i < l->fixed.n ? &l->fixed.e[i] : &l->found.e[i - l->fixed.n];
+}
+
+const char *never_kind_name(enum never_kind k)
+{
+    static const char *const names[] = {
+#define X(id, name) name,
+        NEVER_KINDS(X)
+#undef X
+    };
+    return (unsigned)k < NEVER_KIND_COUNT ? names[k] : "unknown";
+}

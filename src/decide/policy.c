@@ -1,0 +1,84 @@
+#include "decide/policy.h"
+
+#include "base/clock.h"
+
+const char *policy_verdict_text(enum policy_verdict v)
+{
+    static const char *const text[] = {
+#define X(id, t) t,
+        POLICY_VERDICTS(X)
+#undef X
+    };
+    return (unsigned)v < sizeof text / sizeof text[0] ? text[v] : "unknown";
+}
+
+static bool host_bits_clear(const struct sk_prefix *p)
+{
+    struct sk_prefix clean = sk_prefix_make(&p->addr, p->len);
+    return sk_addr_eq(&clean.addr, &p->addr);
+}
+
+enum policy_verdict policy_check_target(const struct sk_prefix *p)
+{
+    if (p->len > 128 || !host_bits_clear(p))
+        return POLICY_BAD_TARGET;
+    bool v4 = sk_addr_is_v4(&p->addr) && p->len >= 96;
+    if (v4 ? p->len < 96 + POLICY_MIN_LEN4 : p->len < POLICY_MIN_LEN6)
+        return POLICY_TOO_WIDE;
+    if (sk_addr_is_special(&p->addr))
+        return POLICY_SPECIAL;
+    /* IPv6 prefixes that take in ::ffff:0:0/96 would mean all of IPv4. */
+    static const struct sk_prefix mapped = {.addr.b = {[10] = 0xff, [11] = 0xff}, .len = 96};
+    return !v4 && sk_prefix_overlaps(p, &mapped) ? POLICY_TOO_WIDE : POLICY_OK;
+}
+
+static void clean_msg(char *dst, const char *src)
+{
+    size_t i = 0;
+    for (; i < DECIDE_MSG_MAX - 1 && src[i]; i++)
+        dst[i] = src[i] >= 0x20 && src[i] < 0x7f ? src[i] : '?';
+    memset(dst + i, 0, DECIDE_MSG_MAX - i);
+}
+
+enum policy_verdict policy_check(const struct policy_limits *lim, const struct decide_request *in,
+                                 struct decide_request *out)
+{
+    enum policy_verdict v = policy_check_target(&in->target);
+    if (v != POLICY_OK)
+        return v;
+    if (in->seconds < POLICY_MIN_SECONDS)
+        return POLICY_BAD_DURATION;
+    if (in->evidence_len > DECIDE_EVIDENCE_MAX || in->dropped > 1 || in->to_server > 1)
+        return POLICY_MALFORMED;
+    struct decide_request r = *in;
+    int64_t max = lim->max_seconds > 0 && lim->max_seconds < POLICY_MAX_SECONDS ? lim->max_seconds : POLICY_MAX_SECONDS;
+    if (r.seconds > max)
+        r.seconds = max;
+    r.pad = 0;
+    clean_msg(r.msg, in->msg);
+    memset(r.evidence + r.evidence_len, 0, (size_t)(DECIDE_EVIDENCE_MAX - r.evidence_len));
+    *out = r;
+    return POLICY_OK;
+}
+
+bool policy_rate_take(struct policy_rate *r, const struct policy_limits *lim, int64_t now)
+{
+    if (lim->rate == 0)
+        return true;
+    int64_t cost = SK_NS_PER_S / lim->rate;
+    if (cost == 0)
+        cost = 1;
+    int64_t full = cost * (int64_t)(lim->burst ? lim->burst : lim->rate);
+    if (!r->started) {
+        r->started = true;
+        r->credit = full;
+    } else if (now > r->last) {
+        int64_t gain = now - r->last;
+        r->credit = gain >= full - r->credit ? full : r->credit + gain;
+    }
+    r->last = now;
+    if (r->credit < cost)
+        return false;
+    r->credit -= cost;
+    return true;
+}

@@ -1,0 +1,271 @@
+#include "enforce/blocktable.h"
+
+#include <stdlib.h>
+#include "base/hash.h"
+
+struct block_table {
+    struct sk_hash_key key;
+    uint32_t max, mask;
+    size_t n, prefixes;
+    struct block **by_target, **by_id; /* chains through next_target, next_id */
+    struct block **heap;               /* [0] expires first; doubles as the list for block_table_at */
+    uint32_t lens[129];                /* blocks of each prefix length */
+};
+
+static uint32_t target_slot(const struct block_table *t, const struct sk_prefix *p)
+{
+    uint64_t w[3] = {p->addr.q[0], p->addr.q[1], p->len};
+    return (uint32_t)sk_siphash_words(&t->key, w, 3) & t->mask;
+}
+
+static uint32_t id_slot(const struct block_table *t, const char *id)
+{
+    return (uint32_t)sk_siphash(&t->key, id, strlen(id)) & t->mask;
+}
+
+struct block_table *block_table_create(uint32_t max)
+{
+    struct block_table *t = calloc(1, sizeof *t);
+    if (!t)
+        return NULL;
+    t->max = max == 0 || max > BLOCK_TABLE_MAX ? BLOCK_TABLE_MAX : max;
+    uint32_t slots = 64;
+    while (slots < t->max)
+        slots *= 2;
+    t->mask = slots - 1;
+    sk_hash_key_random(&t->key);
+    t->by_target = calloc(slots, sizeof *t->by_target);
+    t->by_id = calloc(slots, sizeof *t->by_id);
+    t->heap = calloc(t->max, sizeof *t->heap);
+    if (!t->by_target || !t->by_id || !t->heap) {
+        block_table_free(t);
+        return NULL;
+    }
+    return t;
+}
+
+void block_free(struct block *b)
+{
+    free(b);
+}
+
+void block_table_free(struct block_table *t)
+{
+    if (!t)
+        return;
+    for (size_t i = 0; i < t->n; i++)
+        block_free(t->heap[i]);
+    free(t->by_target);
+    free(t->by_id);
+    free(t->heap);
+    free(t);
+}
+
+/* ---- heap ---- */
+
+static void heap_put(struct block_table *t, size_t pos, struct block *b)
+{
+    t->heap[pos] = b;
+    b->heap_pos = (uint32_t)pos;
+}
+
+static void heap_up(struct block_table *t, size_t pos)
+{
+    struct block *b = t->heap[pos];
+    while (pos > 0 && t->heap[(pos - 1) / 2]->expires > b->expires) {
+        heap_put(t, pos, t->heap[(pos - 1) / 2]);
+        pos = (pos - 1) / 2;
+    }
+    heap_put(t, pos, b);
+}
+
+static void heap_down(struct block_table *t, size_t pos)
+{
+    struct block *b = t->heap[pos];
+    for (;;) {
+        size_t c = 2 * pos + 1;
+        if (c >= t->n)
+            break;
+        if (c + 1 < t->n && t->heap[c + 1]->expires < t->heap[c]->expires)
+            c++;
+        if (t->heap[c]->expires >= b->expires)
+            break;
+        heap_put(t, pos, t->heap[c]);
+        pos = c;
+    }
+    heap_put(t, pos, b);
+}
+
+static void heap_remove(struct block_table *t, size_t pos)
+{
+    struct block *last = t->heap[--t->n];
+    if (pos == t->n)
+        return;
+    heap_put(t, pos, last);
+    heap_up(t, pos);
+    heap_down(t, last->heap_pos);
+}
+
+/* ---- blocks ---- */
+
+static void random_id(char id[BLOCK_ID_LEN])
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    struct sk_hash_key k;
+    sk_hash_key_random(&k);
+    id[0] = 'B';
+    for (int i = 1; i < BLOCK_ID_LEN - 1; i++, k.k0 >>= 5)
+        id[i] = alphabet[k.k0 & 31];
+    id[BLOCK_ID_LEN - 1] = '\0';
+}
+
+/* One allocation: the block, then its message, then its evidence. */
+static struct block *block_new(const struct decide_request *r)
+{
+    size_t msg = strnlen(r->msg, sizeof r->msg - 1);
+    size_t ev = r->evidence_len <= DECIDE_EVIDENCE_MAX ? r->evidence_len : DECIDE_EVIDENCE_MAX;
+    struct block *b = calloc(1, sizeof *b + msg + 1 + ev);
+    if (!b)
+        return NULL;
+    char *text = (char *)(b + 1);
+    memcpy(text, r->msg, msg);
+    memcpy(text + msg + 1, r->evidence, ev);
+    b->msg = text;
+    b->evidence = (const uint8_t *)text + msg + 1;
+    b->evidence_len = (uint16_t)ev;
+    b->target = r->target;
+    b->sid = r->sid;
+    b->gid = r->gid;
+    b->rev = r->rev;
+    b->proto = r->proto;
+    b->dropped = r->dropped;
+    b->to_server = r->to_server;
+    b->src = r->src;
+    b->dst = r->dst;
+    b->sport = r->sport;
+    b->dport = r->dport;
+    b->flow_id = r->flow_id;
+    b->packet = r->packet;
+    b->packet_ts = r->ts;
+    return b;
+}
+
+int block_table_add(struct block_table *t, const struct decide_request *req, const char *id, enum block_origin origin,
+                    int64_t created, int64_t expires, struct block **out)
+{
+    if (block_table_find(t, &req->target) || (id && block_table_find_id(t, id)))
+        return SK_EEXIST;
+    bool host = req->target.len == 128;
+    if (t->n >= t->max || (!host && t->prefixes >= BLOCK_PREFIXES_MAX))
+        return SK_EFULL;
+    struct block *b = block_new(req);
+    if (!b)
+        return SK_ENOMEM;
+    if (id)
+        strncpy(b->id, id, sizeof b->id - 1);
+    else
+        do
+            random_id(b->id);
+        while (block_table_find_id(t, b->id));
+    b->origin = (uint8_t)origin;
+    b->created = b->last = created;
+    b->expires = expires;
+    b->requests = 1;
+    uint32_t ts = target_slot(t, &b->target), is = id_slot(t, b->id);
+    b->next_target = t->by_target[ts];
+    t->by_target[ts] = b;
+    b->next_id = t->by_id[is];
+    t->by_id[is] = b;
+    t->lens[b->target.len]++;
+    t->prefixes += !host;
+    heap_put(t, t->n, b);
+    t->n++;
+    heap_up(t, t->n - 1);
+    *out = b;
+    return SK_OK;
+}
+
+bool block_table_extend(struct block_table *t, struct block *b, int64_t expires)
+{
+    if (expires <= b->expires)
+        return false;
+    b->expires = expires;
+    heap_down(t, b->heap_pos);
+    return true;
+}
+
+void block_table_remove(struct block_table *t, struct block *b)
+{
+    struct block **p = &t->by_target[target_slot(t, &b->target)];
+    while (*p != b)
+        p = &(*p)->next_target;
+    *p = b->next_target;
+    p = &t->by_id[id_slot(t, b->id)];
+    while (*p != b)
+        p = &(*p)->next_id;
+    *p = b->next_id;
+    t->lens[b->target.len]--;
+    t->prefixes -= !block_is_host(b);
+    heap_remove(t, b->heap_pos);
+}
+
+struct block *block_table_find(const struct block_table *t, const struct sk_prefix *target)
+{
+    struct block *b = t->by_target[target_slot(t, target)];
+    while (b && (b->target.len != target->len || !sk_addr_eq(&b->target.addr, &target->addr)))
+        b = b->next_target;
+    return b;
+}
+
+struct block *block_table_find_id(const struct block_table *t, const char *id)
+{
+    struct block *b = t->by_id[id_slot(t, id)];
+    while (b && strcmp(b->id, id) != 0)
+        b = b->next_id;
+    return b;
+}
+
+struct block *block_table_covering(const struct block_table *t, const struct sk_prefix *p)
+{
+    struct block *best = NULL;
+    for (unsigned len = 0; len <= p->len; len++) {
+        if (t->lens[len] == 0)
+            continue;
+        struct sk_prefix wide = sk_prefix_make(&p->addr, (uint8_t)len);
+        struct block *b = block_table_find(t, &wide);
+        if (b && (!best || b->expires > best->expires))
+            best = b;
+    }
+    return best;
+}
+
+struct block *block_table_first(const struct block_table *t)
+{
+    return t->n ? t->heap[0] : NULL;
+}
+
+size_t block_table_count(const struct block_table *t)
+{
+    return t->n;
+}
+
+size_t block_table_prefixes(const struct block_table *t)
+{
+    return t->prefixes;
+}
+
+uint32_t block_table_max(const struct block_table *t)
+{
+    return t->max;
+}
+
+struct block *block_table_at(const struct block_table *t, size_t i)
+{
+    return i < t->n ? t->heap[i] : NULL;
+}
+
+const char *block_origin_name(enum block_origin o)
+{
+    static const char *const names[] = {"rule", "operator", "fleet", "kernel"};
+    return (unsigned)o < 4 ? names[o] : "unknown";
+}
