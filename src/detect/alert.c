@@ -1,0 +1,134 @@
+/* The alert queue of a packet, and what becomes of it: pass rules, detection filters, thresholds, suppression. */
+#include "detect_internal.h"
+
+static bool queued(const struct detect_thread *t, uint32_t rank, bool has_tx, uint64_t tx_id)
+{
+    for (uint32_t i = 0; i < t->nalerts; i++)
+        if (t->alert_rank[i] == rank && t->alerts[i].has_tx == has_tx && (!has_tx || t->alerts[i].tx_id == tx_id))
+            return true;
+    return false;
+}
+
+void det_alert(struct detect_thread *t, uint32_t rank, bool stream, bool has_tx, uint64_t tx_id,
+               struct sk_span evidence)
+{
+    if (queued(t, rank, has_tx, tx_id))
+        return;
+    if (t->nalerts == t->conf.max_alerts) {
+        sk_count(t->c, SK_C_DETECT_ALERT_OVERFLOW);
+        return;
+    }
+    struct detect_alert *a = &t->alerts[t->nalerts];
+    t->alert_rank[t->nalerts++] = rank;
+    a->rule = t->set->rules[rank].r;
+    a->noalert = a->rule->noalert;
+    a->stream = stream;
+    a->has_tx = has_tx;
+    a->tx_id = tx_id;
+    a->drop = false;
+    uint32_t n = evidence.len < DETECT_EVIDENCE_MAX ? evidence.len : DETECT_EVIDENCE_MAX;
+    a->evidence_len = (uint16_t)n;
+    if (n)
+        memcpy(a->evidence, evidence.p, n);
+}
+
+static void sort_alerts(struct detect_thread *t)
+{
+    for (uint32_t i = 1; i < t->nalerts; i++) {
+        for (uint32_t k = i; k > 0 && t->alert_rank[k - 1] > t->alert_rank[k]; k--) {
+            uint32_t r = t->alert_rank[k];
+            struct detect_alert a = t->alerts[k];
+            t->alert_rank[k] = t->alert_rank[k - 1];
+            t->alerts[k] = t->alerts[k - 1];
+            t->alert_rank[k - 1] = r;
+            t->alerts[k - 1] = a;
+        }
+    }
+}
+
+static bool is_suppressed(const struct rule *r, const struct detect_input *in)
+{
+    for (unsigned i = 0; i < r->nsuppress; i++) {
+        const struct rule_suppress *s = &r->suppress[i];
+        if (!s->ip)
+            return true;
+        bool src = rule_addr_match(s->ip, in->src), dst = rule_addr_match(s->ip, in->dst);
+        if ((s->track == RULE_BY_SRC && src) || (s->track == RULE_BY_DST && dst) ||
+            (s->track == RULE_BY_BOTH && (src || dst)))
+            return true;
+    }
+    return false;
+}
+
+static enum det_threshold_result limits(struct detect_thread *t, const struct detect_flow *df, const struct rule *r,
+                                        const struct detect_input *in)
+{
+    if (is_suppressed(r, in))
+        return DET_TH_SILENT;
+    uint64_t key = (uint64_t)(uintptr_t)df;
+    if (r->det_filter.type != RULE_TH_NONE) {
+        enum det_threshold_result f = det_threshold_check(t->th, r, &r->det_filter, in, key, t->c);
+        if (f != DET_TH_ALERT)
+            return DET_TH_NOTHING;
+    }
+    if (r->threshold.type == RULE_TH_NONE)
+        return DET_TH_ALERT;
+    return det_threshold_check(t->th, r, &r->threshold, in, key, t->c);
+}
+
+/* A pass rule matched: it takes the packet, and the flow when it looked at the flow's data. */
+static bool take_pass(struct detect_thread *t, struct detect_flow *df)
+{
+    for (uint32_t i = 0; i < t->nalerts; i++) {
+        if (t->alerts[i].rule->action != RULE_PASS)
+            continue;
+        const struct det_rule *d = &t->set->rules[t->alert_rank[i]];
+        if (df && d->kind != DET_PKT)
+            df->passed = true;
+        return true;
+    }
+    return false;
+}
+
+const struct detect_alert *detect_end(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in,
+                                      unsigned *n, bool *drop)
+{
+    *n = 0;
+    *drop = false;
+    if (!t->nalerts)
+        return t->out;
+    sort_alerts(t);
+    if (take_pass(t, df)) {
+        t->nalerts = 0;
+        return t->out;
+    }
+    for (uint32_t i = 0; i < t->nalerts; i++) {
+        struct detect_alert *a = &t->alerts[i];
+        enum det_threshold_result r = limits(t, df, a->rule, in);
+        if (r == DET_TH_NOTHING) {
+            sk_count(t->c, SK_C_DETECT_SUPPRESSED);
+            continue;
+        }
+        a->drop = a->rule->action != RULE_ALERT;
+        *drop |= a->drop;
+        if (r == DET_TH_SILENT || a->noalert) {
+            if (r == DET_TH_SILENT)
+                sk_count(t->c, SK_C_DETECT_SUPPRESSED);
+            continue;
+        }
+        sk_count(t->c, SK_C_DETECT_ALERTS);
+        t->out[(*n)++] = *a;
+    }
+    t->nalerts = 0;
+    return t->out;
+}
+
+unsigned detect_flowbit_names(const struct detect_flow *df, const char **names, unsigned max)
+{
+    if (!df->set)
+        return 0;
+    unsigned n = df->nbits < max ? df->nbits : max;
+    for (unsigned i = 0; i < n; i++)
+        names[i] = df->set->src->bit_names[df->bits[i]];
+    return n;
+}

@@ -1,0 +1,162 @@
+/*
+ * Raw streams. Contiguous bytes are copied into a window; what is new in it is scanned, together with the last bytes
+ * before it (a pattern may straddle), and a hit is evaluated over the whole window, so that matches relative to each
+ * other may lie in different segments.
+ *
+ *   buf  |---- looked at before ----|- tail -|---- new ----|
+ *        base                       scanned-MPM_MAX_LEN+1   len
+ */
+#include <stdlib.h>
+
+#include "detect_internal.h"
+
+static struct detect_window *window_get(struct detect_thread *t)
+{
+    struct detect_window *w = t->free_win;
+    if (w) {
+        t->free_win = w->next_free;
+    } else {
+        if (t->win_bytes + sizeof *w > t->conf.window_memcap)
+            return NULL;
+        w = malloc(sizeof *w);
+        if (!w)
+            return NULL;
+        t->win_bytes += sizeof *w;
+    }
+    w->len = w->scanned = 0;
+    w->base = 0;
+    return w;
+}
+
+static void window_put(struct detect_thread *t, struct detect_window *w)
+{
+    if (!w)
+        return;
+    w->next_free = t->free_win;
+    t->free_win = w;
+}
+
+void detect_flow_release(struct detect_thread *t, struct detect_flow *df)
+{
+    for (int dir = 0; dir < 2; dir++) {
+        window_put(t, df->win[dir]);
+        df->win[dir] = NULL;
+    }
+}
+
+bool detect_wants_stream(const struct detect_flow *df, int dir)
+{
+    return df->looked_up && !df->passed && df->group[dir]->has_stream;
+}
+
+uint64_t detect_wants_buffers(const struct detect_flow *df, int dir)
+{
+    return df->looked_up && !df->passed ? df->group[dir]->wants : 0;
+}
+
+static bool stream_rule_matches(struct detect_thread *t, const struct det_rule *d, const struct detect_flow *df,
+                                const struct detect_input *in, const struct inspect_input *ii)
+{
+    if (!d->need_stream || !det_rule_header(d, df, in))
+        return false;
+    uint64_t vars[RULE_MAX_VARS] = {0};
+    for (unsigned i = 0; i < d->r->ninspect; i++)
+        if (!inspect_run(d->prog[i], t->inspect, ii, vars))
+            return false;
+    return true;
+}
+
+static void evaluate(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in,
+                     const struct inspect_input *ii)
+{
+    uint32_t n = det_take_candidates(t);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t rank = t->cands[i];
+        const struct det_rule *d = &t->set->rules[rank];
+        if (!stream_rule_matches(t, d, df, in, ii))
+            continue;
+        det_rule_effects(t, d, df);
+        det_alert(t, rank, true, false, 0, inspect_evidence(t->inspect));
+    }
+}
+
+/* Scans buf, of which the first `old` bytes have been scanned, and evaluates what is found. */
+static void scan_stream(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in, int dir,
+                        struct sk_span buf, uint32_t old, uint64_t base, bool complete)
+{
+    const struct detect_group *g = df->group[dir];
+    uint32_t tail = old < MPM_MAX_LEN - 1 ? old : MPM_MAX_LEN - 1;
+    bool past = g->stream_bound && base + old - tail >= g->stream_bound;
+    const struct det_slot *slot = past ? &g->stream_tail : &g->stream;
+    det_scan(t, slot, sk_span_of(buf.p + (old - tail), buf.len - (old - tail)), tail);
+    for (uint32_t i = 0; i < g->nstream; i++)
+        det_candidate(t, g->stream_rules[i]);
+    if (!t->ncand)
+        return;
+    struct inspect_input ii = {.buf = buf, .offset = base, .at_start = base == 0, .complete = complete};
+    evaluate(t, df, in, &ii);
+}
+
+static void scan_window(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in, int dir,
+                        bool complete)
+{
+    struct detect_window *w = df->win[dir];
+    if (w->scanned == w->len)
+        return;
+    scan_stream(t, df, in, dir, sk_span_of(w->buf, w->len), w->scanned, w->base, complete);
+    w->scanned = w->len;
+}
+
+/* Makes room: all but the last bytes leave the window. They have been scanned. */
+static void slide(struct detect_window *w)
+{
+    uint32_t keep = w->len < DETECT_LOOKBACK ? w->len : DETECT_LOOKBACK;
+    memmove(w->buf, w->buf + w->len - keep, keep);
+    w->base += w->len - keep;
+    w->len = w->scanned = keep;
+}
+
+void detect_stream_add(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in, int dir,
+                       struct sk_span data, uint64_t offset)
+{
+    if (!t->set || !detect_wants_stream(df, dir))
+        return;
+    struct detect_window *w = df->win[dir];
+    if (!w && !(w = df->win[dir] = window_get(t))) {
+        sk_count(t->c, SK_C_DETECT_WINDOW_FULL);
+        scan_stream(t, df, in, dir, data, 0, offset, true);
+        return;
+    }
+    if (w->base + w->len != offset) { /* behind a gap nothing before it counts */
+        scan_window(t, df, in, dir, true);
+        w->base = offset;
+        w->len = w->scanned = 0;
+    }
+    while (data.len) {
+        if (w->len == DETECT_WINDOW) {
+            scan_window(t, df, in, dir, false);
+            slide(w);
+        }
+        uint32_t n = DETECT_WINDOW - w->len;
+        if (n > data.len)
+            n = data.len;
+        memcpy(w->buf + w->len, data.p, n);
+        w->len += n;
+        data.p += n;
+        data.len -= n;
+    }
+}
+
+void detect_stream_flush(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in, int dir,
+                         bool force, bool eof)
+{
+    struct detect_window *w = df->win[dir];
+    if (!t->set || !w || !detect_wants_stream(df, dir))
+        return;
+    if (force || eof || t->conf.every_packet || w->len - w->scanned >= DETECT_CHUNK)
+        scan_window(t, df, in, dir, force || eof);
+    if (eof) {
+        window_put(t, w);
+        df->win[dir] = NULL;
+    }
+}
