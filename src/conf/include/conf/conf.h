@@ -166,8 +166,10 @@ SK_MUST_USE int conf_load_file(const char *path, const struct sk_diag_sink *sink
 SK_MUST_USE int conf_set(struct conf *c, const char *key, const char *value, const struct sk_diag_sink *sink);
 /* The same with "KEY=VALUE" in one string. */
 SK_MUST_USE int conf_set_arg(struct conf *c, const char *key_value, const struct sk_diag_sink *sink);
-/* `--vars`: JSON (or YAML) {"address-groups": {NAME: TEXT, ...}, "port-groups": {...}} over what c has. Errors as
- * conf_load. */
+/*
+ * `--vars`: JSON (or YAML) {"address-groups": {NAME: TEXT, ...}, "port-groups": {...}} over what c has; other keys
+ * at the top are passed over. Errors as conf_load; groups that stood before a mistake may have been taken.
+ */
 SK_MUST_USE int conf_load_vars(struct conf *c, const char *path_name, const char *text, size_t len,
                                const struct sk_diag_sink *sink);
 /* What no single key shows: keys that must fit each other. SK_OK, or SK_EINVAL with findings. conf_load has done it. */
