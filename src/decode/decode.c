@@ -10,6 +10,8 @@ void dec_event(struct dec *d, enum decode_event ev)
 
 void dec_invalid(struct dec *d, enum decode_event ev)
 {
+    if (d->p->nevents == PKT_MAX_EVENTS) /* why the packet is invalid is worth more than the last oddity */
+        d->p->nevents--;
     dec_event(d, ev);
     if (!(d->p->flags & PKT_INVALID))
         sk_count(d->c, SK_C_INVALID);

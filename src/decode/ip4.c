@@ -56,30 +56,23 @@ static bool pointer_ok(const uint8_t *o, uint8_t len)
     }
 }
 
-/* o: type, length, value. False ends the walk. */
-static bool take_option(struct dec *d, const uint8_t *o, uint8_t len)
+/* o: type, length, value. An option that is bad in itself does not keep the walk from the next one. */
+static void take_option(struct dec *d, const uint8_t *o, uint8_t len)
 {
     struct sk_packet *p = d->p;
     struct opt_info info = opt_info(o[0]);
     if (info.bit == 0) {
         p->ip4_opts |= IP4_OPT_OTHER;
         dec_event(d, DECODE_EV_IPV4_OPT_INVALID);
-        return true;
-    }
-    if (info.bit != IP4_OPT_OTHER && p->ip4_opts & info.bit) {
+    } else if (info.bit != IP4_OPT_OTHER && p->ip4_opts & info.bit) {
         dec_event(d, DECODE_EV_IPV4_OPT_DUPLICATE);
-        return true;
-    }
-    if (len < info.min || len > info.max) {
+    } else if (len < info.min || len > info.max) {
         dec_event(d, DECODE_EV_IPV4_OPT_INVALID_LEN);
-        return false;
-    }
-    if (!pointer_ok(o, len)) {
+    } else if (!pointer_ok(o, len)) {
         dec_event(d, DECODE_EV_IPV4_OPT_MALFORMED);
-        return false;
+    } else {
+        p->ip4_opts |= info.bit;
     }
-    p->ip4_opts |= info.bit;
-    return true;
 }
 
 /* Events only: what the options say does not change where the transport header is. */
@@ -107,8 +100,7 @@ static void ip4_options(struct dec *d, const uint8_t *o, uint32_t left)
             dec_event(d, DECODE_EV_IPV4_OPT_INVALID_LEN);
             return;
         }
-        if (!take_option(d, o, len))
-            return;
+        take_option(d, o, len);
         o += len;
         left -= len;
     }
