@@ -22,7 +22,7 @@ enum rule_proto {
 
 /*
  * Addresses and ports of a header after expansion of variables: matches when in some `pos` entry (or pos is empty) and in
- * no `neg` entry. Equal specs of a set are the same pointer; id counts from 0 (id 0 is "any").
+ * no `neg` entry. At most one of the two lists is filled: [a,!b] is worked out into positives. Equal specs of a set are the same pointer; id counts from 0 (id 0 is "any").
  */
 struct rule_addr_range { struct sk_addr lo, hi; };
 struct rule_addr_spec {
@@ -89,9 +89,10 @@ struct rule_pcre {
 struct rule_isdataat { int32_t pos; int8_t pos_var; bool relative, negated; };
 
 enum rule_bt_op { BT_LT, BT_GT, BT_EQ, BT_LE, BT_GE, BT_AND, BT_OR /* ^ */ };
-enum rule_byte_base { BB_BIN, BB_HEX, BB_OCT, BB_DEC };
+/* BB_AUTO: text digits, 0x.. hexadecimal, 0.. octal, else decimal (byte_test and byte_jump with plain `string`). */
+enum rule_byte_base { BB_BIN, BB_HEX, BB_OCT, BB_DEC, BB_AUTO };
 struct rule_byte_common {
-    uint8_t nbytes;  /* 1..8 binary, 1..23 string */
+    uint8_t nbytes;  /* 1..8 binary, 1..23 string; 0 in byte_jump: nothing is read, the value is 0 */
     uint8_t base;    /* enum rule_byte_base; not BB_BIN: text digits */
     bool relative, little, dce;
     int32_t offset;
@@ -102,7 +103,8 @@ struct rule_byte_common {
 struct rule_byte_test { struct rule_byte_common c; enum rule_bt_op op; bool negated; uint64_t value; int8_t value_var; };
 struct rule_byte_jump { struct rule_byte_common c; int32_t multiplier, post_offset; int8_t post_offset_var; bool align, from_beginning, from_end; };
 struct rule_byte_extract { struct rule_byte_common c; int8_t var; uint32_t multiplier; uint8_t align; /* 0, 2, 4 */ };
-enum rule_math_op { BM_ADD, BM_SUB, BM_MUL, BM_DIV, BM_LSHIFT, BM_RSHIFT };
+enum rule_math_op { /* unsigned, modulo 2^64; division by zero is no match */
+    BM_ADD, BM_SUB, BM_MUL, BM_DIV, BM_LSHIFT, BM_RSHIFT };
 struct rule_byte_math { struct rule_byte_common c; enum rule_math_op op; uint64_t rvalue; int8_t rvalue_var, result_var; };
 
 enum rule_flowbits_op { FB_SET, FB_UNSET, FB_TOGGLE, FB_ISSET, FB_ISNOTSET };
@@ -113,7 +115,10 @@ struct rule_tcp_flags { uint8_t flags, ignore; char mod; };
 struct rule_fragbits { uint8_t bits; /* 1 M, 2 D, 4 R */ char mod; /* 0 exact, '+', '*', '!' */ };
 /* stream_size: which 0 server, 1 client, 2 both, 3 either */
 struct rule_stream_size { uint8_t which; enum rule_cmp op; uint32_t size; };
-struct rule_name { const char *name; bool negated; uint8_t dir; }; /* events, app-layer-protocol, ipopts ... */
+/* Which side's protocol app-layer-protocol means: that of the inspected direction, one side's, any of the two, before or
+ * after a protocol change. */
+enum rule_app_dir { RULE_APP_PACKET, RULE_APP_TS, RULE_APP_TC, RULE_APP_EITHER, RULE_APP_ORIGINAL, RULE_APP_FINAL };
+struct rule_name { const char *name; bool negated; uint8_t dir; /* enum rule_app_dir */ }; /* events, app-layer-protocol, ipopts ... */
 
 struct rule_match {
     enum rule_match_type type;
@@ -131,8 +136,9 @@ struct rule_match {
         struct rule_fragbits fragbits;
         struct rule_stream_size stream_size;
         struct rule_name name;
+        /* RM_BSIZE, URILEN, DSIZE, ITYPE, ICODE, TTL, IP_PROTO, FRAGOFFSET (in 8-byte units), TCP_MSS; negated only with a range */
         struct { struct rule_num n; bool negated; } num;
-        struct { uint32_t value; bool negated; } value; /* seq, ack, ip_id, icmp_id ... */
+        struct { uint32_t value; bool negated; } value; /* RM_ICMP_ID, ICMP_SEQ, IP_ID, TOS, TCP_SEQ, TCP_ACK, TCP_WINDOW */
     };
 };
 
