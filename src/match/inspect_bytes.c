@@ -113,7 +113,7 @@ enum verdict inspect_byte_jump(struct run *r, const struct rule_byte_jump *j)
         return V_FAIL;
     if (!read_number(r, &j->c, n, &num))
         return V_FAIL;
-    uint64_t val = apply_mask(num.val, &j->c) * (uint64_t)(int64_t)j->multiplier;
+    uint64_t val = apply_mask(num.val, &j->c) * (j->multiplier ? (uint64_t)(int64_t)j->multiplier : 1);
     if (j->align && val % 4 != 0)
         val += 4 - val % 4;
     val += j->post_offset_var == RULE_VAR_NONE ? (uint64_t)(int64_t)j->post_offset : r->vars[j->post_offset_var];

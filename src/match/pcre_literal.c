@@ -44,6 +44,14 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
+/* Past what a backslash quotes: one character, or two for \c. s stands behind the backslash. */
+static const char *skip_quoted(const char *s)
+{
+    if (*s == 'c' && s[1])
+        s++;
+    return *s ? s + 1 : s;
+}
+
 /* Past a bracketed class; s stands behind '['. NULL when it does not end. */
 static const char *skip_class(const char *s)
 {
@@ -53,7 +61,7 @@ static const char *skip_class(const char *s)
         s++;
     for (; *s && *s != ']'; s++) {
         if (*s == '\\' && s[1])
-            s++;
+            s = skip_quoted(s + 1) - 1;
         else if (*s == '[' && (s[1] == ':' || s[1] == '.' || s[1] == '=')) {
             /* A POSIX class, when its end mark comes; otherwise the bracket is a plain character. */
             const char *e = s + 2;
@@ -73,8 +81,8 @@ static const char *skip_group(const char *s, bool *alternatives)
     *alternatives = false;
     while (*s) {
         char c = *s++;
-        if (c == '\\' && *s)
-            s++;
+        if (c == '\\')
+            s = skip_quoted(s);
         else if (c == '[') {
             s = skip_class(s);
             if (!s)
