@@ -1,0 +1,1 @@
+sk_fuzz_target(decode DEPS decode)
