@@ -1,0 +1,50 @@
+/*
+ * What roles tell the guard by writing it down: shared memory (memfd, sealed against resizing), one writer a field,
+ * relaxed atomic 64-bit values. Only for showing and for the watchdog; the guard bases nothing else on it.
+ */
+#ifndef IPC_STATUS_H
+#define IPC_STATUS_H
+
+#include "base/counters.h"
+#include "base/err.h"
+#include "base/limits.h"
+
+struct ipc_worker_status {
+    struct sk_counters c; /* the worker counts here directly */
+    uint64_t heartbeat;   /* grows with every turn of its loop, at least once a second */
+    uint64_t memory;      /* bytes of its tables */
+    uint64_t tid;
+    uint64_t pad[5];
+};
+
+struct ipc_reporter_status {
+    uint64_t heartbeat;
+    uint64_t events, bytes; /* written */
+    uint64_t write_errors;  /* events lost because the file could not be written */
+    uint64_t invalid;       /* records refused by event_valid */
+    uint64_t garbage;       /* rings resynchronised */
+    uint64_t pad[2];
+};
+
+struct ipc_status {
+    struct ipc_worker_status worker[SK_MAX_WORKERS];
+    struct ipc_reporter_status reporter;
+};
+
+static inline void ipc_status_set(uint64_t *p, uint64_t v)
+{
+    __atomic_store_n(p, v, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t ipc_status_get(const uint64_t *p)
+{
+    return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+/* Zeroed; *fd and the mapping are the caller's. */
+SK_MUST_USE int ipc_status_create(int *fd, struct ipc_status **out);
+/* In a role. SK_EPROTO: wrong size. */
+SK_MUST_USE int ipc_status_map(int fd, struct ipc_status **out);
+void ipc_status_unmap(struct ipc_status *s);
+
+#endif

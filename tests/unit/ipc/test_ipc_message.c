@@ -1,0 +1,256 @@
+/* Messages and bundles between roles: what is sent arrives; what is wrong is refused without leaking descriptors. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "base/limits.h"
+#include "ipc/bundle.h"
+#include "ipc/message.h"
+#include "ipc/status.h"
+
+static int sv[2];
+static struct ipc_msg msg;
+
+static int setup(void **state)
+{
+    (void)state;
+    return ipc_pair(sv, 0);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    close(sv[0]);
+    close(sv[1]);
+    return 0;
+}
+
+static int open_fds(void)
+{
+    int n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    while (readdir(d) != NULL)
+        n++;
+    closedir(d);
+    return n;
+}
+
+static void a_descriptor_travels(void **state)
+{
+    (void)state;
+    int p[2];
+    assert_int_equal(pipe(p), 0);
+    struct ipc_ring_note note = {.iface = 3, .worker = 2, .ring_size = 1 << 20, .name = "eth3"};
+    assert_int_equal(ipc_send(sv[0], IPC_RING, &note, &p[1], 1), SK_OK);
+    assert_int_equal(ipc_recv(sv[1], &msg), SK_OK);
+    assert_int_equal(msg.type, IPC_RING);
+    assert_memory_equal(msg.body, &note, sizeof(note));
+    assert_int_equal(msg.nfds, 1);
+    assert_int_equal(fcntl(msg.fd[0], F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+    char c = 0;
+    assert_int_equal(write(msg.fd[0], "x", 1), 1);
+    assert_int_equal(read(p[0], &c, 1), 1);
+    assert_int_equal(c, 'x');
+    ipc_msg_close(&msg);
+    close(p[0]);
+    close(p[1]);
+}
+
+static void silence_and_the_end_are_told_apart(void **state)
+{
+    (void)state;
+    struct ipc_empty e = {0};
+    assert_int_equal(ipc_recv(sv[1], &msg), SK_EAGAIN);
+    assert_int_equal(ipc_send(sv[0], IPC_READY, &e, NULL, 0), SK_OK);
+    shutdown(sv[0], SHUT_RDWR);
+    assert_int_equal(ipc_recv(sv[1], &msg), SK_OK);
+    assert_int_equal(ipc_recv(sv[1], &msg), SK_EEND);
+    assert_int_equal(ipc_send(sv[1], IPC_READY, &e, NULL, 0), SK_EEND);
+}
+
+static void a_full_socket_says_so_and_blocks_nobody(void **state)
+{
+    (void)state;
+    struct decide_request q = {.target.len = 128};
+    int sent = 0, rc;
+    while ((rc = ipc_send(sv[0], IPC_BLOCK, &q, NULL, 0)) == SK_OK)
+        sent++;
+    assert_int_equal(rc, SK_EAGAIN);
+    assert_true(sent > 0);
+    while (sent-- > 0)
+        assert_int_equal(ipc_recv(sv[1], &msg), SK_OK);
+    assert_int_equal(ipc_send(sv[0], IPC_BLOCK, &q, NULL, 0), SK_OK);
+}
+
+struct raw {
+    uint32_t magic;
+    uint16_t version, type;
+    uint32_t len;
+    uint8_t body[sizeof(struct decide_request)];
+};
+
+static int decode_with(void (*change)(struct raw *), size_t cut)
+{
+    struct raw r = {IPC_MAGIC, IPC_VERSION, IPC_BLOCK, sizeof(struct decide_request), {0}};
+    change(&r);
+    return ipc_decode(&r, offsetof(struct raw, body) + sizeof(struct decide_request) - cut, 0, &msg);
+}
+
+static void as_it_is(struct raw *r)
+{
+    (void)r;
+}
+static void bad_magic(struct raw *r)
+{
+    r->magic++;
+}
+static void bad_version(struct raw *r)
+{
+    r->version++;
+}
+static void bad_type(struct raw *r)
+{
+    r->type = IPC_TYPE_COUNT;
+}
+static void other_type(struct raw *r)
+{
+    r->type = IPC_STOP;
+}
+static void bad_len(struct raw *r)
+{
+    r->len++;
+}
+static void bad_prefix(struct raw *r)
+{
+    r->body[offsetof(struct decide_request, target.len)] = 129;
+}
+static void bad_evidence(struct raw *r)
+{
+    uint16_t n = DECIDE_EVIDENCE_MAX + 1;
+    memcpy(r->body + offsetof(struct decide_request, evidence_len), &n, sizeof(n));
+}
+static void unended_text(struct raw *r)
+{
+    memset(r->body + offsetof(struct decide_request, msg), 'A', DECIDE_MSG_MAX);
+}
+
+static void garbage_is_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(decode_with(as_it_is, 0), SK_OK);
+    assert_int_equal(decode_with(as_it_is, 1), SK_EPROTO);
+    assert_int_equal(decode_with(bad_magic, 0), SK_EPROTO);
+    assert_int_equal(decode_with(bad_version, 0), SK_EPROTO);
+    assert_int_equal(decode_with(bad_type, 0), SK_EPROTO);
+    assert_int_equal(decode_with(other_type, 0), SK_EPROTO);
+    assert_int_equal(decode_with(bad_len, 0), SK_EPROTO);
+    assert_int_equal(decode_with(bad_prefix, 0), SK_EPROTO);
+    assert_int_equal(decode_with(bad_evidence, 0), SK_EPROTO);
+    assert_int_equal(decode_with(unended_text, 0), SK_EPROTO);
+    assert_int_equal(ipc_decode("x", 1, 0, &msg), SK_EPROTO);
+}
+
+static void unwanted_descriptors_are_closed(void **state)
+{
+    (void)state;
+    struct raw r = {IPC_MAGIC, IPC_VERSION, IPC_STOP, sizeof(struct ipc_empty), {0}};
+    struct iovec iov = {&r, offsetof(struct raw, body) + sizeof(struct ipc_empty)};
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(3 * sizeof(int))] = {0};
+    struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&mh);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(3 * sizeof(int));
+    int fds[3] = {0, 1, 2};
+    memcpy(CMSG_DATA(c), fds, sizeof(fds));
+    int before = open_fds();
+    assert_true(sendmsg(sv[0], &mh, 0) > 0);
+    assert_int_equal(ipc_recv(sv[1], &msg), SK_EPROTO);
+    assert_int_equal(open_fds(), before);
+}
+
+static void texts_come_out_of_a_bundle_as_they_went_in(void **state)
+{
+    (void)state;
+    struct ipc_bundle *b;
+    int fd;
+    assert_int_equal(ipc_bundle_create(&b), SK_OK);
+    assert_int_equal(ipc_bundle_add(b, IPC_TEXT_CONF, "/etc/sekisho.yaml", "mode: detect\n", 13), SK_OK);
+    assert_int_equal(ipc_bundle_add(b, IPC_TEXT_RULES, "a.rules", "x\0y", 3), SK_OK);
+    assert_int_equal(ipc_bundle_add(b, IPC_TEXT_CLASSES, "", "", 0), SK_OK);
+    assert_int_equal(ipc_bundle_seal(b, &fd), SK_OK);
+    assert_int_equal(write(fd, "z", 1), -1); /* nobody can change it any more */
+    assert_int_equal(ipc_bundle_open(fd, &b), SK_OK);
+    close(fd);
+    assert_int_equal(ipc_bundle_count(b), 3);
+    struct ipc_text t = ipc_bundle_text(b, 1);
+    assert_int_equal(t.kind, IPC_TEXT_RULES);
+    assert_string_equal(t.name, "a.rules");
+    assert_int_equal(t.len, 3);
+    assert_memory_equal(t.text, "x\0y", 4);
+    ipc_bundle_free(b);
+}
+
+static void a_bundle_that_can_still_change_is_refused(void **state)
+{
+    (void)state;
+    struct ipc_bundle *b;
+    int fd = memfd_create("t", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    assert_int_equal(ipc_bundle_open(fd, &b), SK_EPROTO);
+    assert_int_equal(write(fd, "garbage garbage garbage", 23), 23);
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW), 0);
+    assert_int_equal(ipc_bundle_open(fd, &b), SK_EPROTO);
+    close(fd);
+    struct ipc_status *s;
+    fd = memfd_create("t", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    assert_int_equal(ftruncate(fd, sizeof(struct ipc_status)), 0);
+    assert_int_equal(ipc_status_map(fd, &s), SK_EPROTO);
+    close(fd);
+}
+
+static void too_many_texts_are_refused(void **state)
+{
+    (void)state;
+    struct ipc_bundle *b;
+    assert_int_equal(ipc_bundle_create(&b), SK_OK);
+    for (int i = 0; i < IPC_BUNDLE_TEXTS; i++)
+        assert_int_equal(ipc_bundle_add(b, IPC_TEXT_SET, "n", "t", 1), SK_OK);
+    assert_int_equal(ipc_bundle_add(b, IPC_TEXT_SET, "n", "t", 1), SK_EFULL);
+    ipc_bundle_free(b);
+}
+
+static void both_sides_see_the_status_page(void **state)
+{
+    (void)state;
+    int fd;
+    struct ipc_status *a, *b;
+    assert_int_equal(ipc_status_create(&fd, &a), SK_OK);
+    assert_int_equal(ipc_status_map(fd, &b), SK_OK);
+    sk_count_add(&a->worker[SK_MAX_WORKERS - 1].c, SK_C_PKTS, 5);
+    assert_int_equal(sk_count_read(&b->worker[SK_MAX_WORKERS - 1].c, SK_C_PKTS), 5);
+    assert_int_equal(ftruncate(fd, 0), -1); /* a role cannot pull it from under the guard */
+    ipc_status_unmap(a);
+    ipc_status_unmap(b);
+    close(fd);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_descriptor_travels, setup, teardown),
+        cmocka_unit_test_setup_teardown(silence_and_the_end_are_told_apart, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_full_socket_says_so_and_blocks_nobody, setup, teardown),
+        cmocka_unit_test(garbage_is_refused),
+        cmocka_unit_test_setup_teardown(unwanted_descriptors_are_closed, setup, teardown),
+        cmocka_unit_test(texts_come_out_of_a_bundle_as_they_went_in),
+        cmocka_unit_test(a_bundle_that_can_still_change_is_refused),
+        cmocka_unit_test(too_many_texts_are_refused),
+        cmocka_unit_test(both_sides_see_the_status_page),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
