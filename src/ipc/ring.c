@@ -72,9 +72,10 @@ static struct ring_head *head_of(uint8_t *base)
     return (struct ring_head *)(void *)base;
 }
 
-static uint64_t align8(uint64_t v)
+/* An index as it should be: records begin at multiples of 8, whatever a hostile side has written. */
+static uint64_t load_index(const uint64_t *p)
 {
-    return (v + 7) & ~UINT64_C(7);
+    return __atomic_load_n(p, __ATOMIC_ACQUIRE) & ~UINT64_C(7);
 }
 
 static uint32_t padded(uint32_t len)
@@ -91,7 +92,7 @@ static void put_head(uint8_t *at, uint32_t len)
 void ipc_producer_init(struct ipc_producer *p, struct ipc_rings *r, unsigned i, int wake_fd)
 {
     *p = (struct ipc_producer){.base = r->map + i * stride(r->size), .size = r->size, .wake_fd = wake_fd};
-    p->head = align8(__atomic_load_n(&head_of(p->base)->head, __ATOMIC_ACQUIRE));
+    p->head = load_index(&head_of(p->base)->head);
 }
 
 /* The consumer may be hostile too: an impossible tail only means that nothing can be written. */
@@ -140,7 +141,7 @@ int ipc_produce(struct ipc_producer *p, const void *rec, uint32_t len)
 void ipc_consumer_init(struct ipc_consumer *c, struct ipc_rings *r, unsigned i)
 {
     *c = (struct ipc_consumer){.base = r->map + i * stride(r->size), .size = r->size};
-    c->tail = align8(__atomic_load_n(&head_of(c->base)->tail, __ATOMIC_ACQUIRE));
+    c->tail = load_index(&head_of(c->base)->tail);
 }
 
 static void publish(struct ipc_consumer *c, uint64_t tail)
@@ -152,22 +153,22 @@ static void publish(struct ipc_consumer *c, uint64_t tail)
 static int give_up(struct ipc_consumer *c, uint64_t head)
 {
     c->garbage++;
-    publish(c, align8(head));
+    publish(c, head);
     return SK_EPROTO;
 }
 
 int ipc_consume(struct ipc_consumer *c, void *buf, uint32_t cap, uint32_t *len)
 {
     const uint8_t *data = c->base + IPC_RING_HEADER;
-    uint64_t head = __atomic_load_n(&head_of(c->base)->head, __ATOMIC_ACQUIRE);
+    uint64_t head = load_index(&head_of(c->base)->head);
     for (int turn = 0; turn < 2; turn++) {
         uint64_t used = head - c->tail;
         if (used == 0)
             return SK_EAGAIN;
         uint32_t at = (uint32_t)(c->tail & (c->size - 1)), to_end = c->size - at;
-        if (used > c->size || used < REC_HEAD)
+        if (used > c->size)
             return give_up(c, head);
-        /* Read once: the producer may change it at any moment. tail is a multiple of 8, so to_end >= 8. */
+        /* Read once: the producer may change it at any moment. tail and head are multiples of 8. */
         uint32_t n = __atomic_load_n((const uint32_t *)(const void *)(data + at), __ATOMIC_RELAXED);
         if (n == IPC_RING_SKIP && at != 0 && used >= to_end) {
             publish(c, c->tail + to_end);
@@ -188,11 +189,11 @@ bool ipc_consumer_sleep(struct ipc_consumer *c)
     struct ring_head *h = head_of(c->base);
     __atomic_store_n(&h->waiting, 1, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return __atomic_load_n(&h->head, __ATOMIC_ACQUIRE) != c->tail;
+    return load_index(&h->head) != c->tail;
 }
 
 uint64_t ipc_consumer_lag(const struct ipc_consumer *c)
 {
-    uint64_t used = __atomic_load_n(&head_of(c->base)->head, __ATOMIC_RELAXED) - c->tail;
+    uint64_t used = load_index(&head_of(c->base)->head) - c->tail;
     return used > c->size ? 0 : used;
 }
