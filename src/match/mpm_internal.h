@@ -7,8 +7,12 @@
 #include "lit.h"
 #include "match/mpm.h"
 
-/* Up to this many distinct patterns are searched one by one: cheaper than the fixed cost of an hs_scan call. */
-#define MPM_TINY_MAX 4
+/*
+ * A set of up to MPM_TINY_MAX distinct patterns is searched pattern by pattern where that costs less than the 60 to 70
+ * ns that any call of hs_scan takes (tests/bench/bench_mpm.c): a single pattern always, more of them in short buffers.
+ */
+#define MPM_TINY_MAX  4
+#define MPM_TINY_WORK 320 /* patterns x (bytes + 16) */
 
 struct mpm_tiny {
     struct match_lit lit;
@@ -21,8 +25,8 @@ struct mpm_db {
     uint32_t nexpr;  /* distinct patterns */
     uint32_t *first; /* nexpr + 1: where the ids of an expression begin in ids */
     uint32_t *ids;
-    hs_database_t *hs; /* NULL: tiny */
-    struct mpm_tiny *tiny;
+    hs_database_t *hs;     /* NULL: a single pattern */
+    struct mpm_tiny *tiny; /* NULL: more than MPM_TINY_MAX */
     uint64_t memory;
 };
 

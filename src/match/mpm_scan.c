@@ -51,7 +51,7 @@ uint32_t mpm_scan(const struct mpm_db *db, struct mpm_scratch *s, struct sk_span
     if (!db || buf.len == 0)
         return n;
     struct scan c = {.db = db, .hits = hits, .list = list, .n = n, .cap = cap, .skip = skip};
-    if (db->tiny)
+    if (!db->hs || (db->tiny && db->nexpr * (uint64_t)(buf.len + 16u) <= MPM_TINY_WORK))
         scan_tiny(&c, buf);
     else if (hs_scan(db->hs, (const char *)buf.p, buf.len, 0, s->hs, on_match, &c) != HS_SUCCESS) {
         /* A scan that could not be made must not hide anything: everything becomes a candidate. */
