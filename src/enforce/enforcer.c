@@ -1,0 +1,327 @@
+/*
+ * Requests and block life; what goes to the kernel and when is in enforcer_sync.c.
+ */
+#include "enforcer_priv.h"
+
+#include <stdlib.h>
+
+#define JOURNAL_TRY(e, call)                                                                                           \
+    do {                                                                                                               \
+        if ((e)->s.journal && (call) != SK_OK)                                                                         \
+            (e)->stats.journal_errors++;                                                                               \
+    } while (0)
+
+struct enforcer *enforcer_create(const struct enforcer_setup *s)
+{
+    struct enforcer *e = calloc(1, sizeof *e);
+    if (!e)
+        return NULL;
+    e->s = *s;
+    e->max = s->limits->max_blocks && s->limits->max_blocks < block_table_max(s->table) ? s->limits->max_blocks
+                                                                                        : block_table_max(s->table);
+    e->late_due = e->prefix_due[0] = e->prefix_due[1] = INT64_MAX;
+    return e;
+}
+
+void enforcer_free(struct enforcer *e)
+{
+    if (!e)
+        return;
+    enforcer_journal_hits(e);
+    targets_free(&e->fresh);
+    targets_free(&e->late);
+    targets_free(&e->gone);
+    pieces_free(&e->shadow[0]);
+    pieces_free(&e->shadow[1]);
+    pieces_free(&e->want[0]);
+    pieces_free(&e->want[1]);
+    free(e->changes);
+    free(e);
+}
+
+void targets_free(struct targets *t)
+{
+    free(t->v);
+    *t = (struct targets){0};
+}
+
+/* A list that cannot grow loses its entry and asks for a full comparison instead, which needs no list. */
+void targets_add(struct enforcer *e, struct targets *t, const struct sk_prefix *p)
+{
+    if (t->n == t->cap) {
+        size_t cap = t->cap ? t->cap * 2 : 64;
+        struct sk_prefix *v = cap <= ENFORCER_PENDING_MAX ? realloc(t->v, cap * sizeof *v) : NULL;
+        if (!v) {
+            e->need_resync = true;
+            return;
+        }
+        t->v = v;
+        t->cap = cap;
+    }
+    t->v[t->n++] = *p;
+}
+
+void enforcer_fire(struct enforcer *e, enum enforcer_event ev, const struct block *b, int64_t now)
+{
+    if (e->s.hook)
+        e->s.hook(e->s.hook_arg, ev, b, now);
+}
+
+static void due(int64_t *at, int64_t when)
+{
+    if (when < *at)
+        *at = when;
+}
+
+/* A block that the kernel does not know yet. */
+static void pend_new(struct enforcer *e, struct block *b, int64_t now)
+{
+    b->dirty = true;
+    targets_add(e, &e->fresh, &b->target);
+    if (!block_is_host(b))
+        due(&e->prefix_due[!sk_addr_is_v4(&b->target.addr)], now);
+}
+
+/* A block whose expiry moved: soon enough is in time, and one kernel change covers many requests. */
+static void pend_longer(struct enforcer *e, struct block *b, int64_t was, int64_t now)
+{
+    int64_t when = was - SK_NS_PER_S < now ? now : now + ENFORCER_EXTEND_DELAY;
+    if (!b->dirty) {
+        b->dirty = true;
+        targets_add(e, &e->late, &b->target);
+    }
+    due(&e->late_due, when);
+    if (!block_is_host(b))
+        due(&e->prefix_due[!sk_addr_is_v4(&b->target.addr)], when);
+}
+
+static enum enforce_result count(uint64_t *n, enum enforce_result r)
+{
+    ++*n;
+    return r;
+}
+
+static enum enforce_result again(struct enforcer *e, struct block *b, int64_t expires, int64_t now)
+{
+    int64_t was = b->expires;
+    if (b->requests < UINT32_MAX)
+        b->requests++;
+    b->last = now;
+    if (!block_table_extend(e->s.table, b, expires))
+        return ENFORCE_KNOWN;
+    pend_longer(e, b, was, now);
+    return count(&e->stats.extended, ENFORCE_EXTENDED);
+}
+
+static enum enforce_result add_new(struct enforcer *e, const struct decide_request *r, enum block_origin origin,
+                                   int64_t expires, int64_t now, struct enforce_outcome *out)
+{
+    struct block *b;
+    if (block_table_count(e->s.table) >= e->max)
+        return count(&e->stats.refused_full, ENFORCE_REFUSED_FULL);
+    if (origin == BLOCK_RULE && !policy_rate_take(&e->rate, e->s.limits, now))
+        return count(&e->stats.refused_rate, ENFORCE_REFUSED_RATE);
+    if (block_table_add(e->s.table, r, NULL, origin, now, expires, &b) != SK_OK)
+        return count(&e->stats.refused_full, ENFORCE_REFUSED_FULL);
+    pend_new(e, b, now);
+    out->block = b;
+    return count(&e->stats.blocked, ENFORCE_BLOCKED);
+}
+
+void enforcer_request(struct enforcer *e, const struct decide_request *req, enum block_origin origin, int64_t now,
+                      struct enforce_outcome *out)
+{
+    struct decide_request r;
+    *out = (struct enforce_outcome){0};
+    e->stats.requests++;
+    out->why = policy_check(e->s.limits, req, &r);
+    if (out->why != POLICY_OK) {
+        out->result = count(&e->stats.refused_invalid, ENFORCE_REFUSED_INVALID);
+        return;
+    }
+    out->never = never_check(e->s.never, &r.target);
+    if (out->never) {
+        out->result = count(&e->stats.refused_never, ENFORCE_REFUSED_NEVER);
+        return;
+    }
+    int64_t expires = now + r.seconds * SK_NS_PER_S;
+    struct block *b = block_table_covering(e->s.table, &r.target);
+    if (b && b->target.len < r.target.len && b->expires >= expires) {
+        if (b->requests < UINT32_MAX)
+            b->requests++;
+        b->last = now;
+        out->block = b;
+        out->result = count(&e->stats.covered, ENFORCE_COVERED);
+        return;
+    }
+    b = block_table_find(e->s.table, &r.target);
+    if (b && b->expires > now) {
+        out->result = again(e, b, expires, now);
+        out->block = b;
+        return;
+    }
+    if (b) /* its time is over, the tick has only not come yet */
+        enforcer_end(e, b, JOURNAL_EXPIRED, now);
+    out->result = add_new(e, &r, origin, expires, now, out);
+}
+
+/*
+ * An end that comes much later than planned means that the clock was set (or the machine slept): the kernel, which
+ * counts monotonic time, may believe in a later end.
+ */
+static bool kernel_lets_go(const struct block *b, enum journal_end why, int64_t now)
+{
+    return why == JOURNAL_EXPIRED && now - b->expires < ENFORCER_LATE && b->kernel_expires <= now + ENFORCER_SLACK;
+}
+
+static void pend_gone(struct enforcer *e, const struct block *b, int64_t now)
+{
+    unsigned fam = !sk_addr_is_v4(&b->target.addr);
+    if (block_is_host(b)) {
+        if (b->kernel_expires != 0)
+            targets_add(e, &e->gone, &b->target);
+        return;
+    }
+    due(&e->prefix_due[fam], now);
+    if (b->expires <= now)
+        e->rewrite[fam] = true;
+}
+
+/* Takes a block out of table and journal, and has the kernel follow unless it lets go by itself right now. */
+void enforcer_end(struct enforcer *e, struct block *b, enum journal_end why, int64_t now)
+{
+    static const enum enforcer_event events[] = {ENFORCER_EXPIRED, ENFORCER_UNBLOCKED, ENFORCER_LIFTED};
+    uint64_t *counts[] = {&e->stats.expired, &e->stats.unblocked, &e->stats.lifted};
+    int64_t end = why == JOURNAL_EXPIRED && b->expires < now ? b->expires : now;
+    block_table_remove(e->s.table, b);
+    if (!kernel_lets_go(b, why, now))
+        pend_gone(e, b, now);
+    JOURNAL_TRY(e, journal_end(e->s.journal, b, why, end));
+    ++*counts[why];
+    enforcer_fire(e, events[why], b, now);
+    block_free(b);
+}
+
+int enforcer_unblock_id(struct enforcer *e, const char *id, int64_t now)
+{
+    struct block *b = block_table_find_id(e->s.table, id);
+    if (!b)
+        return SK_ENOENT;
+    enforcer_end(e, b, JOURNAL_UNBLOCKED, now);
+    return SK_OK;
+}
+
+int enforcer_unblock(struct enforcer *e, const struct sk_prefix *target, int64_t now)
+{
+    struct block *b = block_table_find(e->s.table, target);
+    if (!b)
+        return SK_ENOENT;
+    enforcer_end(e, b, JOURNAL_UNBLOCKED, now);
+    return SK_OK;
+}
+
+size_t enforcer_never_changed(struct enforcer *e, int64_t now)
+{
+    /* Collected first: every removal reorders the table. */
+    struct targets lift = {0};
+    for (size_t i = 0; i < block_table_count(e->s.table); i++) {
+        const struct block *b = block_table_at(e->s.table, i);
+        if (never_check(e->s.never, &b->target))
+            targets_add(e, &lift, &b->target);
+    }
+    size_t n = lift.n;
+    for (size_t i = 0; i < n; i++)
+        enforcer_end(e, block_table_find(e->s.table, &lift.v[i]), JOURNAL_NEVER, now);
+    targets_free(&lift);
+    return n;
+}
+
+void enforcer_journal_pending(struct enforcer *e, const struct targets *t, bool add)
+{
+    for (size_t i = 0; e->s.journal && i < t->n; i++) {
+        const struct block *b = block_table_find(e->s.table, &t->v[i]);
+        if (b && add)
+            JOURNAL_TRY(e, journal_add(e->s.journal, b));
+        else if (b)
+            JOURNAL_TRY(e, journal_update(e->s.journal, b));
+    }
+}
+
+void enforcer_journal_block(struct enforcer *e, const struct block *b)
+{
+    JOURNAL_TRY(e, journal_add(e->s.journal, b));
+}
+
+void enforcer_journal_commit(struct enforcer *e)
+{
+    JOURNAL_TRY(e, journal_commit(e->s.journal));
+}
+
+void enforcer_journal_hits(struct enforcer *e)
+{
+    for (size_t i = 0; e->s.journal && i < block_table_count(e->s.table); i++) {
+        const struct block *b = block_table_at(e->s.table, i);
+        if (b->hit_packets)
+            JOURNAL_TRY(e, journal_update(e->s.journal, b));
+    }
+    enforcer_journal_commit(e);
+}
+
+int enforcer_tick(struct enforcer *e, int64_t now)
+{
+    struct block *b;
+    while ((b = block_table_first(e->s.table)) && b->expires <= now)
+        enforcer_end(e, b, JOURNAL_EXPIRED, now);
+    if (e->need_resync || now >= e->next_resync || now + 2 * ENFORCER_RESYNC < e->next_resync)
+        return enforcer_resync(e, now);
+    return enforcer_flush(e, now);
+}
+
+int64_t enforcer_deadline(const struct enforcer *e)
+{
+    const struct block *b = block_table_first(e->s.table);
+    int64_t at = e->next_resync;
+    due(&at, e->late_due);
+    due(&at, e->prefix_due[0]);
+    due(&at, e->prefix_due[1]);
+    if (b)
+        due(&at, b->expires);
+    return at;
+}
+
+int enforcer_teardown(struct enforcer *e, int64_t now)
+{
+    struct block *b;
+    while ((b = block_table_first(e->s.table)))
+        enforcer_end(e, b, JOURNAL_UNBLOCKED, now);
+    enforcer_journal_commit(e);
+    e->fresh.n = e->late.n = e->gone.n = 0;
+    e->shadow[0].n = e->shadow[1].n = 0;
+    e->late_due = e->prefix_due[0] = e->prefix_due[1] = INT64_MAX;
+    return e->s.ops->teardown(e->s.ops_ctx);
+}
+
+const struct enforcer_stats *enforcer_stats(const struct enforcer *e)
+{
+    return &e->stats;
+}
+
+bool enforcer_degraded(const struct enforcer *e)
+{
+    return e->degraded;
+}
+
+const struct block_table *enforcer_table(const struct enforcer *e)
+{
+    return e->s.table;
+}
+
+const char *enforce_result_name(enum enforce_result r)
+{
+    static const char *const names[] = {
+#define X(id, name) name,
+        ENFORCE_RESULTS(X)
+#undef X
+    };
+    return (unsigned)r < sizeof names / sizeof names[0] ? names[r] : "unknown";
+}

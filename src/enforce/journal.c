@@ -1,0 +1,500 @@
+#include "enforce/journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/log.h"
+
+#define JOURNAL_PATH_MAX 4096
+
+static const char schema_sql[] =
+    "CREATE TABLE block(id TEXT PRIMARY KEY, addr BLOB NOT NULL, len INTEGER NOT NULL, origin INTEGER NOT NULL,"
+    " created INTEGER NOT NULL, expires INTEGER NOT NULL, last INTEGER NOT NULL, requests INTEGER NOT NULL,"
+    " sid INTEGER, gid INTEGER, rev INTEGER, proto INTEGER, dropped INTEGER, to_server INTEGER,"
+    " src BLOB, dst BLOB, sport INTEGER, dport INTEGER, flow INTEGER, packet INTEGER, packet_ts INTEGER,"
+    " msg TEXT, evidence BLOB, hit_packets INTEGER, hit_bytes INTEGER, ended INTEGER, why INTEGER) WITHOUT ROWID;"
+    "CREATE INDEX block_active ON block(expires) WHERE ended IS NULL;"
+    "CREATE INDEX block_ended ON block(ended) WHERE ended IS NOT NULL;"
+    "CREATE INDEX block_created ON block(created);";
+
+#define COLUMNS                                                                                                        \
+    "id,addr,len,origin,created,expires,last,requests,sid,gid,rev,proto,dropped,to_server,src,dst,sport,dport,flow,"   \
+    "packet,packet_ts,msg,evidence,hit_packets,hit_bytes,ended,why"
+
+enum column {
+    C_ID,
+    C_ADDR,
+    C_LEN,
+    C_ORIGIN,
+    C_CREATED,
+    C_EXPIRES,
+    C_LAST,
+    C_REQUESTS,
+    C_SID,
+    C_GID,
+    C_REV,
+    C_PROTO,
+    C_DROPPED,
+    C_TO_SERVER,
+    C_SRC,
+    C_DST,
+    C_SPORT,
+    C_DPORT,
+    C_FLOW,
+    C_PACKET,
+    C_PACKET_TS,
+    C_MSG,
+    C_EVIDENCE,
+    C_HIT_PACKETS,
+    C_HIT_BYTES,
+    C_ENDED,
+    C_WHY,
+    C_COUNT
+};
+
+struct journal {
+    sqlite3 *db;
+    sqlite3_stmt *put, *update;
+    bool open_txn;
+};
+
+static int sql_err(struct journal *j, const char *what)
+{
+    sk_log(SK_LOG_ERROR, "journal: %s: %s", what, sqlite3_errmsg(j->db));
+    return SK_EIO;
+}
+
+static int run_sql(struct journal *j, const char *sql)
+{
+    return sqlite3_exec(j->db, sql, NULL, NULL, NULL);
+}
+
+static int query_int(struct journal *j, const char *sql, int *out)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(j->db, sql, -1, &st, NULL);
+    if (rc == SQLITE_OK && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+        *out = sqlite3_column_int(st, 0);
+        rc = SQLITE_OK;
+    }
+    sqlite3_finalize(st);
+    return rc;
+}
+
+/* quick_check returns the single row "ok". */
+static bool file_sound(struct journal *j)
+{
+    sqlite3_stmt *st = NULL;
+    bool ok = sqlite3_prepare_v2(j->db, "PRAGMA quick_check(1)", -1, &st, NULL) == SQLITE_OK &&
+              sqlite3_step(st) == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(st, 0), "ok") == 0;
+    sqlite3_finalize(st);
+    return ok;
+}
+
+static int migrate(struct journal *j)
+{
+    int version = 0;
+    if (query_int(j, "PRAGMA user_version", &version) != SQLITE_OK)
+        return SK_EPROTO;
+    if (version > JOURNAL_SCHEMA) {
+        sk_log(SK_LOG_ERROR, "journal: schema %d is from a later version (this one knows %d)", version, JOURNAL_SCHEMA);
+        return SK_ENOTSUP;
+    }
+    if (version == JOURNAL_SCHEMA)
+        return SK_OK;
+    char set[64];
+    snprintf(set, sizeof set, "PRAGMA user_version=%d", JOURNAL_SCHEMA);
+    if (run_sql(j, "BEGIN IMMEDIATE") != SQLITE_OK || run_sql(j, schema_sql) != SQLITE_OK ||
+        run_sql(j, set) != SQLITE_OK || run_sql(j, "COMMIT") != SQLITE_OK)
+        return SK_EPROTO;
+    return SK_OK;
+}
+
+static int prepare(struct journal *j)
+{
+    static const char put[] =
+        "INSERT OR REPLACE INTO block(" COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+    static const char update[] =
+        "UPDATE block SET expires=?2,last=?3,requests=?4,hit_packets=?5,hit_bytes=?6 WHERE id=?1 AND ended IS NULL";
+    if (sqlite3_prepare_v3(j->db, put, -1, SQLITE_PREPARE_PERSISTENT, &j->put, NULL) != SQLITE_OK ||
+        sqlite3_prepare_v3(j->db, update, -1, SQLITE_PREPARE_PERSISTENT, &j->update, NULL) != SQLITE_OK)
+        return SK_EPROTO;
+    return SK_OK;
+}
+
+static void journal_destroy(struct journal *j)
+{
+    if (!j)
+        return;
+    sqlite3_finalize(j->put);
+    sqlite3_finalize(j->update);
+    sqlite3_close(j->db);
+    free(j);
+}
+
+/* The file exists with mode 0600 before SQLite opens it; SQLite gives -wal and -shm the same mode. */
+static int touch(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (fd < 0)
+        return errno == EACCES || errno == EPERM ? SK_EPERM : SK_EIO;
+    struct stat st;
+    int rc = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && fchmod(fd, 0600) == 0 ? SK_OK : SK_EIO;
+    close(fd);
+    return rc;
+}
+
+/* SK_EPROTO: the file is damaged or no database. */
+static int open_once(const char *path, struct journal **out)
+{
+    int rc = touch(path);
+    if (rc != SK_OK)
+        return rc;
+    struct journal *j = calloc(1, sizeof *j);
+    if (!j)
+        return SK_ENOMEM;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    if (sqlite3_open_v2(path, &j->db, flags, NULL) != SQLITE_OK) {
+        rc = sql_err(j, "cannot open");
+        goto out;
+    }
+    sqlite3_busy_timeout(j->db, 2000);
+    int mode = run_sql(j, "PRAGMA journal_mode=WAL");
+    if (mode == SQLITE_NOTADB || mode == SQLITE_CORRUPT) {
+        rc = SK_EPROTO;
+        goto out;
+    }
+    if (mode != SQLITE_OK || run_sql(j, "PRAGMA synchronous=NORMAL;PRAGMA trusted_schema=OFF") != SQLITE_OK) {
+        rc = sql_err(j, "cannot set up");
+        goto out;
+    }
+    rc = file_sound(j) ? migrate(j) : SK_EPROTO;
+    if (rc == SK_OK)
+        rc = prepare(j);
+out:
+    if (rc == SK_OK)
+        *out = j;
+    else
+        journal_destroy(j);
+    return rc;
+}
+
+static int move_aside(const char *path)
+{
+    char to[JOURNAL_PATH_MAX], side[JOURNAL_PATH_MAX];
+    int n = snprintf(to, sizeof to, "%s.corrupt-%lld", path, (long long)time(NULL));
+    if (n < 0 || (size_t)n >= sizeof to || rename(path, to) != 0)
+        return SK_EIO;
+    static const char *const suffix[] = {"-wal", "-shm"};
+    for (int i = 0; i < 2; i++) {
+        n = snprintf(side, sizeof side, "%s%s", path, suffix[i]);
+        if (n > 0 && (size_t)n < sizeof side)
+            (void)unlink(side);
+    }
+    sk_log(SK_LOG_ERROR, "journal: %s is damaged; moved to %s, beginning an empty one", path, to);
+    return SK_OK;
+}
+
+int journal_open(const char *path, struct journal **out, bool *moved)
+{
+    if (moved)
+        *moved = false;
+    int rc = open_once(path, out);
+    if (rc != SK_EPROTO)
+        return rc;
+    rc = move_aside(path);
+    if (rc != SK_OK)
+        return rc;
+    if (moved)
+        *moved = true;
+    rc = open_once(path, out);
+    return rc == SK_EPROTO ? SK_EIO : rc;
+}
+
+void journal_close(struct journal *j)
+{
+    if (!j)
+        return;
+    (void)!journal_commit(j);
+    journal_destroy(j);
+}
+
+static int begin(struct journal *j)
+{
+    if (j->open_txn)
+        return SK_OK;
+    if (run_sql(j, "BEGIN IMMEDIATE") != SQLITE_OK)
+        return sql_err(j, "cannot begin");
+    j->open_txn = true;
+    return SK_OK;
+}
+
+int journal_commit(struct journal *j)
+{
+    if (!j->open_txn)
+        return SK_OK;
+    j->open_txn = false;
+    if (run_sql(j, "COMMIT") == SQLITE_OK)
+        return SK_OK;
+    int rc = sql_err(j, "cannot commit");
+    (void)run_sql(j, "ROLLBACK");
+    return rc;
+}
+
+static int step(struct journal *j, sqlite3_stmt *st, const char *what)
+{
+    int rc = sqlite3_step(st) == SQLITE_DONE ? SK_OK : sql_err(j, what);
+    sqlite3_reset(st);
+    sqlite3_clear_bindings(st);
+    return rc;
+}
+
+static void bind_i(sqlite3_stmt *st, enum column c, int64_t v)
+{
+    sqlite3_bind_int64(st, (int)c + 1, v);
+}
+
+static void bind_b(sqlite3_stmt *st, enum column c, const void *p, int n)
+{
+    sqlite3_bind_blob(st, (int)c + 1, p, n, SQLITE_STATIC);
+}
+
+static void bind_block(sqlite3_stmt *st, const struct block *b)
+{
+    sqlite3_bind_text(st, C_ID + 1, b->id, -1, SQLITE_STATIC);
+    bind_b(st, C_ADDR, b->target.addr.b, 16);
+    bind_i(st, C_LEN, b->target.len);
+    bind_i(st, C_ORIGIN, b->origin);
+    bind_i(st, C_CREATED, b->created);
+    bind_i(st, C_EXPIRES, b->expires);
+    bind_i(st, C_LAST, b->last);
+    bind_i(st, C_REQUESTS, b->requests);
+    bind_i(st, C_SID, b->sid);
+    bind_i(st, C_GID, b->gid);
+    bind_i(st, C_REV, b->rev);
+    bind_i(st, C_PROTO, b->proto);
+    bind_i(st, C_DROPPED, b->dropped);
+    bind_i(st, C_TO_SERVER, b->to_server);
+    bind_b(st, C_SRC, b->src.b, 16);
+    bind_b(st, C_DST, b->dst.b, 16);
+    bind_i(st, C_SPORT, b->sport);
+    bind_i(st, C_DPORT, b->dport);
+    bind_i(st, C_FLOW, (int64_t)b->flow_id);
+    bind_i(st, C_PACKET, (int64_t)b->packet);
+    bind_i(st, C_PACKET_TS, b->packet_ts);
+    sqlite3_bind_text(st, C_MSG + 1, b->msg, -1, SQLITE_STATIC);
+    bind_b(st, C_EVIDENCE, b->evidence, b->evidence_len);
+    bind_i(st, C_HIT_PACKETS, (int64_t)b->hit_packets);
+    bind_i(st, C_HIT_BYTES, (int64_t)b->hit_bytes);
+}
+
+int journal_add(struct journal *j, const struct block *b)
+{
+    int rc = begin(j);
+    if (rc != SK_OK)
+        return rc;
+    bind_block(j->put, b);
+    return step(j, j->put, "cannot add a block");
+}
+
+int journal_end(struct journal *j, const struct block *b, enum journal_end why, int64_t now)
+{
+    int rc = begin(j);
+    if (rc != SK_OK)
+        return rc;
+    bind_block(j->put, b);
+    bind_i(j->put, C_ENDED, now);
+    bind_i(j->put, C_WHY, why);
+    return step(j, j->put, "cannot end a block");
+}
+
+int journal_update(struct journal *j, const struct block *b)
+{
+    int rc = begin(j);
+    if (rc != SK_OK)
+        return rc;
+    sqlite3_bind_text(j->update, 1, b->id, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(j->update, 2, b->expires);
+    sqlite3_bind_int64(j->update, 3, b->last);
+    sqlite3_bind_int64(j->update, 4, b->requests);
+    sqlite3_bind_int64(j->update, 5, (int64_t)b->hit_packets);
+    sqlite3_bind_int64(j->update, 6, (int64_t)b->hit_bytes);
+    return step(j, j->update, "cannot update a block");
+}
+
+/* ---- reading ---- */
+
+struct row {
+    struct decide_request req;
+    struct block b; /* text borrowed from req */
+};
+
+static bool row_addr(sqlite3_stmt *st, enum column c, struct sk_addr *out)
+{
+    if (sqlite3_column_bytes(st, (int)c) != 16)
+        return false;
+    memcpy(out->b, sqlite3_column_blob(st, (int)c), 16);
+    return true;
+}
+
+static void row_text(sqlite3_stmt *st, struct decide_request *q)
+{
+    const unsigned char *msg = sqlite3_column_text(st, C_MSG);
+    if (msg)
+        snprintf(q->msg, sizeof q->msg, "%s", (const char *)msg);
+    int n = sqlite3_column_bytes(st, C_EVIDENCE);
+    if (n > 0 && n <= DECIDE_EVIDENCE_MAX) {
+        memcpy(q->evidence, sqlite3_column_blob(st, C_EVIDENCE), (size_t)n);
+        q->evidence_len = (uint16_t)n;
+    }
+}
+
+/* The file is ours, but a row that makes no sense must not become a block. */
+static bool row_read(sqlite3_stmt *st, struct row *r)
+{
+    struct decide_request *q = &r->req;
+    struct block *b = &r->b;
+    memset(r, 0, sizeof *r);
+    int64_t len = sqlite3_column_int64(st, C_LEN);
+    const unsigned char *id = sqlite3_column_text(st, C_ID);
+    if (!id || sqlite3_column_bytes(st, C_ID) >= BLOCK_ID_LEN || len < 0 || len > 128 ||
+        !row_addr(st, C_ADDR, &q->target.addr) || !row_addr(st, C_SRC, &q->src) || !row_addr(st, C_DST, &q->dst))
+        return false;
+    q->target = sk_prefix_make(&q->target.addr, (uint8_t)len);
+    row_text(st, q);
+    snprintf(b->id, sizeof b->id, "%s", (const char *)id);
+    b->target = q->target;
+    b->origin = (uint8_t)sqlite3_column_int(st, C_ORIGIN);
+    b->created = sqlite3_column_int64(st, C_CREATED);
+    b->expires = sqlite3_column_int64(st, C_EXPIRES);
+    b->last = sqlite3_column_int64(st, C_LAST);
+    b->requests = (uint32_t)sqlite3_column_int64(st, C_REQUESTS);
+    b->hit_packets = (uint64_t)sqlite3_column_int64(st, C_HIT_PACKETS);
+    b->hit_bytes = (uint64_t)sqlite3_column_int64(st, C_HIT_BYTES);
+    b->sid = q->sid = (uint32_t)sqlite3_column_int64(st, C_SID);
+    b->gid = q->gid = (uint32_t)sqlite3_column_int64(st, C_GID);
+    b->rev = q->rev = (uint32_t)sqlite3_column_int64(st, C_REV);
+    b->proto = q->proto = (uint8_t)sqlite3_column_int(st, C_PROTO);
+    b->dropped = q->dropped = sqlite3_column_int(st, C_DROPPED) != 0;
+    b->to_server = q->to_server = sqlite3_column_int(st, C_TO_SERVER) != 0;
+    b->sport = q->sport = (uint16_t)sqlite3_column_int(st, C_SPORT);
+    b->dport = q->dport = (uint16_t)sqlite3_column_int(st, C_DPORT);
+    b->flow_id = q->flow_id = (uint64_t)sqlite3_column_int64(st, C_FLOW);
+    b->packet = q->packet = (uint64_t)sqlite3_column_int64(st, C_PACKET);
+    b->packet_ts = q->ts = sqlite3_column_int64(st, C_PACKET_TS);
+    b->src = q->src;
+    b->dst = q->dst;
+    b->msg = q->msg;
+    b->evidence = q->evidence;
+    b->evidence_len = q->evidence_len;
+    return true;
+}
+
+static int end_expired(struct journal *j, int64_t now)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = begin(j);
+    if (rc != SK_OK)
+        return rc;
+    if (sqlite3_prepare_v2(j->db, "UPDATE block SET ended=expires,why=0 WHERE ended IS NULL AND expires<=?1", -1, &st,
+                           NULL) != SQLITE_OK)
+        return sql_err(j, "cannot end old blocks");
+    sqlite3_bind_int64(st, 1, now);
+    rc = step(j, st, "cannot end old blocks");
+    sqlite3_finalize(st);
+    return rc == SK_OK ? journal_commit(j) : rc;
+}
+
+static int load_row(struct block_table *t, const struct row *r, size_t *loaded)
+{
+    struct block *b;
+    int rc = block_table_add(t, &r->req, r->b.id, (enum block_origin)r->b.origin, r->b.created, r->b.expires, &b);
+    if (rc == SK_EEXIST)
+        return SK_OK;
+    if (rc != SK_OK)
+        return rc;
+    b->last = r->b.last;
+    b->requests = r->b.requests;
+    b->hit_packets = r->b.hit_packets;
+    b->hit_bytes = r->b.hit_bytes;
+    ++*loaded;
+    return SK_OK;
+}
+
+int journal_load(struct journal *j, struct block_table *t, int64_t now, size_t *loaded)
+{
+    sqlite3_stmt *st = NULL;
+    *loaded = 0;
+    int rc = end_expired(j, now);
+    if (rc != SK_OK)
+        return rc;
+    /* Longest first: of two rows for one target (a damaged file) the longer one counts. */
+    static const char sql[] = "SELECT " COLUMNS " FROM block WHERE ended IS NULL ORDER BY expires DESC";
+    if (sqlite3_prepare_v2(j->db, sql, -1, &st, NULL) != SQLITE_OK)
+        return sql_err(j, "cannot read");
+    struct row r;
+    int s = SQLITE_DONE;
+    while (rc == SK_OK && (s = sqlite3_step(st)) == SQLITE_ROW)
+        if (row_read(st, &r))
+            rc = load_row(t, &r, loaded);
+    if (rc == SK_OK && s != SQLITE_DONE)
+        rc = sql_err(j, "cannot read");
+    sqlite3_finalize(st);
+    return rc;
+}
+
+int journal_history(struct journal *j, const char *id, unsigned limit, journal_fn *fn, void *arg)
+{
+    sqlite3_stmt *st = NULL;
+    const char *sql = id ? "SELECT " COLUMNS " FROM block WHERE id=?1 LIMIT ?2"
+                         : "SELECT " COLUMNS " FROM block WHERE ?1 IS NULL ORDER BY created DESC LIMIT ?2";
+    if (sqlite3_prepare_v2(j->db, sql, -1, &st, NULL) != SQLITE_OK)
+        return sql_err(j, "cannot read");
+    if (id)
+        sqlite3_bind_text(st, 1, id, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(st, 2, limit);
+    struct row r;
+    int s;
+    while ((s = sqlite3_step(st)) == SQLITE_ROW)
+        if (row_read(st, &r))
+            fn(arg, &r.b, sqlite3_column_int64(st, C_ENDED), (enum journal_end)sqlite3_column_int(st, C_WHY));
+    int rc = s == SQLITE_DONE ? SK_OK : sql_err(j, "cannot read");
+    sqlite3_finalize(st);
+    return rc;
+}
+
+static int prune_by(struct journal *j, const char *sql, int64_t v)
+{
+    sqlite3_stmt *st = NULL;
+    if (sqlite3_prepare_v2(j->db, sql, -1, &st, NULL) != SQLITE_OK)
+        return sql_err(j, "cannot prune");
+    sqlite3_bind_int64(st, 1, v);
+    int rc = step(j, st, "cannot prune");
+    sqlite3_finalize(st);
+    return rc;
+}
+
+int journal_prune(struct journal *j, int64_t ended_before)
+{
+    int rc = begin(j);
+    if (rc == SK_OK)
+        rc = prune_by(j, "DELETE FROM block WHERE ended IS NOT NULL AND ended<?1", ended_before);
+    if (rc == SK_OK)
+        rc = prune_by(j,
+                      "DELETE FROM block WHERE ended IS NOT NULL AND ended<=(SELECT ended FROM block WHERE ended IS NOT"
+                      " NULL ORDER BY ended DESC LIMIT 1 OFFSET ?1)",
+                      JOURNAL_HISTORY_MAX);
+    int end = journal_commit(j);
+    return rc == SK_OK ? end : rc;
+}
+
+const char *journal_end_name(enum journal_end why)
+{
+    static const char *const names[] = {"expired", "unblocked", "never-list"};
+    return (unsigned)why < 3 ? names[why] : "unknown";
+}
