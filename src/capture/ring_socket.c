@@ -63,7 +63,8 @@ static int bind_to(int fd, int ifindex)
 
 static int join_fanout(int fd, uint16_t id)
 {
-    return set_int(fd, PACKET_FANOUT, id | (PACKET_FANOUT_HASH | PACKET_FANOUT_FLAG_DEFRAG) << 16);
+    uint32_t arg = id | (uint32_t)(PACKET_FANOUT_HASH | PACKET_FANOUT_FLAG_DEFRAG) << 16;
+    return setsockopt(fd, SOL_PACKET, PACKET_FANOUT, &arg, sizeof arg);
 }
 
 /* The step that failed, NULL when none did. The group takes its direction from its first member: set before joining. */

@@ -1,0 +1,606 @@
+/*
+ * AF_PACKET against the kernel: a network namespace of its own (it dies with this process, whatever happens), a veth
+ * pair in it, and frames of our own making, numbered. Needs root; skips without.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "capture/capture.h"
+
+#define SKIP_RC 77
+#define BLOCK   (1U << 17)
+#define MARK    0x5e415f30U /* in front of a frame's number */
+#define HEAD    22          /* Ethernet, mark, number */
+
+static const struct capture_ring_conf both = {
+    .ring_size = 8 * BLOCK, .block_size = BLOCK, .block_timeout = 10, .outgoing = true};
+static char err[256];
+static struct capture_batch batch;
+
+static void run(const char *cmd)
+{
+    if (system(cmd) != 0)
+        fail_msg("%s", cmd);
+}
+
+static int ring_on(const char *ifname, const struct capture_ring_conf *conf)
+{
+    int fd = -1;
+    if (capture_ring_socket(ifname, conf, &fd, err) != SK_OK)
+        fail_msg("%s", err);
+    return fd;
+}
+
+static struct capture *source_of(const int *fds, unsigned n, const struct capture_ring_conf *conf)
+{
+    static const uint16_t idx[4] = {5, 6, 7, 8};
+    struct capture *c = NULL;
+    if (capture_open_ring(fds, idx, n, conf, &c, err) != SK_OK)
+        fail_msg("%s", err);
+    return c;
+}
+
+/* Sends frames numbered from..from+n-1, of len bytes, out of an interface. */
+static void send_frames(const char *ifname, uint32_t from, uint32_t n, uint32_t len)
+{
+    static uint8_t frame[1514] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 9, 0x88, 0xb5};
+    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+    struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(ifname), .sll_halen = 6};
+    uint32_t mark = htonl(MARK);
+    memcpy(frame + 14, &mark, 4);
+    for (uint32_t i = from; i < from + n; i++) {
+        memcpy(frame + 18, &i, 4);
+        if (sendto(fd, frame, len, 0, (const struct sockaddr *)&to, sizeof to) != (ssize_t)len)
+            fail_msg("sendto %s: %s", ifname, strerror(errno));
+    }
+    close(fd);
+}
+
+/* The number of one of our frames; -1: somebody else's. */
+static int64_t frame_number(const struct sk_frame *f)
+{
+    uint32_t mark, n;
+    if (f->caplen < HEAD)
+        return -1;
+    memcpy(&mark, f->data + 14, 4);
+    memcpy(&n, f->data + 18, 4);
+    return ntohl(mark) == MARK ? (int64_t)n : -1;
+}
+
+/* What one source gave until it was quiet for a while. */
+struct seen {
+    unsigned in, out;
+    int64_t first, last; /* numbers */
+    unsigned gaps;
+    unsigned by_iface[16];
+};
+
+static void note(struct seen *s, const struct sk_frame *f)
+{
+    int64_t n = frame_number(f);
+    if (n < 0)
+        return;
+    if (s->in + s->out == 0)
+        s->first = n;
+    else if (n != s->last + 1)
+        s->gaps++;
+    s->last = n;
+    s->by_iface[f->iface & 15]++;
+    if (f->outgoing)
+        s->out++;
+    else
+        s->in++;
+}
+
+static struct seen drain(struct capture *c)
+{
+    struct seen s = {.first = -1, .last = -1};
+    for (unsigned quiet = 0; quiet < 3;) {
+        int rc = capture_recv(c, &batch, 60);
+        if (rc == SK_EAGAIN) {
+            quiet++;
+            continue;
+        }
+        assert_int_equal(rc, SK_OK);
+        quiet = 0;
+        for (unsigned i = 0; i < batch.n; i++)
+            note(&s, &batch.f[i]);
+        capture_release(c, &batch);
+    }
+    return s;
+}
+
+static void test_both_directions(void **state)
+{
+    (void)state;
+    int fd = ring_on("va", &both);
+    struct capture *c = source_of(&fd, 1, &both);
+    struct sk_counters k = {0};
+    int64_t before = sk_now_wall();
+    send_frames("vb", 0, 500, 100);
+    send_frames("va", 500, 300, 1514);
+    struct seen s = drain(c);
+    assert_int_equal(s.in, 500);
+    assert_int_equal(s.out, 300);
+    assert_int_equal(s.gaps, 0);
+    assert_int_equal(s.by_iface[5], 800);
+    capture_count(c, &k);
+    assert_true(k.v[SK_C_KERNEL_PKTS] >= 800);
+    assert_int_equal(k.v[SK_C_KERNEL_DROPS], 0);
+    uint64_t counted = k.v[SK_C_KERNEL_PKTS];
+    capture_count(c, &k);
+    assert_true(k.v[SK_C_KERNEL_PKTS] < counted + 10); /* reading resets */
+
+    send_frames("vb", 0, 1, 70);
+    assert_int_equal(capture_recv(c, &batch, 2000), SK_OK);
+    const struct sk_frame *f = &batch.f[batch.n - 1];
+    assert_int_equal(f->caplen, 70);
+    assert_int_equal(f->wirelen, 70);
+    assert_int_equal(f->linktype, 1);
+    assert_int_equal(f->iface, 5);
+    assert_true(f->ts >= before && f->ts <= sk_now_wall());
+    capture_release(c, &batch);
+    capture_close(c);
+    close(fd);
+}
+
+static void test_incoming_only(void **state)
+{
+    (void)state;
+    struct capture_ring_conf conf = both;
+    conf.outgoing = false;
+    int fd = ring_on("va", &conf);
+    struct capture *c = source_of(&fd, 1, &conf);
+    send_frames("va", 0, 50, 100);
+    send_frames("vb", 0, 60, 100);
+    struct seen s = drain(c);
+    assert_int_equal(s.in, 60);
+    assert_int_equal(s.out, 0);
+    capture_close(c);
+    close(fd);
+}
+
+static void test_frames_of_a_batch_stay_until_release(void **state)
+{
+    (void)state;
+    int fd = ring_on("va", &both);
+    struct capture *c = source_of(&fd, 1, &both);
+    send_frames("vb", 0, CAPTURE_BATCH, 1000);
+    usleep(50000);
+    assert_int_equal(capture_recv(c, &batch, 1000), SK_OK);
+    int64_t first = frame_number(&batch.f[0]);
+    send_frames("vb", 1000, 5000, 1000); /* several times the ring */
+    assert_int_equal(frame_number(&batch.f[0]), first);
+    capture_release(c, &batch);
+    drain(c);
+    capture_close(c);
+    close(fd);
+}
+
+static void test_interface_down_and_up(void **state)
+{
+    (void)state;
+    int fd = ring_on("va", &both);
+    struct capture *c = source_of(&fd, 1, &both);
+    send_frames("vb", 0, 10, 100);
+    assert_int_equal(drain(c).in, 10);
+    run("ip link set va down");
+    int64_t start = sk_now_mono();
+    unsigned rounds = 0;
+    while (sk_now_mono() - start < 300 * SK_NS_PER_MS) {
+        int rc = capture_recv(c, &batch, 50);
+        assert_true(rc == SK_EAGAIN || rc == SK_OK);
+        capture_release(c, &batch);
+        rounds++;
+    }
+    assert_in_range(rounds, 1, 20); /* it waits; it does not spin on the error */
+    assert_non_null(strstr(capture_error(c), "interface 5: Network is down"));
+    run("ip link set va up && sleep 0.1");
+    send_frames("vb", 10, 20, 100);
+    struct seen s = drain(c);
+    assert_int_equal(s.in, 20);
+    assert_int_equal(s.first, 10);
+    capture_close(c);
+    close(fd);
+}
+
+/* Drops are counted, and nothing that was kept is lost or comes twice; afterwards it goes on. */
+static void test_full_ring(void **state)
+{
+    (void)state;
+    struct capture_ring_conf conf = both;
+    conf.ring_size = 2 * BLOCK;
+    int fd = ring_on("va", &conf);
+    struct capture *c = source_of(&fd, 1, &conf);
+    struct sk_counters k = {0};
+    send_frames("vb", 0, 3000, 1000);
+    struct seen s = drain(c);
+    capture_count(c, &k);
+    assert_in_range(s.in, 100, 2999);
+    assert_true(k.v[SK_C_KERNEL_DROPS] >= 3000 - s.in);
+    assert_true(k.v[SK_C_KERNEL_PKTS] - k.v[SK_C_KERNEL_DROPS] >= s.in);
+    for (unsigned round = 0; round < 5; round++) {
+        send_frames("vb", 5000, 100, 1000);
+        s = drain(c);
+        assert_int_equal(s.in, 100);
+        assert_int_equal(s.first, 5000);
+        assert_int_equal(s.gaps, 0);
+    }
+    capture_close(c);
+    close(fd);
+}
+
+/* In a process of its own: releases `released` batches, takes one more, and dies with it. */
+static void reader_dies(int fd, const struct capture_ring_conf *conf, unsigned released)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct capture *c = source_of(&fd, 1, conf);
+        for (unsigned i = 0; i <= released; i++) {
+            if (capture_recv(c, &batch, 1000) != SK_OK)
+                _exit(255);
+            if (i < released)
+                capture_release(c, &batch);
+        }
+        _exit(0);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static void test_resumption_after_a_reader_died(void **state)
+{
+    (void)state;
+    struct capture_ring_conf conf = both;
+    conf.ring_size = 16 * BLOCK;
+    for (unsigned released = 0; released <= 8; released += 4) {
+        int fd = ring_on("va", &conf);
+        send_frames("vb", 0, 1000, 1000); /* nobody reads yet; some 8 blocks */
+        usleep(50000);
+        reader_dies(fd, &conf, released);
+        send_frames("vb", 1000, 200, 1000);
+        struct capture *c = source_of(&fd, 1, &conf);
+        struct seen s = drain(c);
+        /* No frame that was not released is missing; at most what lay in a part-read block comes again. */
+        assert_in_range(s.first, 0, released * CAPTURE_BATCH);
+        assert_true(s.first + (int64_t)(BLOCK / 1000 + CAPTURE_BATCH) >= released * CAPTURE_BATCH);
+        assert_int_equal(s.last, 1199);
+        assert_int_equal(s.gaps, 0);
+        capture_close(c);
+        close(fd);
+    }
+}
+
+/* The position is found wherever in the ring the last reader stopped, with nothing waiting. */
+static void test_resumption_of_an_empty_ring(void **state)
+{
+    (void)state;
+    int fd = ring_on("va", &both);
+    uint32_t next = 0;
+    for (unsigned round = 0; round < 20; round++) {
+        struct capture *c = source_of(&fd, 1, &both);
+        send_frames("vb", next, 150, 1000);
+        struct seen s = drain(c);
+        assert_int_equal(s.in, 150);
+        assert_int_equal(s.first, next);
+        assert_int_equal(s.gaps, 0);
+        next += 150;
+        capture_close(c);
+    }
+    close(fd);
+}
+
+/* Full and dead: the ring froze, and the next reader gets it going again. */
+static void test_resumption_of_a_full_ring(void **state)
+{
+    (void)state;
+    int fd = ring_on("va", &both);
+    send_frames("vb", 0, 5000, 1000);
+    usleep(50000);
+    reader_dies(fd, &both, 0);
+    struct capture *c = source_of(&fd, 1, &both);
+    struct seen s = drain(c);
+    assert_int_equal(s.first, 0);
+    assert_int_equal(s.gaps, 0);
+    for (unsigned round = 0; round < 3; round++) {
+        send_frames("vb", 10000, 300, 1000);
+        s = drain(c);
+        assert_int_equal(s.in, 300);
+        assert_int_equal(s.gaps, 0);
+    }
+    capture_close(c);
+    close(fd);
+}
+
+static void test_loopback_once(void **state)
+{
+    (void)state;
+    int fd = ring_on("lo", &both);
+    struct capture *c = source_of(&fd, 1, &both);
+    int u = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    for (unsigned i = 0; i < 40; i++)
+        sendto(u, "loop", 4, 0, (const struct sockaddr *)&to, sizeof to);
+    close(u);
+    unsigned n = 0, unfilled = 0;
+    while (capture_recv(c, &batch, 200) == SK_OK) {
+        for (unsigned i = 0; i < batch.n; i++) {
+            const struct sk_frame *f = &batch.f[i];
+            if (f->caplen < 46 || f->data[23] != IPPROTO_UDP)
+                continue;
+            assert_int_equal(f->linktype, 1);
+            assert_false(f->outgoing);
+            n++;
+            unfilled += f->csum_unfilled;
+        }
+        capture_release(c, &batch);
+    }
+    assert_int_equal(n, 40);
+    assert_int_equal(unfilled, 40); /* the stack leaves the checksum to a device that has none */
+    capture_close(c);
+    close(fd);
+}
+
+/* A capture of nothing but skipped frames must go on too. */
+static void test_loopback_ring_turns_round(void **state)
+{
+    (void)state;
+    int fd = ring_on("lo", &both);
+    struct capture *c = source_of(&fd, 1, &both);
+    for (unsigned round = 0; round < 10; round++) {
+        send_frames("lo", 1000 * round, 300, 1000);
+        struct seen s = drain(c);
+        assert_int_equal(s.in, 300);
+        assert_int_equal(s.out, 0);
+        assert_int_equal(s.gaps, 0);
+    }
+    capture_close(c);
+    close(fd);
+}
+
+static void test_kernel_vlan_tag(void **state)
+{
+    (void)state;
+    int fd = ring_on("va", &both);
+    struct capture *c = source_of(&fd, 1, &both);
+    uint8_t frame[64] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 9, 0x81, 0, 0x60, 0x2a, 0x88, 0xb5};
+    int tx = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+    struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex("vb"), .sll_halen = 6};
+    assert_int_equal(sendto(tx, frame, sizeof frame, 0, (const struct sockaddr *)&to, sizeof to), sizeof frame);
+    close(tx);
+    assert_int_equal(capture_recv(c, &batch, 2000), SK_OK);
+    const struct sk_frame *f = &batch.f[0];
+    assert_true(f->has_vlan_tci);
+    assert_int_equal(f->vlan_tci, 0x602a);
+    assert_int_equal(f->vlan_tpid, 0x8100);
+    assert_int_equal(f->data[12] << 8 | f->data[13], 0x88b5);
+    capture_release(c, &batch);
+    capture_close(c);
+    close(fd);
+}
+
+static void test_several_interfaces(void **state)
+{
+    (void)state;
+    int fds[2] = {ring_on("va", &both), ring_on("vc", &both)};
+    struct capture *c = source_of(fds, 1, &both);
+    assert_int_equal(capture_ring_add(c, fds[1], 6, err), SK_OK);
+    send_frames("vb", 0, 500, 200);
+    send_frames("vd", 0, 500, 200);
+    struct seen s = drain(c);
+    assert_int_equal(s.by_iface[5], 500);
+    assert_int_equal(s.by_iface[6], 500);
+
+    /* Neither starves while both have plenty. */
+    send_frames("vb", 0, 500, 200);
+    send_frames("vd", 0, 500, 200);
+    usleep(50000);
+    memset(&s, 0, sizeof s);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(capture_recv(c, &batch, 1000), SK_OK);
+        for (unsigned j = 0; j < batch.n; j++)
+            note(&s, &batch.f[j]);
+        capture_release(c, &batch);
+    }
+    assert_in_range(s.by_iface[5], CAPTURE_BATCH, 3 * CAPTURE_BATCH);
+    assert_in_range(s.by_iface[6], CAPTURE_BATCH, 3 * CAPTURE_BATCH);
+    drain(c);
+
+    struct sk_counters k = {0};
+    capture_ring_remove(c, 5);
+    send_frames("vd", 0, 10, 200);
+    s = drain(c);
+    assert_int_equal(s.by_iface[5], 0);
+    assert_int_equal(s.by_iface[6], 10);
+    capture_count(c, &k);
+    assert_true(k.v[SK_C_KERNEL_PKTS] >= 2010); /* those of the removed one are not forgotten */
+    capture_ring_remove(c, 6);
+    assert_int_equal(capture_recv(c, &batch, 10), SK_EAGAIN);
+    capture_close(c);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+/* Two workers: every frame goes to one of them, and a flow to one only. */
+static void test_fanout(void **state)
+{
+    (void)state;
+    struct capture_ring_conf conf = both;
+    conf.fanout_id = 4711;
+    int fds[2] = {ring_on("va", &conf), ring_on("va", &conf)};
+    struct capture *c[2] = {source_of(&fds[0], 1, &conf), source_of(&fds[1], 1, &conf)};
+    int tx = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+    struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex("vb"), .sll_halen = 6};
+    uint8_t f[60] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2,  0, 0, 0, 0,  9, 8, 0, 0x45, 0, 0, 46, 0, 0,
+                     0x40, 0,    64,   17,   0,    0,    10, 9, 0, 1, 10, 9, 0, 2, 0,    0, 0, 80, 0, 26};
+    for (unsigned i = 0; i < 256; i++) {
+        f[35] = (uint8_t)i;
+        assert_int_equal(sendto(tx, f, sizeof f, 0, (const struct sockaddr *)&to, sizeof to), sizeof f);
+    }
+    close(tx);
+    uint8_t seen[256] = {0};
+    unsigned got[2] = {0};
+    for (unsigned w = 0; w < 2; w++) {
+        while (capture_recv(c[w], &batch, 200) == SK_OK) {
+            for (unsigned i = 0; i < batch.n; i++)
+                if (batch.f[i].caplen == 60 && batch.f[i].data[23] == 17) {
+                    seen[batch.f[i].data[35]]++;
+                    got[w]++;
+                }
+            capture_release(c[w], &batch);
+        }
+        capture_close(c[w]);
+        close(fds[w]);
+    }
+    assert_int_equal(got[0] + got[1], 256);
+    assert_true(got[0] > 20 && got[1] > 20);
+    for (unsigned i = 0; i < 256; i++)
+        assert_int_equal(seen[i], 1);
+}
+
+/* A device without link header gives raw IP. */
+static void test_tun(void **state)
+{
+    (void)state;
+    int tun = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+    struct ifreq ifr = {.ifr_flags = IFF_TUN | IFF_NO_PI};
+    strcpy(ifr.ifr_name, "tun7");
+    if (tun < 0 || ioctl(tun, TUNSETIFF, &ifr) != 0) {
+        print_message("no tun device here: %s\n", strerror(errno));
+        skip();
+    }
+    run("ip link set tun7 up");
+    int fd = ring_on("tun7", &both);
+    struct capture *c = source_of(&fd, 1, &both);
+    uint8_t ip[24] = {0x45, 0, 0, 24, 0, 0, 0, 0, 64, 253, 0, 0, 10, 8, 0, 1, 10, 8, 0, 2, 't', 'u', 'n', '!'};
+    assert_int_equal(write(tun, ip, sizeof ip), sizeof ip);
+    assert_int_equal(capture_recv(c, &batch, 2000), SK_OK);
+    assert_int_equal(batch.f[0].linktype, 101);
+    assert_int_equal(batch.f[0].caplen, sizeof ip);
+    assert_memory_equal(batch.f[0].data, ip, sizeof ip);
+    capture_release(c, &batch);
+    capture_close(c);
+    close(fd);
+    close(tun);
+}
+
+static void expect_no_socket(const char *ifname, const struct capture_ring_conf *conf, int want, const char *why)
+{
+    int fd = -1;
+    assert_int_equal(capture_ring_socket(ifname, conf, &fd, err), want);
+    assert_int_equal(fd, -1);
+    if (!strstr(err, why))
+        fail_msg("\"%s\" does not say \"%s\"", err, why);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    struct capture_ring_conf conf = both;
+    expect_no_socket("nosuchif", &conf, SK_ENOENT, "nosuchif");
+    conf.block_size = BLOCK / 2;
+    expect_no_socket("va", &conf, SK_EINVAL, "block size 65536");
+    conf.block_size = BLOCK * 3;
+    expect_no_socket("va", &conf, SK_EINVAL, "power of two");
+    conf.block_size = BLOCK;
+    conf.ring_size = BLOCK;
+    expect_no_socket("va", &conf, SK_EINVAL, "at least two blocks");
+
+    int fd = ring_on("va", &both);
+    static const uint16_t idx = 5;
+    struct capture *c = NULL;
+    conf.ring_size = 16 * BLOCK; /* not what the socket has */
+    assert_int_equal(capture_open_ring(&fd, &idx, 1, &conf, &c, err), SK_EIO);
+    assert_non_null(strstr(err, "mapping the ring of interface 5"));
+    assert_null(c);
+    close(fd);
+}
+
+static void test_too_many_interfaces(void **state)
+{
+    (void)state;
+    struct capture_ring_conf conf = both;
+    conf.ring_size = 2 * BLOCK;
+    int fd = ring_on("va", &conf);
+    struct capture *c = source_of(&fd, 1, &conf);
+    for (uint16_t i = 1; i < SK_MAX_INTERFACES; i++)
+        assert_int_equal(capture_ring_add(c, fd, i, err), SK_OK);
+    assert_int_equal(capture_ring_add(c, fd, 99, err), SK_EFULL);
+    assert_non_null(strstr(err, "more than 16 interfaces"));
+    capture_close(c);
+    close(fd);
+}
+
+static void test_without_privilege(void **state)
+{
+    (void)state;
+    pid_t pid = fork();
+    if (pid == 0) {
+        int fd;
+        if (setuid(65534) != 0)
+            _exit(2);
+        _exit(capture_ring_socket("va", &both, &fd, err) == SK_EPERM && strstr(err, "va: AF_PACKET socket") ? 0 : 1);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    return system("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6 &&"
+                  "ip link add va type veth peer name vb && ip link add vc type veth peer name vd &&"
+                  "for i in lo va vb vc vd; do ip link set $i up || exit 1; done; sleep 0.2");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_both_directions),
+        cmocka_unit_test(test_incoming_only),
+        cmocka_unit_test(test_frames_of_a_batch_stay_until_release),
+        cmocka_unit_test(test_interface_down_and_up),
+        cmocka_unit_test(test_full_ring),
+        cmocka_unit_test(test_resumption_after_a_reader_died),
+        cmocka_unit_test(test_resumption_of_an_empty_ring),
+        cmocka_unit_test(test_resumption_of_a_full_ring),
+        cmocka_unit_test(test_loopback_once),
+        cmocka_unit_test(test_loopback_ring_turns_round),
+        cmocka_unit_test(test_kernel_vlan_tag),
+        cmocka_unit_test(test_several_interfaces),
+        cmocka_unit_test(test_fanout),
+        cmocka_unit_test(test_tun),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_too_many_interfaces),
+        cmocka_unit_test(test_without_privilege),
+    };
+    if (geteuid() != 0 || unshare(CLONE_NEWNET) != 0) {
+        printf("SKIP: needs root and a network namespace\n");
+        return SKIP_RC;
+    }
+    if (system("ip link show lo >/dev/null 2>&1") != 0) {
+        printf("SKIP: needs ip (iproute2)\n");
+        return SKIP_RC;
+    }
+    return cmocka_run_group_tests(tests, setup, NULL);
+}
