@@ -18,7 +18,8 @@ struct capture_batch {
 
 /*
  * Waits at most timeout_ms (live sources) for frames. SK_OK with n >= 1; SK_EAGAIN: none came; SK_EEND: the file is at
- * its end; SK_ETRUNC / SK_EINVAL: the file is cut or is no capture (capture_error says where).
+ * its end; SK_ETRUNC / SK_EINVAL: the file is cut or damaged, and every packet before that has been lent (capture_error
+ * says where). SK_EIO: the kernel refused to wait. An interface that is down is no failure: none come until it is up.
  */
 SK_MUST_USE int capture_recv(struct capture *c, struct capture_batch *b, int timeout_ms);
 void capture_release(struct capture *c, struct capture_batch *b);
@@ -29,7 +30,11 @@ void capture_count(struct capture *c, struct sk_counters *k);
 void capture_close(struct capture *c);
 
 /* --- capture files (libpcap; pcap and pcapng) --- */
-/* errbuf of 256 bytes is filled on failure: the file's name and what is wrong with it. */
+/*
+ * Path "-" is standard input; pipes will do. SK_ENOENT, SK_EPERM, SK_EIO: it cannot be opened; SK_EINVAL: no capture
+ * file; SK_ENOTSUP: a link type that the decoder does not know. A frame longer than SK_MAX_FRAME is cut. errbuf of 256
+ * bytes is filled on failure: the file's name (its end, when long) and what is wrong with it.
+ */
 SK_MUST_USE int capture_open_file(const char *path, struct capture **out, char *errbuf);
 /* Bytes read so far and size of the file, for a progress bar. size 0: unknown. */
 void capture_file_progress(const struct capture *c, uint64_t *done, uint64_t *size);
@@ -45,18 +50,22 @@ struct capture_ring_conf {
 };
 /*
  * Privileged half (guard; CAP_NET_RAW): makes a socket with its ring, bound to an interface, and joined to the fanout
- * group (PACKET_FANOUT_HASH | FLAG_DEFRAG | FLAG_ROLLOVER off). *fd is the caller's. errbuf as above.
+ * group (PACKET_FANOUT_HASH | FLAG_DEFRAG | FLAG_ROLLOVER off). *fd is the caller's. errbuf as above. All members of a group
+ * must agree on `outgoing`; the interface must be up when a group is joined. SK_EPERM: CAP_NET_RAW is missing.
  */
 SK_MUST_USE int capture_ring_socket(const char *ifname, const struct capture_ring_conf *conf, int *fd, char *errbuf);
 /*
  * Unprivileged half (engine): maps the rings of such sockets; one source may read several interfaces. The ring's
- * geometry is read back from the socket or given in conf. Picks up where the last reader stopped. fds stay the caller's.
+ * geometry is that of conf, which must be the one that made the socket. fds stay the caller's, open until close or removal.
+ * Picks up where the last reader stopped: no frame that it had not released is missed, and those of a block that it had
+ * read only in part come again. On the loopback device only the incoming copy of each packet is lent. Devices without
+ * Ethernet header give raw IP (linktype 101).
  */
 SK_MUST_USE int capture_open_ring(const int *fds, const uint16_t *iface_idx, unsigned n, const struct capture_ring_conf *conf,
                                   struct capture **out, char *errbuf);
-/* A further interface appeared (hot-plugged ENI). */
+/* A further interface appeared (hot-plugged ENI). SK_EFULL beyond SK_MAX_INTERFACES. */
 SK_MUST_USE int capture_ring_add(struct capture *c, int fd, uint16_t iface_idx, char *errbuf);
-/* An interface is gone for good. */
+/* An interface is gone for good. Not while a batch is out. Its last counts are in the next capture_count. */
 void capture_ring_remove(struct capture *c, uint16_t iface_idx);
 
 /* --- fake, for tests: frames from memory, copied at push --- */

@@ -1,5 +1,5 @@
 /*
- * One decoded packet: plain values and spans into the captured frame. Filled by decode_packet(), valid as long as the
+ * One decoded packet: plain values and spans into the captured frame. Filled by decode_frame() and decode_ip(), valid as long as the
  * frame is borrowed from capture (or from the defragmenter). Owned by the worker; never shared between threads.
  */
 #ifndef DECODE_PACKET_H
@@ -35,7 +35,11 @@ enum pkt_flag {
     PKT_ICMP4 = 1 << 4,
     PKT_ICMP6 = 1 << 5,
     PKT_SCTP = 1 << 6,
-    PKT_FRAGMENT = 1 << 7,    /* an IP fragment: l4 is not decoded; hand to the defragmenter */
+    /*
+     * An IP fragment: l4 is not decoded; hand to the defragmenter. payload is the fragment's data, at ip.p + ip_hdr_len;
+     * in IPv6 the fragment header is the last 8 bytes before it, and proto is what that header names.
+     */
+    PKT_FRAGMENT = 1 << 7,
     PKT_REASSEMBLED = 1 << 8, /* built by the defragmenter */
     PKT_TUNNELED = 1 << 9,    /* inner packet of a tunnel */
     PKT_BAD_CSUM = 1 << 10,   /* IPv4 header or l4 checksum is wrong (and was verified) */
