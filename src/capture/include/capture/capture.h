@@ -50,19 +50,20 @@ struct capture_ring_conf {
 };
 /*
  * Privileged half (guard; CAP_NET_RAW): makes a socket with its ring, bound to an interface, and joined to the fanout
- * group (PACKET_FANOUT_HASH | FLAG_DEFRAG | FLAG_ROLLOVER off). *fd is the caller's. errbuf as above. All members of a group
- * must agree on `outgoing`; the interface must be up when a group is joined. SK_EPERM: CAP_NET_RAW is missing.
+ * group (PACKET_FANOUT_HASH | FLAG_DEFRAG | FLAG_ROLLOVER off). *fd is the caller's. errbuf as above. All members of
+ * a group must agree on `outgoing`; the interface must be up when a group is joined. SK_EPERM: CAP_NET_RAW is missing.
  */
 SK_MUST_USE int capture_ring_socket(const char *ifname, const struct capture_ring_conf *conf, int *fd, char *errbuf);
 /*
  * Unprivileged half (engine): maps the rings of such sockets; one source may read several interfaces. The ring's
- * geometry is that of conf, which must be the one that made the socket. fds stay the caller's, open until close or removal.
+ * geometry is that of conf, which must be the one that made the socket. fds stay the caller's, and
+ * open until close or removal.
  * Picks up where the last reader stopped: no frame that it had not released is missed, and those of a block that it had
  * read only in part come again. On the loopback device only the incoming copy of each packet is lent. Devices without
  * Ethernet header give raw IP (linktype 101).
  */
-SK_MUST_USE int capture_open_ring(const int *fds, const uint16_t *iface_idx, unsigned n, const struct capture_ring_conf *conf,
-                                  struct capture **out, char *errbuf);
+SK_MUST_USE int capture_open_ring(const int *fds, const uint16_t *iface_idx, unsigned n,
+                                  const struct capture_ring_conf *conf, struct capture **out, char *errbuf);
 /* A further interface appeared (hot-plugged ENI). SK_EFULL beyond SK_MAX_INTERFACES. */
 SK_MUST_USE int capture_ring_add(struct capture *c, int fd, uint16_t iface_idx, char *errbuf);
 /* An interface is gone for good. Not while a batch is out. Its last counts are in the next capture_count. */

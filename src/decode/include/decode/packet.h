@@ -1,6 +1,7 @@
 /*
- * One decoded packet: plain values and spans into the captured frame. Filled by decode_frame() and decode_ip(), valid as long as the
- * frame is borrowed from capture (or from the defragmenter). Owned by the worker; never shared between threads.
+ * One decoded packet: plain values and spans into the captured frame. Filled by decode_frame() and decode_ip(), valid
+ * as long as the frame is borrowed from capture (or from the defragmenter). Owned by the worker; never shared between
+ * threads.
  */
 #ifndef DECODE_PACKET_H
 #define DECODE_PACKET_H
@@ -36,8 +37,8 @@ enum pkt_flag {
     PKT_ICMP6 = 1 << 5,
     PKT_SCTP = 1 << 6,
     /*
-     * An IP fragment: l4 is not decoded; hand to the defragmenter. payload is the fragment's data, at ip.p + ip_hdr_len;
-     * in IPv6 the fragment header is the last 8 bytes before it, and proto is what that header names.
+     * An IP fragment: l4 is not decoded; hand to the defragmenter. payload is the fragment's data, at ip.p +
+     * ip_hdr_len; in IPv6 the fragment header is the last 8 bytes before it, and proto is what that header names.
      */
     PKT_FRAGMENT = 1 << 7,
     PKT_REASSEMBLED = 1 << 8, /* built by the defragmenter */
@@ -47,11 +48,31 @@ enum pkt_flag {
     PKT_TRUNCATED = 1 << 12,  /* the capture cut the frame within this packet */
 };
 
-enum tcp_flag { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16, TCP_URG = 32, TCP_ECE = 64, TCP_CWR = 128 };
+enum tcp_flag {
+    TCP_FIN = 1,
+    TCP_SYN = 2,
+    TCP_RST = 4,
+    TCP_PSH = 8,
+    TCP_ACK = 16,
+    TCP_URG = 32,
+    TCP_ECE = 64,
+    TCP_CWR = 128
+};
 
 /* IPv4 options seen, as bits (RFC 791 and successors); `ipopts` rules match on these. */
-enum ip4_opt { IP4_OPT_RR = 1, IP4_OPT_EOL = 2, IP4_OPT_NOP = 4, IP4_OPT_TS = 8, IP4_OPT_SEC = 16, IP4_OPT_ESEC = 32,
-               IP4_OPT_LSRR = 64, IP4_OPT_SATID = 128, IP4_OPT_SSRR = 256, IP4_OPT_QS = 512, IP4_OPT_OTHER = 1024 };
+enum ip4_opt {
+    IP4_OPT_RR = 1,
+    IP4_OPT_EOL = 2,
+    IP4_OPT_NOP = 4,
+    IP4_OPT_TS = 8,
+    IP4_OPT_SEC = 16,
+    IP4_OPT_ESEC = 32,
+    IP4_OPT_LSRR = 64,
+    IP4_OPT_SATID = 128,
+    IP4_OPT_SSRR = 256,
+    IP4_OPT_QS = 512,
+    IP4_OPT_OTHER = 1024
+};
 
 #define PKT_MAX_EVENTS 8 /* further decoder events of one packet are not kept */
 
@@ -65,15 +86,15 @@ struct sk_packet {
 
     /* IP */
     struct sk_addr src, dst;
-    struct sk_span ip;        /* IP header up to the end of the datagram (link padding cut) */
-    uint16_t ip_hdr_len;      /* IPv4: header with options; IPv6: fixed header and extension headers */
-    uint8_t proto;            /* IPPROTO_* of the transport (after IPv6 extension headers) */
-    uint8_t ttl;              /* or hop limit */
-    uint8_t tos;              /* or traffic class */
-    uint32_t ip_id;           /* IPv4 id, or IPv6 fragment id */
-    uint16_t frag_offset;     /* in bytes */
+    struct sk_span ip;            /* IP header up to the end of the datagram (link padding cut) */
+    uint16_t ip_hdr_len;          /* IPv4: header with options; IPv6: fixed header and extension headers */
+    uint8_t proto;                /* IPPROTO_* of the transport (after IPv6 extension headers) */
+    uint8_t ttl;                  /* or hop limit */
+    uint8_t tos;                  /* or traffic class */
+    uint32_t ip_id;               /* IPv4 id, or IPv6 fragment id */
+    uint16_t frag_offset;         /* in bytes */
     bool frag_more, ip_df, ip_rf; /* MF, DF, reserved bit */
-    uint16_t ip4_opts;        /* enum ip4_opt */
+    uint16_t ip4_opts;            /* enum ip4_opt */
 
     /* transport; spans are empty unless the flag says that it decoded */
     struct sk_span l4;      /* transport header and payload */
@@ -82,9 +103,9 @@ struct sk_packet {
     struct {
         uint32_t seq, ack, tsval, tsecr;
         uint16_t win, urg, mss;
-        uint8_t flags;  /* enum tcp_flag */
-        uint8_t hlen;   /* header length in bytes */
-        uint8_t wscale; /* shift count, valid when has_wscale */
+        uint8_t flags;                                      /* enum tcp_flag */
+        uint8_t hlen;                                       /* header length in bytes */
+        uint8_t wscale;                                     /* shift count, valid when has_wscale */
         bool has_ts, has_mss, has_wscale, sack_ok, has_tfo; /* tfo: Fast Open option, RFC 7413 */
     } tcp;
     struct {
