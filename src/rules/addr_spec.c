@@ -25,7 +25,8 @@ static const struct rule_addr_range everything = {.hi = {.q = {UINT64_MAX, UINT6
 static int afail(struct actx *c, struct sk_span what, const char *why)
 {
     if (!c->failed)
-        (void)rule_fail(c->p, c->at, "address '%.*s': %s", (int)what.len, (const char *)what.p, why);
+        (void)rule_fail(c->p, c->at, "address '%.*s': %s", (int)(what.len > 60 ? 60 : what.len), (const char *)what.p,
+                        why);
     c->failed = true;
     return SK_EINVAL;
 }

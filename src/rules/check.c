@@ -179,8 +179,6 @@ static const char *beyond_buffer(enum rule_buf b, const struct rule_content *c)
     if (b == RULE_BUF_HTTP_METHOD) {
         if (s[0] == ' ' || s[0] == '\t' || s[c->len - 1] == ' ' || s[c->len - 1] == '\t')
             return "content on http.method with a blank at its start or end";
-        if (memchr(s, '\n', c->len) || memchr(s, '\r', c->len))
-            return "content on http.method with a line end";
     }
     return NULL;
 }

@@ -58,7 +58,7 @@ static int missing(struct rule_parse *p, struct sk_span w, const char *what)
 static int set_action(struct rule_parse *p, struct sk_span w)
 {
     for (unsigned i = 0; i < sizeof actions / sizeof *actions; i++)
-        if (sk_span_eq(w, sk_span_str(actions[i].name))) {
+        if (text_is(w, actions[i].name)) {
             p->r.action = actions[i].action;
             return SK_OK;
         }
@@ -70,14 +70,14 @@ static int set_proto(struct rule_parse *p, struct sk_span w)
     if (w.len == 0)
         return missing(p, w, "protocol");
     for (unsigned i = 0; i < sizeof protos / sizeof *protos; i++)
-        if (sk_span_eq(w, sk_span_str(protos[i].name))) {
+        if (text_is(w, protos[i].name)) {
             p->r.proto = protos[i].proto;
             if (p->r.proto == RULE_P_HTTP)
                 p->http_at = (const char *)w.p;
             return SK_OK;
         }
     for (unsigned i = 0; i < sizeof later / sizeof *later; i++)
-        if (sk_span_eq(w, sk_span_str(later[i])))
+        if (text_is(w, later[i]))
             return rule_fail(p, (const char *)w.p, "protocol '%s' is not supported yet", later[i]);
     return rule_fail(p, (const char *)w.p, "unknown protocol '%.*s'", (int)(w.len > 40 ? 40 : w.len),
                      (const char *)w.p);

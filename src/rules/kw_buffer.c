@@ -20,7 +20,7 @@ int kw_sticky(struct rule_parse *p)
     p->buf[p->nbuf] = (struct draft_buf){.buf = p->kw->arg, .sticky = true, .at = p->kw_at};
     p->cur = (int)p->nbuf++;
     p->fresh = true;
-    if (!p->http_at && p->kw->arg != RULE_BUF_FILE_DATA)
+    if (!p->http_at)
         p->http_at = p->kw_at;
     return SK_OK;
 }

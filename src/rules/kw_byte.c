@@ -197,7 +197,7 @@ int kw_byte_test(struct rule_parse *p)
         if (rc <= 0)
             return rc ? rc : unknown_word(p, w);
     }
-    int rc = common_done(&b, BB_AUTO, 1);
+    int rc = common_done(&b, BB_AUTO, b.string ? 0 : 1);
     struct draft_match *d = rc == SK_OK ? rule_add_match(p, RM_BYTE_TEST, buf) : NULL;
     if (!d)
         return SK_EINVAL;

@@ -133,10 +133,10 @@ static struct rule_content *position(struct rule_parse *p, uint16_t sets, uint16
     if (!d)
         return NULL;
     struct rule_content *c = &d->m.content;
-    if (c->flags & sets)
-        (void)rule_fail(p, p->kw_at, "'%s' is given twice for one content", p->kw->name);
-    else if (c->flags & RC_STARTSWITH)
+    if (c->flags & RC_STARTSWITH)
         (void)rule_fail(p, p->kw_at, "'%s' does not go with 'startswith'", p->kw->name);
+    else if (c->flags & sets)
+        (void)rule_fail(p, p->kw_at, "'%s' is given twice for one content", p->kw->name);
     else if (c->flags & conflicts)
         (void)rule_fail(p, p->kw_at, "depth or offset and distance or within do not go together for one content");
     else if (c->flags & RC_FAST_PATTERN_ONLY)

@@ -20,7 +20,8 @@ struct pctx {
 static int pfail(struct pctx *c, struct sk_span what, const char *why)
 {
     if (!c->failed)
-        (void)rule_fail(c->p, c->at, "port '%.*s': %s", (int)what.len, (const char *)what.p, why);
+        (void)rule_fail(c->p, c->at, "port '%.*s': %s", (int)(what.len > 60 ? 60 : what.len), (const char *)what.p,
+                        why);
     c->failed = true;
     return SK_EINVAL;
 }

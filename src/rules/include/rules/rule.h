@@ -92,7 +92,8 @@ enum rule_bt_op { BT_LT, BT_GT, BT_EQ, BT_LE, BT_GE, BT_AND, BT_OR /* ^ */ };
 /* BB_AUTO: text digits, 0x.. hexadecimal, 0.. octal, else decimal (byte_test and byte_jump with plain `string`). */
 enum rule_byte_base { BB_BIN, BB_HEX, BB_OCT, BB_DEC, BB_AUTO };
 struct rule_byte_common {
-    uint8_t nbytes;  /* 1..8 binary, 1..23 string; 0 in byte_jump: nothing is read, the value is 0 */
+    uint8_t nbytes;  /* 1..8 binary, 1..23 string; 0: byte_test of a string: digits as far as they
+                        reach; byte_jump: nothing is read, the value is 0 */
     uint8_t base;    /* enum rule_byte_base; not BB_BIN: text digits */
     bool relative, little, dce;
     int32_t offset;
