@@ -228,6 +228,16 @@ struct rule_text {
     unsigned n;
 };
 
+/* "... 0x0" at the end: lookup flags, which the kernel always reports and nobody sets. */
+static void strip_tail(char *line)
+{
+    size_t n = strlen(line);
+    while (n > 0 && line[n - 1] == ' ')
+        line[--n] = '\0';
+    if (n > 4 && strcmp(line + n - 4, " 0x0") == 0)
+        line[n - 4] = '\0';
+}
+
 /* Expressions as text; the counter's numbers do not belong to the shape. */
 static int text_expr(struct nftnl_expr *e, void *arg)
 {
@@ -240,6 +250,7 @@ static int text_expr(struct nftnl_expr *e, void *arg)
         strcpy(line, "counter");
     else
         nftnl_expr_snprintf(line, RULE_TEXT, e, NFTNL_OUTPUT_DEFAULT, 0);
+    strip_tail(line);
     return 0;
 }
 

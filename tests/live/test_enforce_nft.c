@@ -1,0 +1,415 @@
+/*
+ * The nftables backend and the enforcer on the running kernel, in a network namespace of this process alone: it
+ * vanishes with the process. Needs root; skipped otherwise.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <poll.h>
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "enforce/enforcer.h"
+
+#define S SK_NS_PER_S
+
+struct rig {
+    struct nft *nft, *other; /* other: somebody else on this machine */
+    struct nft_monitor *mon;
+    struct block_table *table;
+    struct never_list *never;
+    struct policy_limits limits;
+    struct enforcer *e;
+    struct journal *journal;
+    char dir[64], path[96];
+};
+
+static void rig_enforcer(struct rig *r)
+{
+    r->table = block_table_create(200000);
+    assert_int_equal(journal_open(r->path, &r->journal, NULL), SK_OK);
+    struct enforcer_setup s = {.ops = &nft_kernel_ops,
+                               .ops_ctx = r->nft,
+                               .table = r->table,
+                               .journal = r->journal,
+                               .never = r->never,
+                               .limits = &r->limits};
+    r->e = enforcer_create(&s);
+    assert_non_null(r->e);
+}
+
+/* As if the guard had been killed: nothing is said goodbye to. */
+static void rig_crash(struct rig *r)
+{
+    enforcer_free(r->e);
+    journal_close(r->journal);
+    block_table_free(r->table);
+}
+
+static int setup(void **state)
+{
+    struct rig *r = calloc(1, sizeof *r);
+    assert_non_null(r);
+    assert_int_equal(unshare(CLONE_NEWNET), 0);
+    assert_int_equal(nft_open(&r->nft), SK_OK);
+    assert_int_equal(nft_open(&r->other), SK_OK);
+    assert_int_equal(nft_monitor_open(r->nft, &r->mon), SK_OK);
+    r->never = never_create();
+    r->limits = (struct policy_limits){.max_seconds = 86400};
+    strcpy(r->dir, "/tmp/sekisho-live-XXXXXX");
+    assert_non_null(mkdtemp(r->dir));
+    snprintf(r->path, sizeof r->path, "%s/journal.db", r->dir);
+    rig_enforcer(r);
+    *state = r;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct rig *r = *state;
+    rig_crash(r);
+    static const char *const suffix[] = {"", "-wal", "-shm"};
+    for (int i = 0; i < 3; i++) {
+        char p[128];
+        snprintf(p, sizeof p, "%s%s", r->path, suffix[i]);
+        unlink(p);
+    }
+    rmdir(r->dir);
+    never_free(r->never);
+    nft_monitor_close(r->mon);
+    nft_close(r->nft);
+    nft_close(r->other);
+    free(r);
+    return 0;
+}
+
+static struct sk_prefix pfx(const char *s)
+{
+    struct sk_prefix p;
+    assert_int_equal(sk_prefix_parse(s, strlen(s), false, &p), SK_OK);
+    return p;
+}
+
+static enum enforce_result ask(struct rig *r, const char *target, int64_t seconds, int64_t now)
+{
+    struct decide_request q = {.target = pfx(target), .seconds = seconds, .sid = 7, .msg = "live"};
+    struct enforce_outcome o;
+    enforcer_request(r->e, &q, BLOCK_RULE, now, &o);
+    return o.result;
+}
+
+struct kernel {
+    struct nft_elem e[64];
+    size_t n, total;
+};
+
+static void keep(void *arg, const struct nft_elem *e)
+{
+    struct kernel *k = arg;
+    k->total++;
+    if (k->n < 64)
+        k->e[k->n++] = *e;
+}
+
+static struct kernel look(struct rig *r)
+{
+    struct kernel k = {.n = 0};
+    assert_int_equal(nft_kernel_ops.list(r->other, sk_now_wall(), keep, &k), SK_OK);
+    return k;
+}
+
+/* Seconds that the kernel keeps dropping this address; 0 if it does not. */
+static double left(struct rig *r, const char *addr)
+{
+    struct kernel k = look(r);
+    struct sk_prefix p = pfx(addr);
+    double best = 0;
+    for (size_t i = 0; i < k.n; i++)
+        if (sk_addr_cmp(&k.e[i].first, &p.addr) <= 0 && sk_addr_cmp(&p.addr, &k.e[i].last) <= 0) {
+            double l = (double)(k.e[i].expires - sk_now_wall()) / 1e9;
+            best = l > best ? l : best;
+        }
+    return best;
+}
+
+static bool woken(struct rig *r)
+{
+    struct pollfd p = {.fd = nft_monitor_fd(r->mon), .events = POLLIN};
+    bool changed = false;
+    if (poll(&p, 1, 200) > 0)
+        assert_int_equal(nft_monitor_read(r->mon, &changed), SK_OK);
+    return changed;
+}
+
+static void test_blocks_reach_the_kernel_with_their_expiry(void **state)
+{
+    struct rig *r = *state;
+    int64_t now = sk_now_wall();
+    assert_int_equal(enforcer_restore(r->e, now), SK_OK);
+    assert_int_equal(ask(r, "192.0.2.1", 60, now), ENFORCE_BLOCKED);
+    assert_int_equal(ask(r, "2001:db8::1", 120, now), ENFORCE_BLOCKED);
+    assert_int_equal(ask(r, "198.51.100.0/24", 90, now), ENFORCE_BLOCKED);
+    assert_int_equal(ask(r, "2001:db8:1::/48", 30, now), ENFORCE_BLOCKED);
+    assert_int_equal(enforcer_flush(r->e, now), SK_OK);
+    assert_true(left(r, "192.0.2.1") > 58 && left(r, "192.0.2.1") <= 60.1);
+    assert_true(left(r, "2001:db8::1") > 118 && left(r, "2001:db8::1") <= 120.1);
+    assert_true(left(r, "198.51.100.255") > 88 && left(r, "198.51.100.255") <= 90.1);
+    assert_true(left(r, "2001:db8:1:ffff::5") > 28);
+    assert_true(left(r, "198.51.101.0") == 0 && left(r, "192.0.2.2") == 0);
+    assert_int_equal(enforcer_unblock(r->e, &(struct sk_prefix){.addr = pfx("192.0.2.1").addr, .len = 128}, now),
+                     SK_OK);
+    struct sk_prefix net = pfx("198.51.100.0/24");
+    assert_int_equal(enforcer_unblock(r->e, &net, now), SK_OK);
+    assert_int_equal(enforcer_flush(r->e, now), SK_OK);
+    assert_true(left(r, "192.0.2.1") == 0 && left(r, "198.51.100.7") == 0);
+    assert_int_equal(look(r).total, 2);
+    assert_int_equal(enforcer_stats(r->e)->kernel_errors, 0);
+}
+
+static void extend_one(struct rig *r)
+{
+    int64_t now = sk_now_wall();
+    assert_int_equal(enforcer_restore(r->e, now), SK_OK);
+    assert_int_equal(ask(r, "192.0.2.1", 10, now), ENFORCE_BLOCKED);
+    assert_int_equal(ask(r, "192.0.2.0/25", 10, now), ENFORCE_BLOCKED);
+    assert_int_equal(enforcer_flush(r->e, now), SK_OK);
+    assert_int_equal(ask(r, "192.0.2.1", 500, now), ENFORCE_EXTENDED);
+    assert_int_equal(ask(r, "192.0.2.0/25", 400, now), ENFORCE_EXTENDED);
+    usleep(1100000);
+    assert_int_equal(enforcer_tick(r->e, sk_now_wall()), SK_OK);
+    assert_true(left(r, "192.0.2.1") > 495);
+    assert_true(left(r, "192.0.2.2") > 395);
+    assert_int_equal(look(r).total, 2);
+    assert_int_equal(enforcer_stats(r->e)->kernel_errors, 0);
+}
+
+static void test_extension_updates_the_element(void **state)
+{
+    extend_one(*state);
+}
+
+static void test_extension_replaces_the_element_on_old_kernels(void **state)
+{
+    struct rig *r = *state;
+    nft_set_no_update(r->nft);
+    extend_one(r);
+}
+
+static void test_overlapping_prefixes_each_end_in_their_own_time(void **state)
+{
+    struct rig *r = *state;
+    int64_t now = sk_now_wall();
+    assert_int_equal(enforcer_restore(r->e, now), SK_OK);
+    assert_int_equal(ask(r, "198.51.100.64/26", 60, now), ENFORCE_BLOCKED);
+    assert_int_equal(ask(r, "198.51.100.0/24", 2, now), ENFORCE_BLOCKED);
+    assert_int_equal(ask(r, "198.51.100.200", 30, now), ENFORCE_BLOCKED);
+    assert_int_equal(enforcer_flush(r->e, now), SK_OK);
+    assert_true(left(r, "198.51.100.0") > 1 && left(r, "198.51.100.0") < 2.1);
+    assert_true(left(r, "198.51.100.127") > 58 && left(r, "198.51.100.128") < 2.1);
+    usleep(2300000); /* nobody ticks: the kernel does it alone */
+    assert_true(left(r, "198.51.100.0") == 0 && left(r, "198.51.100.255") == 0);
+    assert_true(left(r, "198.51.100.64") > 55 && left(r, "198.51.100.200") > 25);
+    now = sk_now_wall();
+    assert_int_equal(enforcer_tick(r->e, now), SK_OK);
+    assert_int_equal(ask(r, "198.51.0.0/16", 20, now), ENFORCE_BLOCKED);
+    assert_int_equal(enforcer_flush(r->e, now), SK_OK);
+    assert_true(left(r, "198.51.0.1") > 18 && left(r, "198.51.100.0") > 18 && left(r, "198.51.100.64") > 50);
+    assert_int_equal(enforcer_stats(r->e)->kernel_errors, 0);
+}
+
+static void test_flushed_ruleset_is_noticed_and_restored(void **state)
+{
+    struct rig *r = *state;
+    int64_t now = sk_now_wall();
+    assert_int_equal(enforcer_restore(r->e, now), SK_OK);
+    assert_int_equal(ask(r, "192.0.2.1", 60, now), ENFORCE_BLOCKED);
+    assert_int_equal(ask(r, "198.51.100.0/24", 60, now), ENFORCE_BLOCKED);
+    assert_int_equal(enforcer_flush(r->e, now), SK_OK);
+    assert_false(woken(r)); /* own changes are no news */
+    assert_int_equal(nft_kernel_ops.teardown(r->other), SK_OK);
+    assert_true(woken(r));
+    int64_t t = sk_now_mono();
+    assert_int_equal(enforcer_resync(r->e, sk_now_wall()), SK_OK);
+    print_message("table and elements back after %.2f ms\n", (double)(sk_now_mono() - t) / 1e6);
+    assert_true(left(r, "192.0.2.1") > 55 && left(r, "198.51.100.9") > 55);
+    assert_int_equal(enforcer_stats(r->e)->rebuilds, 1);
+    assert_int_equal(enforcer_stats(r->e)->repairs, 2);
+    assert_false(woken(r));
+    /* One element alone. */
+    struct sk_prefix p = pfx("192.0.2.1");
+    struct nft_change del = {.set = NFT_HOST4, .op = NFT_DEL, .first = p.addr, .last = p.addr};
+    assert_int_equal(nft_kernel_ops.apply(r->other, &del, 1, sk_now_wall()), SK_OK);
+    assert_true(woken(r));
+    assert_int_equal(enforcer_resync(r->e, sk_now_wall()), SK_OK);
+    assert_true(left(r, "192.0.2.1") > 55);
+    assert_int_equal(enforcer_stats(r->e)->repairs, 3);
+    assert_int_equal(enforcer_stats(r->e)->rebuilds, 1);
+}
+
+static void test_restart_adopts_what_is_there(void **state)
+{
+    struct rig *r = *state;
+    int64_t now = sk_now_wall();
+    assert_int_equal(enforcer_restore(r->e, now), SK_OK);
+    assert_int_equal(ask(r, "192.0.2.1", 60, now), ENFORCE_BLOCKED);
+    assert_int_equal(ask(r, "198.51.100.0/24", 60, now), ENFORCE_BLOCKED);
+    assert_int_equal(enforcer_flush(r->e, now), SK_OK);
+    char id[BLOCK_ID_LEN];
+    struct sk_prefix p = pfx("192.0.2.1"), q = pfx("203.0.113.5"), net = pfx("203.0.113.128/26");
+    strcpy(id, block_table_find(r->table, &p)->id);
+    struct nft_change foreign[] = {
+        {.set = NFT_HOST4, .op = NFT_ADD, .first = q.addr, .last = q.addr, .expires = now + 40 * S},
+        {.set = NFT_PREFIX4, .op = NFT_ADD, .first = net.addr, .expires = now + 50 * S},
+    };
+    sk_prefix_range(&net, &foreign[1].first, &foreign[1].last);
+    assert_int_equal(nft_kernel_ops.apply(r->other, foreign, 2, now), SK_OK);
+    rig_crash(r);
+    rig_enforcer(r);
+    assert_int_equal(enforcer_restore(r->e, sk_now_wall()), SK_OK);
+    assert_int_equal(block_table_count(r->table), 4);
+    assert_string_equal(block_table_find(r->table, &p)->id, id);
+    assert_string_equal(block_table_find(r->table, &p)->msg, "live");
+    assert_int_equal(block_table_find(r->table, &q)->origin, BLOCK_KERNEL);
+    assert_int_equal(block_table_find(r->table, &net)->origin, BLOCK_KERNEL);
+    assert_int_equal(look(r).total, 4);
+    assert_int_equal(enforcer_stats(r->e)->rebuilds, 0);
+    assert_true(left(r, "192.0.2.1") > 55 && left(r, "203.0.113.5") < 41 && left(r, "203.0.113.190") < 51);
+    assert_int_equal(enforcer_teardown(r->e, sk_now_wall()), SK_OK);
+    struct kernel k = {.n = 0};
+    assert_int_equal(nft_kernel_ops.list(r->other, 0, keep, &k), SK_ENOENT);
+}
+
+static void test_misshapen_table_is_replaced_and_its_elements_kept(void **state)
+{
+    struct rig *r = *state;
+    if (access("/usr/sbin/nft", X_OK) != 0)
+        skip();
+    int64_t now = sk_now_wall();
+    assert_int_equal(enforcer_restore(r->e, now), SK_OK);
+    assert_int_equal(ask(r, "192.0.2.1", 60, now), ENFORCE_BLOCKED);
+    assert_int_equal(enforcer_flush(r->e, now), SK_OK);
+    static const char *const damage[] = {
+        "/usr/sbin/nft flush chain inet sekisho guard",
+        "/usr/sbin/nft insert rule inet sekisho guard ip saddr 192.0.2.1 accept",
+        "/usr/sbin/nft flush chain inet sekisho guard; /usr/sbin/nft delete set inet sekisho block6p",
+        "/usr/sbin/nft 'add table inet sekisho { flags dormant; }'",
+    };
+    for (unsigned i = 0; i < sizeof damage / sizeof damage[0]; i++) {
+        assert_int_equal(system(damage[i]), 0);
+        assert_true(woken(r));
+        assert_int_equal(enforcer_resync(r->e, sk_now_wall()), SK_OK);
+        assert_int_equal(enforcer_stats(r->e)->rebuilds, i + 1);
+        assert_true(left(r, "192.0.2.1") > 50);
+    }
+    assert_int_equal(enforcer_resync(r->e, sk_now_wall()), SK_OK);
+    assert_int_equal(enforcer_stats(r->e)->rebuilds, sizeof damage / sizeof damage[0]);
+    assert_int_equal(system("/usr/sbin/nft list table inet sekisho | grep -q 'ip saddr @block4p counter .* drop'"), 0);
+}
+
+static void many(struct rig *r, uint32_t count, int64_t now)
+{
+    struct decide_request q = {.seconds = 600, .sid = 1};
+    struct enforce_outcome o;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t be = htobe32(0x0b000000u + i * 3);
+        struct sk_addr a = sk_addr_from_v4(&be);
+        q.target = sk_prefix_make(&a, 128);
+        enforcer_request(r->e, &q, BLOCK_RULE, now, &o);
+        assert_int_equal(o.result, ENFORCE_BLOCKED);
+    }
+}
+
+static double since(int64_t t)
+{
+    return (double)(sk_now_mono() - t) / 1e9;
+}
+
+static void test_hundred_thousand(void **state)
+{
+    struct rig *r = *state;
+    enum { N = 100000 };
+    assert_int_equal(enforcer_restore(r->e, sk_now_wall()), SK_OK);
+    int64_t t = sk_now_mono();
+    many(r, N, sk_now_wall());
+    print_message("%d requests %.2f s", N, since(t));
+    t = sk_now_mono();
+    assert_int_equal(enforcer_flush(r->e, sk_now_wall()), SK_OK);
+    print_message(", into kernel and journal %.2f s", since(t));
+    t = sk_now_mono();
+    assert_int_equal(look(r).total, N);
+    print_message(", listed %.2f s", since(t));
+    t = sk_now_mono();
+    assert_int_equal(enforcer_resync(r->e, sk_now_wall()), SK_OK);
+    print_message(", reconciled %.2f s", since(t));
+    assert_int_equal(enforcer_stats(r->e)->repairs, 0);
+    assert_false(woken(r));
+    assert_int_equal(nft_kernel_ops.teardown(r->other), SK_OK);
+    t = sk_now_mono();
+    assert_int_equal(enforcer_resync(r->e, sk_now_wall()), SK_OK);
+    print_message(", rebuilt after a flush %.2f s", since(t));
+    assert_int_equal(look(r).total, N);
+    rig_crash(r);
+    t = sk_now_mono();
+    rig_enforcer(r);
+    assert_int_equal(enforcer_restore(r->e, sk_now_wall()), SK_OK);
+    print_message(", restored %.2f s\n", since(t));
+    assert_int_equal(block_table_count(r->table), N);
+    assert_int_equal(look(r).total, N);
+    assert_int_equal(enforcer_stats(r->e)->adopted, 0);
+}
+
+static int cmp_double(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void test_latency_of_single_blocks(void **state)
+{
+    struct rig *r = *state;
+    enum { N = 1000 };
+    static double ms[N];
+    assert_int_equal(enforcer_restore(r->e, sk_now_wall()), SK_OK);
+    for (uint32_t i = 0; i < N; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "11.1.%u.%u", i / 250, 1 + i % 250);
+        int64_t t = sk_now_mono();
+        assert_int_equal(ask(r, text, 60, sk_now_wall()), ENFORCE_BLOCKED);
+        assert_int_equal(enforcer_flush(r->e, sk_now_wall()), SK_OK);
+        ms[i] = since(t) * 1000;
+    }
+    assert_int_equal(look(r).total, N);
+    qsort(ms, N, sizeof ms[0], cmp_double);
+    print_message("request to kernel and journal: median %.3f ms, p99 %.3f ms\n", ms[N / 2], ms[N * 99 / 100]);
+}
+
+int main(void)
+{
+    if (geteuid() != 0) {
+        fprintf(stderr, "SKIP: network namespaces and nftables need root\n");
+        return 77;
+    }
+    struct nft *probe;
+    if (unshare(CLONE_NEWNET) != 0 || nft_open(&probe) != SK_OK) {
+        fprintf(stderr, "SKIP: no network namespace or no nftables here\n");
+        return 77;
+    }
+    nft_close(probe);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_blocks_reach_the_kernel_with_their_expiry, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_extension_updates_the_element, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_extension_replaces_the_element_on_old_kernels, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_overlapping_prefixes_each_end_in_their_own_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_flushed_ruleset_is_noticed_and_restored, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_restart_adopts_what_is_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_misshapen_table_is_replaced_and_its_elements_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hundred_thousand, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_latency_of_single_blocks, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
