@@ -183,6 +183,28 @@ static const char *beyond_buffer(enum rule_buf b, const struct rule_content *c)
     return NULL;
 }
 
+static bool is_relative(const struct rule_match *m)
+{
+    return (m->type == RM_CONTENT && (m->content.flags & RC_RELATIVE)) ||
+           (m->type == RM_PCRE && (m->pcre.flags & RP_RELATIVE)) || (m->type == RM_ISDATAAT && m->isdataat.relative);
+}
+
+/* A content that is only looked for beforehand has no place for another to be relative to. */
+static int check_relative(struct rule_parse *p)
+{
+    const struct draft_match *before[RULE_MAX_INSPECT] = {NULL};
+    for (unsigned i = 0; i < p->n; i++) {
+        const struct draft_match *d = &p->m[i];
+        if (d->buf < 0)
+            continue;
+        const struct draft_match *b = before[d->buf];
+        before[d->buf] = d;
+        if (b && is_relative(&d->m) && b->m.type == RM_CONTENT && (b->m.content.flags & RC_FAST_PATTERN_ONLY))
+            return rule_fail(p, d->at, "match relative to a content with fast_pattern:only");
+    }
+    return SK_OK;
+}
+
 static int check_contents(struct rule_parse *p)
 {
     for (unsigned i = 0; i < p->n; i++) {
@@ -202,8 +224,8 @@ int rule_check(struct rule_parse *p)
 {
     if (!(p->seen & SEEN_SID))
         return rule_fail(p, p->text, "rule has no sid");
-    int (*const checks[])(struct rule_parse *) = {check_buffers, check_http,  check_packet,
-                                                  check_vars,    check_sizes, check_contents};
+    int (*const checks[])(struct rule_parse *) = {check_buffers, check_http,     check_packet,  check_vars,
+                                                  check_sizes,   check_contents, check_relative};
     for (unsigned i = 0; i < sizeof checks / sizeof *checks; i++) {
         int rc = checks[i](p);
         if (rc != SK_OK)

@@ -3,14 +3,10 @@
 
 #include "parse.h"
 
-static const struct {
-    uint64_t max;
-    const char *takes;
-} limits[] = {[RM_DSIZE] = {UINT16_MAX, ""},
-              [RM_ITYPE] = {255, ""},
-              [RM_ICODE] = {255, ""},
-              [RM_TTL] = {255, ""},
-              [RM_TCP_MSS] = {UINT16_MAX, ""}};
+static uint64_t largest(enum rule_match_type t)
+{
+    return t == RM_DSIZE || t == RM_TCP_MSS ? UINT16_MAX : 255;
+}
 
 static struct draft_match *packet_match(struct rule_parse *p)
 {
@@ -20,7 +16,7 @@ static struct draft_match *packet_match(struct rule_parse *p)
 /* N, !N, <N, >N, MIN<>MAX */
 int kw_number(struct rule_parse *p)
 {
-    uint64_t max = limits[p->kw->arg].max;
+    uint64_t max = largest((enum rule_match_type)p->kw->arg);
     struct rule_num n;
     bool neg;
     if (!text_num(p->val, max, &n, &neg))

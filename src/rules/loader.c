@@ -165,12 +165,11 @@ int rule_loader_rules(struct rule_loader *l, const char *name, const char *text,
     return (int)(l->rejected - before);
 }
 
-static int note_bits(struct rule_loader *l)
+static void note_bits(struct rule_loader *l)
 {
     for (uint32_t i = 0; i < l->nbits; i++)
         if (l->bit_use[i] == 2)
             sk_diag(&l->sink, SK_DIAG_NOTE, NULL, 0, 0, "flowbit '%s' is checked and never set", l->bit_name[i]);
-    return SK_OK;
 }
 
 static void *keep_array(struct rule_loader *l, const void *a, size_t bytes)

@@ -215,33 +215,55 @@ static struct rule_port_spec *spec_intern(struct rule_parse *p, struct sk_span t
     return s;
 }
 
+static bool is_empty(const struct pset *s)
+{
+    for (unsigned i = 0; i < NPORTS / 64; i++)
+        if (s->w[i])
+            return false;
+    return true;
+}
+
+/* A list that the variables leave empty is loaded and never matches; written out, it is an error. */
+static int check_empty(struct pctx *c, struct sk_span text, const struct pset *s)
+{
+    if (!is_empty(s))
+        return SK_OK;
+    if (!c->used_var)
+        return pfail(c, text, "matches nothing");
+    if (!c->p->l->warned_nothing)
+        rule_warn(c->p, c->at, "port '%.*s' matches nothing with these variables; said once", (int)text.len,
+                  (const char *)text.p);
+    c->p->l->warned_nothing = true;
+    return SK_OK;
+}
+
+static const struct rule_port_spec *parse_new(struct rule_parse *p, struct sk_span text, struct pset *t)
+{
+    struct pctx c = {.p = p, .at = (const char *)text.p};
+    if (parse_list(&c, text, false, &t[0], &t[1], 0) != SK_OK)
+        return NULL;
+    pset_less(&t[0], &t[1]);
+    if (check_empty(&c, text, &t[0]) != SK_OK)
+        return NULL;
+    struct rule_port_spec *s = spec_intern(p, text, &t[0]);
+    struct sk_span k = sk_arena_copy(p->l->arena, text);
+    if (s && k.p && intern_put(&p->l->port_text, k, s))
+        return s;
+    (void)rule_nomem(p);
+    return NULL;
+}
+
 const struct rule_port_spec *rule_port_parse(struct rule_parse *p, struct sk_span text)
 {
-    struct rule_port_spec *s = intern_get(&p->l->port_text, text);
+    const struct rule_port_spec *s = intern_get(&p->l->port_text, text);
     if (s)
         return s;
-    struct pset *t = calloc(2, sizeof *t);
+    struct pset *t = calloc(2, sizeof *t); /* what is wanted, and what is not */
     if (!t) {
         (void)rule_nomem(p);
         return NULL;
     }
-    struct pctx c = {.p = p, .at = (const char *)text.p};
-    if (parse_list(&c, text, false, &t[0], &t[1], 0) == SK_OK) {
-        bool empty = true;
-        pset_less(&t[0], &t[1]);
-        for (unsigned i = 0; empty && i < NPORTS / 64; i++)
-            empty = t[0].w[i] == 0;
-        if (empty && !c.used_var) {
-            (void)pfail(&c, text, "matches nothing");
-        } else {
-            s = spec_intern(p, text, &t[0]);
-            struct sk_span k = sk_arena_copy(p->l->arena, text);
-            if (!s || !k.p || !intern_put(&p->l->port_text, k, s)) {
-                (void)rule_nomem(p);
-                s = NULL;
-            }
-        }
-    }
+    s = parse_new(p, text, t);
     free(t);
     return s;
 }

@@ -111,6 +111,10 @@ static const struct {
      "1:59: E: fast_pattern 1,3 does not lie within the content of 3 bytes"},
     {TCP "content:\"abc\"; fast_pattern:x; sid:1;)", "1:59: E: fast_pattern takes 'only' or offset,length"},
     {TCP "content:\"a\"; rawbytes; http_uri; sid:1;)", "1:54: E: 'http_uri' does not go with 'rawbytes'"},
+    {TCP "content:\"abc\"; fast_pattern:only; content:\"b\"; distance:1; sid:1;)",
+     "1:65: E: match relative to a content with fast_pattern:only"},
+    {TCP "content:\"abc\"; fast_pattern:only; pcre:\"/b/R\"; sid:1;)",
+     "1:65: E: match relative to a content with fast_pattern:only"},
     /* buffers */
     {HTTP "http.uri; sid:1;)", "1:32: E: nothing is matched on buffer 'http.uri'"},
     {HTTP "http.uri; http.method; content:\"a\"; sid:1;)", "1:32: E: nothing is matched on buffer 'http.uri'"},

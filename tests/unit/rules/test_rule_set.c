@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <cmocka.h>
 
 #include "load.h"
@@ -129,6 +130,29 @@ static void keywords_are_sorted_and_findable(void **state)
     assert_true(supported > 100 && supported < n);
 }
 
+/* The set's flowbits are bounded; a rule past that is refused, and the rest goes on. */
+static void too_many_flowbits(void **state)
+{
+    (void)state;
+    size_t cap = 1 << 20, n = 0;
+    char *text = malloc(cap);
+    assert_non_null(text);
+    for (unsigned rule = 0; rule < 1001; rule++) {
+        n += (size_t)snprintf(text + n, cap - n, "alert ip any any -> any any (sid:%u; flowbits:isset,b%u", rule + 1,
+                              rule);
+        for (unsigned i = 1; i < 60 && rule < 1000; i++)
+            n += (size_t)snprintf(text + n, cap - n, "|b%u.%u", rule, i);
+        n += (size_t)snprintf(text + n, cap - n, "; flowbits:set,b0;)\n");
+    }
+    struct loaded l = load(text);
+    assert_int_equal(l.set->n, 1000);
+    assert_int_equal(l.set->nbits, 60000);
+    assert_int_equal(l.rejected, 1);
+    assert_non_null(strstr(l.said, "E: more than 60000 flowbits in one set"));
+    unload(&l);
+    free(text);
+}
+
 static void empty_files(void **state)
 {
     (void)state;
@@ -154,6 +178,7 @@ int main(void)
         cmocka_unit_test(later_line_for_all_keeps_the_first),
         cmocka_unit_test(keywords_are_sorted_and_findable),
         cmocka_unit_test(empty_files),
+        cmocka_unit_test(too_many_flowbits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,11 @@
 /*
  * Rule text (Suricata's language) to an immutable tree. Knows the language, neither flow nor protocol nor engine.
- * Life cycle: rule_set_create, rule_set_parse (any number of files), rule_set_finish, then read-only for any number of
- * threads, rule_set_free. Everything lies in the set's arena.
+ * Life cycle: rule_loader_create, rule_loader_rules (any number of files), rule_loader_thresholds, rule_loader_finish;
+ * then the set is read-only for any number of threads, until rule_set_free. Everything lies in the set's arena (at most
+ * 2 GiB, 500,000 rules; past that loading ends with SK_ENOMEM or SK_EFULL). One thread loads; no I/O here.
  *
  * A rule that cannot be honoured exactly is rejected whole: a diagnostic with file:line:column and reason, and counted.
+ * A rule past a maximum (64 KiB of text, 256 matches, 64 buffers, RULE_MAX_VARS variables) is rejected likewise.
  */
 #ifndef RULES_RULE_H
 #define RULES_RULE_H
@@ -92,8 +94,8 @@ enum rule_bt_op { BT_LT, BT_GT, BT_EQ, BT_LE, BT_GE, BT_AND, BT_OR /* ^ */ };
 /* BB_AUTO: text digits, 0x.. hexadecimal, 0.. octal, else decimal (byte_test and byte_jump with plain `string`). */
 enum rule_byte_base { BB_BIN, BB_HEX, BB_OCT, BB_DEC, BB_AUTO };
 struct rule_byte_common {
-    uint8_t nbytes;  /* 1..8 binary, 1..23 string; 0: byte_test of a string: digits as far as they
-                        reach; byte_jump: nothing is read, the value is 0 */
+    uint8_t nbytes;  /* 1..8 binary, 1..23 string. 0 with a string (byte_test, byte_jump): digits as far as they reach;
+                        0 in a binary byte_jump: nothing is read, the value is 0 */
     uint8_t base;    /* enum rule_byte_base; not BB_BIN: text digits */
     bool relative, little, dce;
     int32_t offset;
@@ -155,6 +157,7 @@ enum rule_track { RULE_BY_SRC, RULE_BY_DST, RULE_BY_BOTH, RULE_BY_RULE, RULE_BY_
 enum rule_threshold_type { RULE_TH_NONE, RULE_TH_LIMIT, RULE_TH_THRESHOLD, RULE_TH_BOTH, RULE_TH_DETECTION_FILTER, RULE_TH_RATE, RULE_TH_BACKOFF };
 struct rule_threshold { enum rule_threshold_type type; enum rule_track track; uint32_t count, seconds, multiplier; };
 
+/* track: RULE_BY_SRC, RULE_BY_DST, RULE_BY_BOTH (either of the two) */
 struct rule_suppress { enum rule_track track; const struct rule_addr_spec *ip; /* NULL: always */ };
 
 struct rule {
@@ -199,7 +202,6 @@ struct rule_var { const char *name, *text; };
 struct rule_conf {
     const struct rule_var *addr_vars, *port_vars; /* without '$' */
     unsigned naddr, nport;
-    const struct rule_var *classes; /* classification text lines are parsed by rule_set_classification */
 };
 
 struct rule_set {
@@ -216,13 +218,15 @@ struct rule_set {
 struct rule_loader; /* the set under construction */
 
 SK_MUST_USE int rule_loader_create(const struct rule_conf *conf, const struct sk_diag_sink *sink, struct rule_loader **out);
-/* Suricata's classification.config text; replaces the built-in table. */
+/* Suricata's classification.config text; replaces the built-in table. SK_EINVAL when a line is bad (the others count). */
 SK_MUST_USE int rule_loader_classification(struct rule_loader *l, const char *name, const char *text, size_t len);
 /* One rule file's text; continues after a bad rule. Returns the number of rules rejected, or an error. */
 SK_MUST_USE int rule_loader_rules(struct rule_loader *l, const char *name, const char *text, size_t len);
-/* Suricata's threshold.config: threshold, suppress, rate_filter lines; applies to what is loaded. After the rules. */
+/* Suricata's threshold.config: threshold, suppress, rate_filter lines; applies to what is loaded. After the rules.
+ * Returns the number of lines refused, or an error. */
 SK_MUST_USE int rule_loader_thresholds(struct rule_loader *l, const char *name, const char *text, size_t len);
-/* Checks across rules (duplicate sid: the higher rev wins, with a warning; flowbits read but never set: a note). Frees the loader. */
+/* Checks across rules (flowbits read but never set: a note). Frees the loader.
+ * A duplicate gid and sid is met while loading: a higher rev replaces the older, with a warning; any other is rejected. */
 SK_MUST_USE int rule_loader_finish(struct rule_loader *l, const struct rule_set **out);
 void rule_loader_free(struct rule_loader *l);
 void rule_set_free(const struct rule_set *s);
