@@ -262,9 +262,9 @@ static void agrees_with_naive_search(void **state)
     uint8_t buf[300];
     unsigned found = 0;
     srand(11);
-    for (int round = 0; round < 300; round++) {
+    for (int round = 0; round < 60; round++) {
         struct mpm_pattern p[64];
-        uint32_t n = 1 + (uint32_t)rand() % (round % 2 ? 64 : 4), letters = 2 + (uint32_t)rand() % 8;
+        uint32_t n = 1 + (uint32_t)rand() % (round % 2 ? 24 : 4), letters = 2 + (uint32_t)rand() % 8;
         for (uint32_t i = 0; i < n; i++) {
             uint16_t len = (uint16_t)(1 + rand() % (rand() % 4 ? 6 : MPM_MAX_LEN));
             fill(text[i], len, alphabet, letters);
@@ -275,7 +275,7 @@ static void agrees_with_naive_search(void **state)
                 p[i].max_off = p[i].min_off + len + (uint32_t)rand() % 60;
         }
         build(f, p, n);
-        for (int k = 0; k < 20; k++) {
+        for (int k = 0; k < 40; k++) {
             uint32_t len = (uint32_t)rand() % (k % 2 ? 300 : 40), skip = rand() % 2 ? 0 : (uint32_t)rand() % 24;
             fill(buf, len, alphabet, letters);
             scan(f, buf, len, skip);
@@ -287,7 +287,7 @@ static void agrees_with_naive_search(void **state)
             }
         }
     }
-    assert_true(found > 1000);
+    assert_true(found > 500);
 }
 
 int main(void)
