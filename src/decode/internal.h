@@ -63,10 +63,11 @@ void dec_bad_csum(struct dec *d);
 /* A datagram of `have` bytes whose header gives length 0 may be taken whole. */
 bool dec_zero_len_ok(const struct dec *d, uint32_t have);
 
-/* link.c, ppp.c, mpls.c */
+/* link.c (capture's link types), ether.c (ethertypes), ppp.c, mpls.c */
 void dec_link(struct dec *d, int linktype, struct sk_span s);
 void dec_ethernet(struct dec *d, struct sk_span s);
-void dec_ethertype(struct dec *d, uint16_t type, struct sk_span s);
+/* False: a type that is not known here. */
+bool dec_ethertype(struct dec *d, uint16_t type, struct sk_span s);
 void dec_ip_by_version(struct dec *d, struct sk_span s);
 void dec_ppp(struct dec *d, struct sk_span s);
 void dec_pppoe_session(struct dec *d, struct sk_span s);

@@ -75,15 +75,18 @@ static void take_option(struct dec *d, const uint8_t *o, uint8_t len)
     }
 }
 
-/* Events only: what the options say does not change where the transport header is. */
-static void ip4_options(struct dec *d, const uint8_t *o, uint32_t left)
+/*
+ * False: the list itself is broken, and receivers drop the packet (Linux: ip_options_compile). What is wrong inside an
+ * option is an event only.
+ */
+static bool ip4_options(struct dec *d, const uint8_t *o, uint32_t left)
 {
     if (left % 8 != 0)
         dec_event(d, DECODE_EV_IPV4_OPT_PAD_REQUIRED);
     while (left > 0) {
         if (o[0] == OPT_EOL) {
             d->p->ip4_opts |= IP4_OPT_EOL;
-            return;
+            return true;
         }
         if (o[0] == OPT_NOP) {
             d->p->ip4_opts |= IP4_OPT_NOP;
@@ -93,17 +96,18 @@ static void ip4_options(struct dec *d, const uint8_t *o, uint32_t left)
         }
         if (left < 2) {
             dec_event(d, DECODE_EV_IPV4_OPT_EOL_REQUIRED);
-            return;
+            return true;
         }
         uint8_t len = o[1];
         if (len < 2 || len > left) {
-            dec_event(d, DECODE_EV_IPV4_OPT_INVALID_LEN);
-            return;
+            dec_invalid(d, DECODE_EV_IPV4_OPT_INVALID_LEN);
+            return false;
         }
         take_option(d, o, len);
         o += len;
         left -= len;
     }
+    return true;
 }
 
 /* Length of the datagram; 0: invalid, and said so. */
@@ -177,13 +181,16 @@ void dec_ipv4(struct dec *d, struct sk_span s)
     if (s.len == 0)
         return;
     ip4_header(d, s, hlen);
-    if (hlen > IP4_HLEN)
-        ip4_options(d, s.p + IP4_HLEN, hlen - IP4_HLEN);
+    if (!ip4_options(d, s.p + IP4_HLEN, hlen - IP4_HLEN))
+        return;
     if (!ip4_csum_ok(d, sk_span_of(s.p, hlen)))
         dec_bad_csum(d);
     struct sk_span rest = dec_behind(s, hlen);
-    if (d->p->flags & PKT_FRAGMENT)
+    if (d->p->flags & PKT_FRAGMENT) {
         d->p->payload = rest;
-    else
+        if (d->p->frag_offset + rest.len > UINT16_MAX)
+            dec_event(d, DECODE_EV_IPV4_FRAG_PKT_TOO_LARGE);
+    } else {
         dec_transport(d, rest);
+    }
 }

@@ -125,6 +125,10 @@ static void fragment_header(struct dec *d, struct walk *w)
     }
     p->flags |= PKT_FRAGMENT;
     w->stop = true;
+    if (p->frag_more && w->rest.len % 8 != 0)
+        dec_event(d, DECODE_EV_IPV6_FRAG_INVALID_LENGTH);
+    if (p->frag_offset + w->rest.len > UINT16_MAX)
+        dec_event(d, DECODE_EV_IPV6_FRAG_PKT_TOO_LARGE);
 }
 
 static bool is_generic(uint8_t next)

@@ -23,8 +23,6 @@ static bool udp_length(struct dec *d, struct sk_span *s)
         dec_invalid(d, DECODE_EV_UDP_PKT_TOO_SMALL);
         return false;
     }
-    if (ulen < s->len)
-        dec_event(d, DECODE_EV_UDP_HLEN_INVALID);
     s->len = ulen;
     return true;
 }
@@ -98,6 +96,11 @@ void dec_transport(struct dec *d, struct sk_span s)
         else
             dec_icmp6(d, s);
         break;
-    default: break;
+    case IPPROTO_ESP:
+    case IPPROTO_NONE: break;
+    default:
+        if (!v4)
+            dec_event(d, DECODE_EV_IPV6_UNKNOWN_NEXT_HEADER);
+        break;
     }
 }

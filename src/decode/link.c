@@ -1,4 +1,4 @@
-/* Link layers: the headers of pcap-linktype(7), and ethertypes. */
+/* Link layers as capture names them: pcap-linktype(7). */
 #include "internal.h"
 
 enum {
@@ -17,66 +17,8 @@ enum {
     LT_SLL2 = 276,
 };
 
-enum { ETH_HLEN = 14, SLL_HLEN = 16, SLL2_HLEN = 20, CHDLC_HLEN = 4, VLAN_HLEN = 4, PBB_ITAG_LEN = 4 };
+enum { SLL_HLEN = 16, SLL2_HLEN = 20, CHDLC_HLEN = 4 };
 enum { ARPHRD_NETLINK_ = 824 };
-
-static bool enter_layer(struct dec *d)
-{
-    if (d->layers++ < DEC_MAX_LAYERS)
-        return true;
-    dec_invalid(d, DECODE_EV_TOO_MANY_LAYERS);
-    return false;
-}
-
-/* IEEE 802.1Q and 802.1ad: TCI, then the next ethertype. */
-static void dec_vlan(struct dec *d, struct sk_span s)
-{
-    if (s.len < VLAN_HLEN) {
-        dec_invalid(d, DECODE_EV_VLAN_HEADER_TOO_SMALL);
-        return;
-    }
-    dec_add_vlan(d, dec_be16(s.p));
-    if (!(d->p->flags & PKT_INVALID))
-        dec_ethertype(d, dec_be16(s.p + 2), dec_behind(s, VLAN_HLEN));
-}
-
-/* IEEE 802.1ah: the I-TAG, then the customer's whole frame. */
-static void dec_pbb(struct dec *d, struct sk_span s)
-{
-    if (s.len < PBB_ITAG_LEN + ETH_HLEN)
-        dec_invalid(d, DECODE_EV_IEEE8021AH_HEADER_TOO_SMALL);
-    else
-        dec_ethernet(d, dec_behind(s, PBB_ITAG_LEN));
-}
-
-void dec_ethertype(struct dec *d, uint16_t type, struct sk_span s)
-{
-    if (!enter_layer(d))
-        return;
-    switch (type) {
-    case ETHERTYPE_IP4: dec_ipv4(d, s); break;
-    case ETHERTYPE_IP6: dec_ipv6(d, s); break;
-    case 0x8100:
-    case 0x88a8:
-    case 0x9100: dec_vlan(d, s); break;
-    case 0x8847:
-    case 0x8848: dec_mpls(d, s); break;
-    case 0x8863: dec_pppoe_discovery(d, s); break;
-    case 0x8864: dec_pppoe_session(d, s); break;
-    case 0x88e7: dec_pbb(d, s); break;
-    case ETHERTYPE_TEB: dec_ethernet(d, s); break;
-    case ETHERTYPE_PPP: dec_ppp(d, s); break;
-    default: break; /* ARP and everything else that carries no IP */
-    }
-}
-
-void dec_ethernet(struct dec *d, struct sk_span s)
-{
-    if (s.len < ETH_HLEN)
-        dec_invalid(d, DECODE_EV_ETHERNET_PKT_TOO_SMALL);
-    else
-        dec_ethertype(d, dec_be16(s.p + 12), dec_behind(s, ETH_HLEN));
-}
 
 void dec_ip_by_version(struct dec *d, struct sk_span s)
 {

@@ -24,6 +24,12 @@ static void ppp_payload(struct dec *d, uint16_t proto, struct sk_span s)
         else
             dec_ipv6(d, s);
         break;
+    case 0x002f: /* Van Jacobson's uncompressed TCP/IP (RFC 1144): a protocol field that holds a slot; not followed */
+        if (s.len < 40)
+            dec_invalid(d, DECODE_EV_PPP_VJU_PKT_TOO_SMALL);
+        else
+            dec_event(d, DECODE_EV_PPP_UNSUP_PROTO);
+        break;
     case 0x0281: dec_mpls(d, s); break;
     default:
         if (!ppp_proto_plausible(proto))

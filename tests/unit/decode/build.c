@@ -73,7 +73,7 @@ static void fill_csum(uint8_t *l4, uint32_t len, uint8_t proto, const uint8_t *a
 {
     uint32_t at = proto == 6 ? 16 : proto == 17 ? 6 : 2;
     uint32_t pseudo = proto == 1 ? 0 : add(add(0, addrs, addrlen), (uint8_t[]){0, proto}, 2);
-    if (proto != 6 && proto != 17 && proto != 1 && proto != 58)
+    if ((proto != 6 && proto != 17 && proto != 1 && proto != 58) || len < at + 2)
         return;
     if (proto != 1)
         pseudo =
@@ -92,26 +92,8 @@ void b_ip4_fix(struct build *b, uint32_t off)
 
 void b_ip4(struct build *b, uint8_t proto, uint8_t src, uint8_t dst, const void *opts, uint32_t optlen)
 {
-    uint8_t h[20] = {(uint8_t)(0x40 | (20 + optlen) / 4),
-                     0x10,
-                     0,
-                     0,
-                     0x12,
-                     0x34,
-                     0x40,
-                     0,
-                     64,
-                     proto,
-                     0,
-                     0,
-                     10,
-                     0,
-                     0,
-                     src,
-                     10,
-                     0,
-                     0,
-                     dst};
+    uint8_t h[20] = {0x40, 0x10, 0, 0, 0x12, 0x34, 0x40, 0, 64, proto, 0, 0, 10, 0, 0, src, 10, 0, 0, dst};
+    h[0] = (uint8_t)(0x40 | (20 + optlen) / 4);
     fill_csum(b->p, b->len, proto, h + 12, 8);
     b_put(b, opts, optlen);
     set16(h + 2, b->len + 20);

@@ -149,6 +149,7 @@ static void test_ip4_fragments(void **state)
     t_decode(&t, &b, 101, NULL);
     assert_int_equal(t.out[0].flags, PKT_IPV4 | PKT_FRAGMENT);
     assert_int_equal(t.out[0].frag_offset, 65528);
+    assert_true(t_has_event(&t.out[0], DECODE_EV_IPV4_FRAG_PKT_TOO_LARGE)); /* the "ping of death" */
     assert_false(t.out[0].frag_more);
     t_free(&t);
 }
@@ -179,9 +180,7 @@ static void test_ip4_options(void **state)
 static void test_ip4_option_events(void **state)
 {
     (void)state;
-    decode_options("\x07\x09\x04\0\0\0\0\x01", 8);
-    assert_true(t_has_event(&t.out[0], DECODE_EV_IPV4_OPT_INVALID_LEN));
-    decode_options("\x07\x01\x04\0\0\0\0\x01", 8);
+    decode_options("\x82\x02\x01\x01", 4);
     assert_true(t_has_event(&t.out[0], DECODE_EV_IPV4_OPT_INVALID_LEN));
     decode_options("\x07\x07\x03\0\0\0\0\x01", 8);
     assert_true(t_has_event(&t.out[0], DECODE_EV_IPV4_OPT_MALFORMED));
@@ -193,10 +192,27 @@ static void test_ip4_option_events(void **state)
     decode_options("\x01\x01\x01\x01\x01\x01\x01\x07", 8);
     assert_true(t_has_event(&t.out[0], DECODE_EV_IPV4_OPT_EOL_REQUIRED));
     /* A bad option does not hide the next one; events beyond the maximum are dropped. */
-    decode_options("\x82\x02\xf1\x35", 4);
+    decode_options("\x82\x02\x63\x02", 4);
     assert_int_equal(t.out[0].nevents, 3);
     decode_options("\x63\x02\x63\x02\x63\x02\x63\x02\x63\x02\x63\x02\x63\x02\x63\x02\x63\x02\x63\x02", 20);
     assert_int_equal(t.out[0].nevents, PKT_MAX_EVENTS);
+}
+
+/* An option that reaches past the header, or does not move on: receivers drop the packet, and so must we. */
+static void test_ip4_broken_option_list(void **state)
+{
+    (void)state;
+    static const char *const lists[] = {"\x07\x09\x04\0\0\0\0\x01", "\x07\x01\x04\0\0\0\0\x01",
+                                        "\x01\x01\x01\x01\x07\0\0\0"};
+    for (unsigned i = 0; i < 3; i++) {
+        b_init(&b, "hello", 5);
+        b_tcp(&b, 1234, 80, TCP_ACK, NULL, 0);
+        b_ip4(&b, 6, 1, 2, lists[i], 8);
+        t_decode(&t, &b, 101, NULL);
+        assert_int_equal(t.out[0].flags, PKT_IPV4 | PKT_INVALID);
+        assert_true(t_has_event(&t.out[0], DECODE_EV_IPV4_OPT_INVALID_LEN));
+        t_free(&t);
+    }
 }
 
 static void test_ip6_fields(void **state)
@@ -294,7 +310,33 @@ static void test_ip6_events(void **state)
     assert_true(t_has_event(decode_ip6(44, "\x3b\x09\0\0\0\0\0\0", 8), DECODE_EV_IPV6_FH_NON_ZERO_RESERVED));
     assert_true(t_has_event(decode_ip6(59, "x", 1), DECODE_EV_IPV6_DATA_AFTER_NONE_HEADER));
     assert_true(t_has_event(decode_ip6(1, "12345678", 8), DECODE_EV_IPV6_ICMPV4));
+    assert_true(t_has_event(decode_ip6(253, "x", 1), DECODE_EV_IPV6_UNKNOWN_NEXT_HEADER));
+    assert_true(t_has_event(decode_ip6(51, "\x33\1\0\1\0\0\0\0\0\0\0\0\x3b\1\0\0\0\0\0\0\0\0\0\0", 24),
+                            DECODE_EV_IPV6_EXTHDR_DUPL_AH));
+    assert_true(t_has_event(&t.out[0], DECODE_EV_IPV6_EXTHDR_AH_RES_NOT_NULL));
+    assert_true(t_has_event(decode_ip6(43, "\x2b\0\2\0\0\0\0\0\x3b\0\2\0\0\0\0\0", 16), DECODE_EV_IPV6_EXTHDR_DUPL_RH));
+    assert_true(t_has_event(decode_ip6(60, "\x3c\0\1\4\0\0\0\0\x3c\0\1\4\0\0\0\0\x3b\0\1\4\0\0\0\0", 24),
+                            DECODE_EV_IPV6_EXTHDR_DUPL_DH));
+    assert_true(t_has_event(decode_ip6(0, "\x3b\0\1\4\0\0\0\0", 8), DECODE_EV_IPV6_HOPOPTS_ONLY_PADDING));
+    assert_true(t_has_event(decode_ip6(0, "\x3b\0\x1e\2\0\0\0\0", 8), DECODE_EV_IPV6_HOPOPTS_UNKNOWN_OPT));
+    assert_true(t_has_event(decode_ip6(44, "\x11\0\0\1\0\0\0\7seven b", 15), DECODE_EV_IPV6_FRAG_INVALID_LENGTH));
+    assert_true(t_has_event(decode_ip6(44, "\x11\0\xff\xf8\0\0\0\7eight by", 16), DECODE_EV_IPV6_FRAG_PKT_TOO_LARGE));
+    assert_true(t_has_event(decode_ip6(41, "\x60", 1), DECODE_EV_IPV6_IN_IPV6_TOO_SMALL));
     assert_int_equal(decode_ip6(59, "", 0)->nevents, 0);
+    assert_int_equal(decode_ip6(50, "esp", 3)->nevents, 0);
+    uint8_t inner[40] = {0x10};
+    assert_true(t_has_event(decode_ip6(41, inner, 40), DECODE_EV_IPV6_IN_IPV6_WRONG_VERSION));
+    assert_true(t_has_event(decode_ip6(4, inner, 40), DECODE_EV_IPV4_IN_IPV6_WRONG_VERSION));
+    assert_true(t_has_event(decode_ip6(58, "\x80\0\0", 3), DECODE_EV_ICMPV6_PKT_TOO_SMALL));
+    t_decode_bytes(&t, "\x60", 1, 1, 229, NULL);
+    assert_true(t_has_event(&t.out[0], DECODE_EV_IPV6_PKT_TOO_SMALL));
+    t_free(&t);
+    t_decode_bytes(&t, inner, 40, 40, 229, NULL);
+    assert_true(t_has_event(&t.out[0], DECODE_EV_IPV6_WRONG_IP_VERSION));
+    t_free(&t);
+    t_decode_bytes(&t, "\x45", 1, 1, 228, NULL);
+    assert_true(t_has_event(&t.out[0], DECODE_EV_IPV4_PKT_TOO_SMALL));
+    t_free(&t);
 }
 
 static void test_ip6_truncated(void **state)
@@ -332,21 +374,14 @@ static void test_ip6_length_zero(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ip4_fields),
-        cmocka_unit_test(test_padding_is_cut),
-        cmocka_unit_test(test_ip4_lengths),
-        cmocka_unit_test(test_invalid_has_no_addresses),
-        cmocka_unit_test(test_ip4_length_zero),
-        cmocka_unit_test(test_gro_frame_of_64k),
-        cmocka_unit_test(test_ip4_fragments),
-        cmocka_unit_test(test_ip4_options),
-        cmocka_unit_test(test_ip4_option_events),
-        cmocka_unit_test(test_ip6_fields),
-        cmocka_unit_test(test_ip6_extension_headers),
-        cmocka_unit_test(test_ip6_fragment),
-        cmocka_unit_test(test_ip6_events),
-        cmocka_unit_test(test_ip6_truncated),
-        cmocka_unit_test(test_ip6_length_zero),
+        cmocka_unit_test(test_ip4_fields),        cmocka_unit_test(test_padding_is_cut),
+        cmocka_unit_test(test_ip4_lengths),       cmocka_unit_test(test_invalid_has_no_addresses),
+        cmocka_unit_test(test_ip4_length_zero),   cmocka_unit_test(test_gro_frame_of_64k),
+        cmocka_unit_test(test_ip4_fragments),     cmocka_unit_test(test_ip4_options),
+        cmocka_unit_test(test_ip4_option_events), cmocka_unit_test(test_ip4_broken_option_list),
+        cmocka_unit_test(test_ip6_fields),        cmocka_unit_test(test_ip6_extension_headers),
+        cmocka_unit_test(test_ip6_fragment),      cmocka_unit_test(test_ip6_events),
+        cmocka_unit_test(test_ip6_truncated),     cmocka_unit_test(test_ip6_length_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

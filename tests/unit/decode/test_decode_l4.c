@@ -64,9 +64,7 @@ static void test_tcp_option_events(void **state)
 static void expect_l4(uint8_t proto, const void *l4, uint32_t len, enum decode_event ev, bool invalid)
 {
     b_init(&b, l4, len);
-    b_ip4(&b, len < 20 && proto != 17 ? 253 : proto, 1, 2, NULL, 0);
-    b.p[9] = proto;
-    b_ip4_fix(&b, 0);
+    b_ip4(&b, proto, 1, 2, NULL, 0);
     t_decode(&t, &b, 101, NULL);
     if (!t_has_event(&t.out[0], ev))
         fail_msg("no event %s", decode_event_name(ev));
@@ -91,14 +89,29 @@ static void test_transport_events(void **state)
     udp[5] = 0;
     expect_l4(17, udp, 12, DECODE_EV_UDP_LEN_INVALID, true);
     udp[5] = 10;
-    expect_l4(17, udp, 12, DECODE_EV_UDP_HLEN_INVALID, false);
-    assert_int_equal(t.out[0].payload.len, 2);
     expect_l4(132, udp, 11, DECODE_EV_SCTP_PKT_TOO_SMALL, true);
     expect_l4(1, udp, 7, DECODE_EV_ICMPV4_PKT_TOO_SMALL, true);
     expect_l4(58, udp, 12, DECODE_EV_IPV4_ICMPV6, true);
     expect_l4(1, "\x01\0\0\0\0\0\0\0", 8, DECODE_EV_ICMPV4_UNKNOWN_TYPE, false);
     expect_l4(1, "\x05\x04\0\0\0\0\0\0", 8, DECODE_EV_ICMPV4_UNKNOWN_CODE, false);
     expect_l4(1, "\x03\x01\0\0\0\0\0\0\x45", 9, DECODE_EV_ICMPV4_IPV4_TRUNC_PKT, false);
+    expect_l4(1, "\x03\x01\0\0\0\0\0\0\x65 and more than twenty bytes", 34, DECODE_EV_ICMPV4_IPV4_UNKNOWN_VER, false);
+}
+
+/* What lies behind the length that the UDP header gives is not the application's. */
+static void test_udp_trailing_bytes(void **state)
+{
+    (void)state;
+    b_init(&b, "\0\1\0\2\0\x0a\0\0hi, trailing", 20);
+    b_ip4(&b, 253, 1, 2, NULL, 0);
+    b.p[9] = 17;
+    b_ip4_fix(&b, 0);
+    t_decode(&t, &b, 101, NULL);
+    assert_int_equal(t.out[0].flags, PKT_IPV4 | PKT_UDP);
+    assert_int_equal(t.out[0].l4.len, 10);
+    assert_int_equal(t.out[0].payload.len, 2);
+    assert_int_equal(t.out[0].nevents, 0);
+    t_free(&t);
 }
 
 static void test_sctp(void **state)
@@ -186,8 +199,8 @@ static void test_icmp6_quotes_a_packet(void **state)
 
 static enum decode_event icmp6_event(uint8_t type, uint8_t code)
 {
-    uint8_t m[8] = {type, code};
-    b_init(&b, m, sizeof m);
+    uint8_t m[48] = {type, code};
+    b_init(&b, m, type == 3 ? 48 : 8);
     b_ip6(&b, 58, 1, 2, 0, 0);
     t_decode(&t, &b, 101, NULL);
     assert_false(t.out[0].flags & (PKT_INVALID | PKT_BAD_CSUM));
@@ -202,6 +215,7 @@ static void test_icmp6_events(void **state)
     assert_int_equal(icmp6_event(128, 1), DECODE_EV_ICMPV6_UNKNOWN_CODE);
     assert_int_equal(icmp6_event(2, 1), DECODE_EV_ICMPV6_UNKNOWN_CODE);
     assert_int_equal(icmp6_event(1, 0), DECODE_EV_ICMPV6_IPV6_TRUNC_PKT);
+    assert_int_equal(icmp6_event(3, 0), DECODE_EV_ICMPV6_IPV6_UNKNOWN_VERSION);
     assert_int_equal(icmp6_event(131, 0), DECODE_EV_ICMPV6_MLD_INVALID_HL);
     assert_int_equal(icmp6_event(200, 0), DECODE_EV_ICMPV6_EXPERIMENTATION_TYPE);
     assert_int_equal(icmp6_event(50, 0), DECODE_EV_ICMPV6_UNASSIGNED_TYPE);
@@ -347,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_tcp_fields),
         cmocka_unit_test(test_tcp_option_events),
         cmocka_unit_test(test_transport_events),
+        cmocka_unit_test(test_udp_trailing_bytes),
         cmocka_unit_test(test_sctp),
         cmocka_unit_test(test_other_protocol_has_a_payload),
         cmocka_unit_test(test_icmp_echo),

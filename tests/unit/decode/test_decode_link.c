@@ -50,6 +50,12 @@ static void test_link_headers_between(void **state)
     same_packet_behind(1, mpls, sizeof mpls);
     same_packet_behind(1, pseudo_wire, sizeof pseudo_wire);
     same_packet_behind(1, pbb, sizeof pbb);
+    static const uint8_t dce[14 + 2 + 14] = {[12] = 0x89, 0x03, [28] = 8};
+    static const uint8_t vntag[14 + 6] = {[12] = 0x89, 0x26, [18] = 8};
+    static const uint8_t nsh[14 + 12] = {[12] = 0x89, 0x4f, 0, 3, 2, 1};
+    same_packet_behind(1, dce, sizeof dce);
+    same_packet_behind(1, vntag, sizeof vntag);
+    same_packet_behind(1, nsh, sizeof nsh);
 }
 
 static void test_ipv6_link_types(void **state)
@@ -186,9 +192,19 @@ static void test_events(void **state)
     EXPECT(1, MPLS_BAD_LABEL_RESERVED, false, ETH(0x88, 0x47), 0, 0, 0x51, 64, 0x45);
     EXPECT(1, MPLS_UNKNOWN_PAYLOAD_TYPE, false, ETH(0x88, 0x47), 0, 1, 0x11, 64, 0x95);
     EXPECT(1, IEEE8021AH_HEADER_TOO_SMALL, true, ETH(0x88, 0xe7), 0, 0, 0, 0, 0, 0);
+    EXPECT(1, DCE_PKT_TOO_SMALL, true, ETH(0x89, 3), 0, 0, 1, 2, 3);
+    EXPECT(1, VNTAG_HEADER_TOO_SMALL, true, ETH(0x89, 0x26), 0, 0, 0, 0, 8);
+    EXPECT(1, VNTAG_UNKNOWN_TYPE, false, ETH(0x89, 0x26), 0, 0, 0, 0, 0x88, 0xcc);
+    EXPECT(1, NSH_HEADER_TOO_SMALL, true, ETH(0x89, 0x4f), 0, 2, 2, 1, 0, 0, 1);
+    EXPECT(1, NSH_UNSUPPORTED_VERSION, true, ETH(0x89, 0x4f), 0x40, 2, 2, 1, 0, 0, 1, 2);
+    EXPECT(1, NSH_BAD_HEADER_LENGTH, true, ETH(0x89, 0x4f), 0, 3, 2, 1, 0, 0, 1, 2);
+    EXPECT(1, NSH_UNSUPPORTED_TYPE, false, ETH(0x89, 0x4f), 0, 2, 2, 9, 0, 0, 1, 2);
     EXPECT(9, PPP_PKT_TOO_SMALL, true, 0);
     EXPECT(9, PPP_IP4_PKT_TOO_SMALL, true, 0, 0x21, 0x45);
     EXPECT(9, PPP_IP6_PKT_TOO_SMALL, true, 0, 0x57, 0x60);
+    EXPECT(9, PPP_VJU_PKT_TOO_SMALL, true, 0, 0x2f, 0x45);
+    EXPECT(1, ETHERNET_UNKNOWN_ETHERTYPE, false, ETH(0x88, 0xcc), 1, 2, 3);
+    EXPECT(1, VLAN_UNKNOWN_TYPE, false, ETH(0x81, 0), 0, 1, 0x88, 0xcc);
     EXPECT(9, PPP_UNSUP_PROTO, false, 0, 0x2b, 1);
     EXPECT(9, PPP_WRONG_TYPE, true, 2, 2, 1);
     EXPECT(1, PPPOE_PKT_TOO_SMALL, true, ETH(0x88, 0x64), 0x11, 0, 0);

@@ -19,9 +19,9 @@
     X(IPV4_OPT_PAD_REQUIRED, "ipv4.opt_pad_required")                                                                  \
     X(IPV4_OPT_EOL_REQUIRED, "ipv4.opt_eol_required")                                                                  \
     X(IPV4_OPT_DUPLICATE, "ipv4.opt_duplicate")                                                                        \
-    X(IPV4_OPT_UNKNOWN, "ipv4.opt_unknown")                                                                            \
     X(IPV4_WRONG_IP_VERSION, "ipv4.wrong_ip_version")                                                                  \
     X(IPV4_ICMPV6, "ipv4.icmpv6")                                                                                      \
+    X(IPV4_FRAG_PKT_TOO_LARGE, "ipv4.frag_pkt_too_large")                                                              \
     X(ICMPV4_PKT_TOO_SMALL, "icmpv4.pkt_too_small")                                                                    \
     X(ICMPV4_UNKNOWN_TYPE, "icmpv4.unknown_type")                                                                      \
     X(ICMPV4_UNKNOWN_CODE, "icmpv4.unknown_code")                                                                      \
@@ -57,6 +57,8 @@
     X(IPV6_DATA_AFTER_NONE_HEADER, "ipv6.data_after_none_header")                                                      \
     X(IPV6_UNKNOWN_NEXT_HEADER, "ipv6.unknown_next_header")                                                            \
     X(IPV6_ICMPV4, "ipv6.icmpv4")                                                                                      \
+    X(IPV6_FRAG_PKT_TOO_LARGE, "ipv6.frag_pkt_too_large")                                                              \
+    X(IPV6_FRAG_INVALID_LENGTH, "ipv6.frag_invalid_length")                                                            \
     X(IPV4_IN_IPV6_TOO_SMALL, "ipv6.ipv4_in_ipv6_too_small")                                                           \
     X(IPV4_IN_IPV6_WRONG_VERSION, "ipv6.ipv4_in_ipv6_wrong_version")                                                   \
     X(IPV6_IN_IPV6_TOO_SMALL, "ipv6.ipv6_in_ipv6_too_small")                                                           \
@@ -68,10 +70,10 @@
     X(TCP_OPT_DUPLICATE, "tcp.opt_duplicate")                                                                          \
     X(UDP_PKT_TOO_SMALL, "udp.pkt_too_small")                                                                          \
     X(UDP_HLEN_TOO_SMALL, "udp.hlen_too_small")                                                                        \
-    X(UDP_HLEN_INVALID, "udp.hlen_invalid")                                                                            \
     X(UDP_LEN_INVALID, "udp.len_invalid")                                                                              \
     X(SCTP_PKT_TOO_SMALL, "sctp.pkt_too_small")                                                                        \
     X(ETHERNET_PKT_TOO_SMALL, "ethernet.pkt_too_small")                                                                \
+    X(ETHERNET_UNKNOWN_ETHERTYPE, "ethernet.unknown_ethertype")                                                        \
     X(SLL_PKT_TOO_SMALL, "sll.pkt_too_small")                                                                          \
     X(SLL2_PKT_TOO_SMALL, "sll2.pkt_too_small")                                                                        \
     X(LTNULL_PKT_TOO_SMALL, "ltnull.pkt_too_small")                                                                    \
@@ -79,6 +81,7 @@
     X(CHDLC_PKT_TOO_SMALL, "chdlc.pkt_too_small")                                                                      \
     X(IPRAW_INVALID_IP_VERSION, "ipraw.invalid_ip_version")                                                            \
     X(PPP_PKT_TOO_SMALL, "ppp.pkt_too_small")                                                                          \
+    X(PPP_VJU_PKT_TOO_SMALL, "ppp.vju_pkt_too_small")                                                                  \
     X(PPP_IP4_PKT_TOO_SMALL, "ppp.ip4_pkt_too_small")                                                                  \
     X(PPP_IP6_PKT_TOO_SMALL, "ppp.ip6_pkt_too_small")                                                                  \
     X(PPP_WRONG_TYPE, "ppp.wrong_type")                                                                                \
@@ -106,6 +109,13 @@
     X(VLAN_UNKNOWN_TYPE, "vlan.unknown_type")                                                                          \
     X(VLAN_TOO_MANY_LAYERS, "vlan.too_many_layers")                                                                    \
     X(IEEE8021AH_HEADER_TOO_SMALL, "ieee8021ah.header_too_small")                                                      \
+    X(VNTAG_HEADER_TOO_SMALL, "vntag.header_too_small")                                                                \
+    X(VNTAG_UNKNOWN_TYPE, "vntag.unknown_type")                                                                        \
+    X(DCE_PKT_TOO_SMALL, "dce.pkt_too_small")                                                                          \
+    X(NSH_HEADER_TOO_SMALL, "nsh.header_too_small")                                                                    \
+    X(NSH_UNSUPPORTED_VERSION, "nsh.unsupported_version")                                                              \
+    X(NSH_BAD_HEADER_LENGTH, "nsh.bad_header_length")                                                                  \
+    X(NSH_UNSUPPORTED_TYPE, "nsh.unsupported_type")                                                                    \
     X(MPLS_HEADER_TOO_SMALL, "mpls.header_too_small")                                                                  \
     X(MPLS_PKT_TOO_SMALL, "mpls.pkt_too_small")                                                                        \
     X(MPLS_BAD_LABEL_ROUTER_ALERT, "mpls.bad_label_router_alert")                                                      \
