@@ -34,7 +34,7 @@ static void put_safe(const char *s)
 
 static void print_stderr(void *arg, const struct sk_diag *d)
 {
-    static const char *const word[] = {"error", "warning", "note"};
+    static const char *const word[] = {"error", "unsupported", "warning", "note"};
     (void)arg;
     flockfile(stderr);
     if (d->file != NULL) {

@@ -12,7 +12,7 @@ static bool queued(const struct detect_thread *t, uint32_t rank, bool has_tx, ui
 void det_alert(struct detect_thread *t, uint32_t rank, bool stream, bool has_tx, uint64_t tx_id,
                struct sk_span evidence)
 {
-    if (queued(t, rank, has_tx, tx_id))
+    if (t->packet_passed || queued(t, rank, has_tx, tx_id))
         return;
     if (t->nalerts == t->conf.max_alerts) {
         sk_count(t->c, SK_C_DETECT_ALERT_OVERFLOW);
@@ -99,6 +99,7 @@ const struct detect_alert *detect_end(struct detect_thread *t, struct detect_flo
         return t->out;
     sort_alerts(t);
     if (take_pass(t, df)) {
+        t->packet_passed = true;
         t->nalerts = 0;
         return t->out;
     }

@@ -152,6 +152,7 @@ struct detect_thread {
     struct detect_alert *alerts; /* queue of this packet */
     uint32_t *alert_rank;
     uint32_t nalerts;
+    bool packet_passed; /* a pass rule took the packet at hand: nothing more of it alerts */
     struct detect_alert *out;
 
     const struct detect_group *bare[2]; /* groups of a packet without flow, by direction */

@@ -34,6 +34,7 @@ static void look_up(const struct detect_set *s, struct detect_flow *df, const st
 void detect_begin(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in)
 {
     t->nalerts = 0;
+    t->packet_passed = false;
     if (!t->set)
         return;
     if (!df) {

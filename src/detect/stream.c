@@ -160,3 +160,9 @@ void detect_stream_flush(struct detect_thread *t, struct detect_flow *df, const 
         df->win[dir] = NULL;
     }
 }
+
+struct sk_span detect_stream_window(const struct detect_flow *df, int dir)
+{
+    const struct detect_window *w = df->win[dir];
+    return w ? sk_span_of(w->buf, w->len) : (struct sk_span){0};
+}

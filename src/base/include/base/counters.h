@@ -71,6 +71,7 @@
     X(THRESHOLD_FULL, "detect.threshold_memcap", "threshold entries not kept because their table was full")            \
     X(DROPPED, "ips.blocked", "packets or requests dropped by rules")                                                  \
     X(BLOCK_REQUESTS, "decide.block_requests", "blocks asked of the guard")                                            \
+    X(BLOCK_UNPROVEN, "decide.block_unproven", "blocks not asked for because the source address is not proven")        \
     X(BLOCK_REFUSED, "decide.block_refused", "blocks that the never-list refused")                                     \
     X(BLOCK_LOST, "decide.block_lost", "blocks that could not be asked for: channel full")                             \
     X(EVENT_LOST, "event.lost", "events dropped because the ring to the reporter was full")

@@ -7,7 +7,12 @@
 
 #include "base/err.h"
 
-enum sk_diag_level { SK_DIAG_ERROR, SK_DIAG_WARN, SK_DIAG_NOTE };
+enum sk_diag_level {
+    SK_DIAG_ERROR,       /* wrong: no version of the language allows it */
+    SK_DIAG_UNSUPPORTED, /* right, but this program cannot honour it: refused */
+    SK_DIAG_WARN,
+    SK_DIAG_NOTE
+};
 
 struct sk_diag {
     enum sk_diag_level level;

@@ -166,6 +166,9 @@ void detect_tx(struct detect_thread *t, struct detect_flow *df, struct detect_tx
 const struct detect_alert *detect_end(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in,
                                       unsigned *n, bool *drop);
 
+/* What is held of a direction's raw stream now; empty when nothing is. Valid until the next detect_stream_add. */
+struct sk_span detect_stream_window(const struct detect_flow *df, int dir);
+
 /* Names of the bits set on a flow, for EVE metadata.flowbits; returns how many. */
 unsigned detect_flowbit_names(const struct detect_flow *df, const char **names, unsigned max);
 

@@ -1,7 +1,7 @@
 /*
  * The pipeline, and the only module that knows the order of its stages: decode, flow, stream, protocol, detect, decide.
- * `struct engine` holds what workers share (configuration, the rule set in force); a `struct engine_worker` is used by one
- * thread. engine_packet() is the tour: read it first.
+ * `struct engine` holds what workers share (configuration, the rule set in force); a `struct engine_worker` is used by
+ * one thread. engine_packet() is the tour: read it first.
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -25,7 +25,7 @@ struct engine_text {
 struct engine_rule_stats {
     uint32_t loaded, rejected, slow; /* slow: neither pattern nor expression narrows them */
     uint32_t groups, databases;
-    uint64_t memory;                 /* bytes of compiled databases */
+    uint64_t memory; /* bytes of compiled databases */
     double parse_seconds, compile_seconds;
 };
 
@@ -37,9 +37,10 @@ struct engine_sink {
 };
 
 struct engine_options {
-    bool offline;        /* capture files: time is packet time, HOME_NET "auto" is the private networks */
-    bool fixed_seeds;    /* reproducible flow ids and hashes, for tests */
-    uint32_t event_mask; /* 1 << enum event_type: records that nobody wants are not built */
+    bool offline;         /* capture files: checksums are verified unless the configuration says no */
+    bool fixed_seeds;     /* reproducible flow ids and hashes, for tests */
+    uint32_t event_mask;  /* 1 << enum event_type: records that nobody wants are not built */
+    const char *home_net; /* what HOME_NET "auto" stands for, as rules write it; NULL: the private networks */
 };
 
 SK_MUST_USE int engine_create(const struct conf *conf, const struct engine_options *opt, struct engine **out);
@@ -47,15 +48,20 @@ void engine_free(struct engine *e);
 
 /*
  * Parses and compiles rules beside those in force (any thread but a worker's), then swaps. SK_OK, or an error with
- * diagnostics, and then the old rules stay in force. Single bad rules are rejected with a diagnostic, and the rest loads;
- * with `strict` one bad rule fails the whole load. Old rules are freed when every worker has moved on.
+ * diagnostics, and then the old rules stay in force. Single bad rules are rejected with a diagnostic, and the rest
+ * loads; with `strict` one bad rule fails the whole load. Old rules are freed when every worker has moved on.
  */
 SK_MUST_USE int engine_load(struct engine *e, const struct engine_text *texts, unsigned n, bool strict,
                             const struct sk_diag_sink *diag, struct engine_rule_stats *stats);
 
-SK_MUST_USE int engine_worker_create(struct engine *e, unsigned index, const struct engine_sink *sink, struct sk_counters *c,
-                                     struct engine_worker **out);
+SK_MUST_USE int engine_worker_create(struct engine *e, unsigned index, const struct engine_sink *sink,
+                                     struct sk_counters *c, struct engine_worker **out);
 void engine_worker_free(struct engine_worker *w);
+/*
+ * Several workers that read the same input: this one takes the flows that fall to it (flow_worker_of), and passes over the
+ * other packets without counting them. Before the first packet; without it a worker takes all.
+ */
+void engine_worker_share(struct engine_worker *w, unsigned index, unsigned n);
 
 enum engine_verdict { ENGINE_PASS, ENGINE_DROP };
 /* One frame, to a verdict (drop only in prevent mode). */

@@ -33,6 +33,7 @@ struct flow {
     /* key: the client's side is src once flow_swap() or the first packet has decided */
     struct sk_addr client, server;
     uint16_t cport, sport; /* ICMP: type and code of the first packet in cport, sport */
+    uint16_t kcport, ksport; /* as the key has them: ports, or what stands for them */
     uint8_t proto;
     uint8_t ip_version; /* 4 or 6 */
     uint8_t vlan_count;

@@ -28,7 +28,17 @@ const char *stream_state_name(enum stream_state s);
 
 /* X(identifier, "rule name"): names as Suricata's stream-event keyword has them (stream-events.rules). */
 #define STREAM_EVENTS(X)                                                                                               \
-    X(PKT_INVALID_ACK, "pkt_invalid_ack")                                                                              \
+    X(3WHS_SYNACK_WRONG_ACK, "3whs_synack_with_wrong_ack")                                                             \
+    X(3WHS_SYNACK_WRONG_DIR, "3whs_synack_in_wrong_direction")                                                         \
+    X(3WHS_SYN_RESEND_DIFF_SEQ, "3whs_syn_resend_diff_seq_on_syn_recv")                                                \
+    X(3WHS_WRONG_SEQ_WRONG_ACK, "3whs_wrong_seq_wrong_ack")                                                            \
+    X(EST_SYN_RESEND, "est_syn_resend")                                                                                \
+    X(EST_OUT_OF_WINDOW, "est_packet_out_of_window")                                                                   \
+    X(EST_INVALID_ACK, "est_invalid_ack")                                                                              \
+    X(PKT_INVALID_TIMESTAMP, "pkt_invalid_timestamp")                                                                  \
+    X(RST_INVALID_ACK, "rst_invalid_ack")                                                                              \
+    X(REASSEMBLY_OVERLAP_DIFF, "reassembly_overlap_different_data")                                                    \
+    X(REASSEMBLY_NO_SEGMENT, "reassembly_no_segment")                                                                  \
     X(REASSEMBLY_SEQ_GAP, "reassembly_seq_gap")
 
 enum stream_event {
@@ -67,6 +77,7 @@ struct stream_session {
     uint8_t state;              /* enum stream_state */
     uint8_t tcp_flags;
     bool midstream, async, established_seen, rst_seen, tfo;
+    bool swap_asked; /* STREAM_V_SWAP has been answered */
 };
 
 enum stream_data_flag {
@@ -87,7 +98,7 @@ enum stream_verdict_flag {
     STREAM_V_NEW_SESSION = 16,/* a SYN that reuses the tuple of a closed session: the caller must end the flow and call again */
     STREAM_V_CLOSED = 32,     /* the session ended with this packet */
     STREAM_V_RETRANS = 64,    /* nothing in it was new */
-    STREAM_V_SWAP = 128,      /* midstream pick-up from the server's side: the caller must flow_swap() */
+    STREAM_V_SWAP = 128,      /* midstream pick-up from the server's side, nothing done: flow_swap(), then call again */
     STREAM_V_FIRST_EST = 256, /* this packet completed the handshake */
     STREAM_V_OOO = 512,       /* its payload is held: earlier data is missing */
 };
@@ -117,6 +128,8 @@ void stream_finish(struct stream_ctx *ctx, struct stream_session *s, stream_data
 /* Gives memory back; no more calls for this session, or for one direction. */
 void stream_release(struct stream_ctx *ctx, struct stream_session *s);
 void stream_stop(struct stream_ctx *ctx, struct stream_session *s, int dir);
+/* Client and server change places: with flow_swap(), when the protocol shows that the pick-up guessed wrong. */
+void stream_swap(struct stream_session *s);
 uint64_t stream_memory(const struct stream_ctx *ctx);
 
 #endif

@@ -1,0 +1,101 @@
+/* `sekisho check`: configuration and rules, and everything that is wrong with them. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "findings.h"
+#include "inputs.h"
+
+#define MAX_RULES 256
+
+static int usage(void)
+{
+    fprintf(stderr,
+            "usage: sekisho check [-c CONF] [-S RULES]... [--home CIDR,...] [--set KEY=VALUE]... [--list-keywords]\n");
+    return 2;
+}
+
+struct check_args {
+    const char *conf, *home;
+    const char *rules[MAX_RULES], *sets[MAX_RULES];
+    unsigned nrules, nsets;
+    bool list_keywords;
+};
+
+static int parse(struct check_args *a, int argc, char **argv)
+{
+    enum { OPT_SET = 256, OPT_HOME, OPT_KEYWORDS };
+    static const struct option opts[] = {{"set", required_argument, NULL, OPT_SET},
+                                         {"home", required_argument, NULL, OPT_HOME},
+                                         {"list-keywords", no_argument, NULL, OPT_KEYWORDS},
+                                         {0}};
+    optind = 1;
+    for (int c; (c = getopt_long(argc, argv, "c:S:", opts, NULL)) != -1;) {
+        if (c == 'c')
+            a->conf = optarg;
+        else if (c == 'S' && a->nrules < MAX_RULES)
+            a->rules[a->nrules++] = optarg;
+        else if (c == OPT_SET && a->nsets < MAX_RULES)
+            a->sets[a->nsets++] = optarg;
+        else if (c == OPT_HOME)
+            a->home = optarg;
+        else if (c == OPT_KEYWORDS)
+            a->list_keywords = true;
+        else
+            return usage();
+    }
+    return optind == argc ? 0 : usage();
+}
+
+static void list_keywords(void)
+{
+    struct rule_keyword_info k;
+    for (unsigned i = 0; rule_keyword_list(i, &k); i++)
+        printf("%-28s %-14s %s\n", k.name, k.supported ? "" : "not supported", k.help);
+}
+
+static int check_rules(const struct conf *conf, const struct check_args *a, struct findings *f)
+{
+    struct sk_diag_sink sink = findings_sink(f);
+    struct inputs in = {0};
+    struct engine *e = NULL;
+    struct engine_options opt = {.offline = true};
+    struct engine_rule_stats st = {0};
+    int rc = inputs_read(&in, conf, a->rules, a->nrules, &sink);
+    if (rc == SK_OK)
+        rc = engine_create(conf, &opt, &e);
+    if (rc == SK_OK)
+        rc = engine_load(e, in.v, in.n, false, &sink, &st);
+    if (rc == SK_OK)
+        printf("%u rules loaded, %u rejected (%u invalid, %u not supported), %u slow; %u groups, %u databases; parsed "
+               "in %.2f s, "
+               "compiled in %.2f s\n",
+               st.loaded, st.rejected, f->errors, f->unsupported, st.slow, st.groups, st.databases, st.parse_seconds,
+               st.compile_seconds);
+    else if (!f->errors)
+        fprintf(stderr, "sekisho: cannot load rules: %s\n", sk_strerror(rc));
+    engine_free(e);
+    inputs_free(&in);
+    return rc == SK_OK && !f->errors && !f->unsupported ? 0 : 1;
+}
+
+int cmd_check(int argc, char **argv)
+{
+    struct check_args a = {0};
+    int rc = parse(&a, argc, argv);
+    if (rc)
+        return rc;
+    if (a.list_keywords) {
+        list_keywords();
+        return 0;
+    }
+    struct findings f = {0};
+    struct conf *conf = command_conf(a.conf, a.home, a.sets, a.nsets, NULL, &f);
+    if (!conf)
+        return 1;
+    rc = check_rules(conf, &a, &f);
+    conf_free(conf);
+    return rc;
+}

@@ -1,0 +1,480 @@
+/*
+ * `sekisho replay`: capture files through the engine, in this process, with a guard that only records. Several workers
+ * each read the files and take the flows that are theirs, so that results do not depend on their number.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/escape.h"
+#include "commands.h"
+#include "enforce/enforcer.h"
+#include "enforce/nft_fake.h"
+#include "event/json.h"
+#include "inputs.h"
+
+#define MAX_ARGS 256
+
+struct replay_args {
+    const char *conf, *home, *vars, *dir, *mode, *checksum;
+    const char *rules[MAX_ARGS], *sets[MAX_ARGS];
+    unsigned nrules, nsets, jobs;
+    bool quiet;
+    char **pcaps;
+    unsigned npcaps;
+};
+
+/* What the workers share; lock guards all of it. */
+struct replay {
+    const struct replay_args *a;
+    struct conf *conf;
+    struct engine *engine;
+    pthread_mutex_t lock;
+    FILE *eve;
+    char eve_tmp[4096], eve_path[4096];
+    bool eve_failed;
+    struct sk_strbuf line;
+    struct event_json_opts json;
+    struct nft_fake *fake;
+    struct never_list *never;
+    struct block_table *table;
+    struct policy_limits limits;
+    struct enforcer *enforcer;
+    uint64_t alerts, refused;
+    int64_t first_ts, last_ts;
+    int rc;
+    char error[300];
+};
+
+struct replay_worker {
+    struct replay *r;
+    unsigned index;
+    pthread_t thread;
+    struct sk_counters c;
+    struct engine_worker *w;
+};
+
+static int usage(void)
+{
+    fputs("usage: sekisho replay [-c CONF] [-S RULES]... [--home CIDR,...] [-l DIR] [-j N] [--mode detect|prevent]\n"
+          "                      [-k none] [--set KEY=VALUE]... [--vars FILE] [-q] PCAP...\n",
+          stderr);
+    return 2;
+}
+
+static bool parse_option(struct replay_args *a, int c, const char *arg)
+{
+    enum { OPT_SET = 256, OPT_HOME, OPT_MODE, OPT_VARS };
+    char *end;
+    switch (c) {
+    case 'c': a->conf = arg; return true;
+    case 'S': return a->nrules < MAX_ARGS && (a->rules[a->nrules++] = arg);
+    case 'l': a->dir = arg; return true;
+    case 'k': a->checksum = arg; return strcmp(arg, "none") == 0 || strcmp(arg, "all") == 0;
+    case 'q': a->quiet = true; return true;
+    case 'j':
+        a->jobs = (unsigned)strtoul(arg, &end, 10);
+        return *arg && !*end && a->jobs >= 1 && a->jobs <= SK_MAX_WORKERS;
+    case OPT_SET: return a->nsets < MAX_ARGS - 2 && (a->sets[a->nsets++] = arg);
+    case OPT_HOME: a->home = arg; return true;
+    case OPT_MODE: a->mode = arg; return strcmp(arg, "detect") == 0 || strcmp(arg, "prevent") == 0;
+    case OPT_VARS: a->vars = arg; return true;
+    default: return false;
+    }
+}
+
+static int parse(struct replay_args *a, int argc, char **argv)
+{
+    static const struct option opts[] = {{"set", required_argument, NULL, 256},
+                                         {"home", required_argument, NULL, 257},
+                                         {"mode", required_argument, NULL, 258},
+                                         {"vars", required_argument, NULL, 259},
+                                         {0}};
+    a->jobs = 1;
+    optind = 1;
+    for (int c; (c = getopt_long(argc, argv, "c:S:l:j:k:q", opts, NULL)) != -1;)
+        if (!parse_option(a, c, optarg))
+            return usage();
+    a->pcaps = argv + optind;
+    a->npcaps = (unsigned)(argc - optind);
+    if (a->mode)
+        a->sets[a->nsets++] = strcmp(a->mode, "prevent") == 0 ? "mode=prevent" : "mode=detect";
+    if (a->checksum)
+        a->sets[a->nsets++] =
+            strcmp(a->checksum, "none") == 0 ? "capture.checksum-validation=no" : "capture.checksum-validation=yes";
+    return a->npcaps ? 0 : usage();
+}
+
+/* --- sinks; several workers call them --- */
+
+static void print_alert(const struct event_rec *r)
+{
+    char when[40], src[SK_ADDR_STRLEN], dst[SK_ADDR_STRLEN], msg[512];
+    struct sk_span sig = {0};
+    event_find_item(r, EVENT_I_SIGNATURE, &sig);
+    printf("%s [%u:%u:%u] %s [priority %u] ", sk_time_format(r->ts, when), r->alert.gid, r->alert.sid, r->alert.rev,
+           sk_escape(msg, sizeof msg, sig), r->alert.severity);
+    if (r->has & EVENT_HAS_PORTS)
+        printf("%s:%u -> %s:%u\n", sk_addr_format(&r->src, src), r->sport, sk_addr_format(&r->dst, dst), r->dport);
+    else
+        printf("%s -> %s\n", sk_addr_format(&r->src, src), sk_addr_format(&r->dst, dst));
+}
+
+static void on_event(void *arg, const void *rec, uint32_t len)
+{
+    struct replay *r = ((struct replay_worker *)arg)->r;
+    const struct event_rec *e = rec;
+    pthread_mutex_lock(&r->lock);
+    if (e->type == EVENT_ALERT) {
+        r->alerts++;
+        if (!r->a->quiet)
+            print_alert(e);
+    }
+    if (r->eve) {
+        sk_strbuf_clear(&r->line);
+        if (event_to_line(rec, len, &r->json, &r->line) != SK_OK ||
+            fwrite(r->line.p, 1, r->line.len, r->eve) != r->line.len)
+            r->eve_failed = true;
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void on_block(void *arg, const struct decide_request *req)
+{
+    struct replay *r = ((struct replay_worker *)arg)->r;
+    struct enforce_outcome out;
+    pthread_mutex_lock(&r->lock);
+    enforcer_request(r->enforcer, req, BLOCK_RULE, req->ts, &out);
+    if (out.result == ENFORCE_REFUSED_NEVER)
+        r->refused++;
+    if (enforcer_flush(r->enforcer, req->ts) != SK_OK)
+        r->eve_failed |= false; /* the recording kernel refuses nothing that lasts */
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* --- set-up --- */
+
+static int set_up_guard(struct replay *r)
+{
+    r->fake = nft_fake_create();
+    r->never = never_create();
+    r->table = block_table_create(r->conf->decide.max_blocks);
+    if (!r->fake || !r->never || !r->table)
+        return SK_ENOMEM;
+    for (uint32_t i = 0; i < r->conf->never.n; i++)
+        if (never_add_static(r->never, NEVER_STATIC, &r->conf->never.v[i], "never") != SK_OK)
+            return SK_ENOMEM;
+    r->limits = (struct policy_limits){.max_seconds = r->conf->decide.max_block_duration / SK_NS_PER_S,
+                                       .max_blocks = r->conf->decide.max_blocks};
+    struct enforcer_setup es = {
+        .ops = &nft_fake_ops, .ops_ctx = r->fake, .table = r->table, .never = r->never, .limits = &r->limits};
+    r->enforcer = enforcer_create(&es);
+    return r->enforcer ? enforcer_restore(r->enforcer, 0) : SK_ENOMEM;
+}
+
+static int load_engine(struct replay *r, struct findings *f)
+{
+    struct sk_diag_sink sink = findings_sink(f);
+    uint32_t types = r->conf->eve.types;
+    uint32_t mask = 1u << EVENT_ALERT;
+    if (r->a->dir) {
+        mask |= (types & CONF_EVE_HTTP ? 1u << EVENT_HTTP : 0) | (types & CONF_EVE_FLOW ? 1u << EVENT_FLOW : 0) |
+                (types & CONF_EVE_DROP ? 1u << EVENT_DROP : 0) | (types & CONF_EVE_ANOMALY ? 1u << EVENT_ANOMALY : 0);
+    }
+    struct engine_options opt = {.offline = true, .event_mask = mask};
+    struct inputs in = {0};
+    struct engine_rule_stats st = {0};
+    int rc = inputs_read(&in, r->conf, r->a->rules, r->a->nrules, &sink);
+    if (rc == SK_OK)
+        rc = engine_create(r->conf, &opt, &r->engine);
+    if (rc == SK_OK)
+        rc = engine_load(r->engine, in.v, in.n, false, &sink, &st);
+    inputs_free(&in);
+    if (rc != SK_OK) {
+        if (!f->errors)
+            fprintf(stderr, "sekisho: cannot load rules: %s\n", sk_strerror(rc));
+        return rc;
+    }
+    if (f->errors)
+        return SK_EINVAL;
+    if (!r->a->quiet)
+        printf("%u rules loaded in %.1f s", st.loaded, st.parse_seconds + st.compile_seconds);
+    if (!r->a->quiet && st.rejected)
+        printf("; %u not supported (see `sekisho check`)", st.rejected);
+    if (!r->a->quiet)
+        printf("\n");
+    return SK_OK;
+}
+
+/* eve.json appears only when the replay is complete: until then it has another name. */
+static int open_eve(struct replay *r)
+{
+    if (!r->a->dir)
+        return SK_OK;
+    if (mkdir(r->a->dir, 0777) != 0 && errno != EEXIST) {
+        fprintf(stderr, "sekisho: %s: cannot create the folder: %s\n", r->a->dir, strerror(errno));
+        return SK_EIO;
+    }
+    snprintf(r->eve_path, sizeof r->eve_path, "%s/eve.json", r->a->dir);
+    snprintf(r->eve_tmp, sizeof r->eve_tmp, "%s/eve.json.partial", r->a->dir);
+    r->eve = fopen(r->eve_tmp, "we");
+    if (!r->eve) {
+        fprintf(stderr, "sekisho: %s: %s\n", r->eve_tmp, strerror(errno));
+        return SK_EIO;
+    }
+    sk_strbuf_init(&r->line, 1 << 20);
+    r->json =
+        (struct event_json_opts){.payload = r->conf->eve.payload, .payload_printable = r->conf->eve.payload_printable};
+    return SK_OK;
+}
+
+static int close_eve(struct replay *r, bool keep)
+{
+    if (!r->eve)
+        return SK_OK;
+    if (fclose(r->eve) != 0)
+        r->eve_failed = true;
+    r->eve = NULL;
+    sk_strbuf_free(&r->line);
+    if (keep && !r->eve_failed && rename(r->eve_tmp, r->eve_path) == 0)
+        return SK_OK;
+    if (keep)
+        fprintf(stderr, "sekisho: %s: cannot write: %s\n", r->eve_path, strerror(errno ? errno : EIO));
+    unlink(r->eve_tmp);
+    return keep ? SK_EIO : SK_OK;
+}
+
+/* --- work --- */
+
+static void show_progress(const struct replay *r, const struct capture *c, unsigned file, int64_t *next)
+{
+    int64_t now = sk_now_mono();
+    if (now < *next)
+        return;
+    *next = now + 200 * SK_NS_PER_MS;
+    uint64_t done = 0, size = 0;
+    capture_file_progress(c, &done, &size);
+    if (size)
+        fprintf(stderr, "\r%s: %3u%% (file %u of %u)\033[K", r->a->pcaps[file], (unsigned)(done * 100 / size), file + 1,
+                r->a->npcaps);
+}
+
+static int read_capture(struct replay_worker *rw, struct capture *c, unsigned file)
+{
+    struct replay *r = rw->r;
+    bool tty = rw->index == 0 && !r->a->quiet && isatty(STDERR_FILENO);
+    int64_t next_show = 0;
+    struct capture_batch b;
+    int rc;
+    while ((rc = capture_recv(c, &b, 0)) == SK_OK) {
+        for (unsigned i = 0; i < b.n; i++)
+            engine_packet(rw->w, &b.f[i]);
+        int64_t last = b.f[b.n - 1].ts, first = b.f[0].ts;
+        capture_release(c, &b);
+        engine_worker_idle(rw->w, last);
+        if (tty)
+            show_progress(r, c, file, &next_show);
+        pthread_mutex_lock(&r->lock);
+        if (!r->first_ts || first < r->first_ts)
+            r->first_ts = first;
+        if (last > r->last_ts)
+            r->last_ts = last;
+        pthread_mutex_unlock(&r->lock);
+    }
+    if (tty)
+        fprintf(stderr, "\r\033[K");
+    return rc == SK_EEND ? SK_OK : rc;
+}
+
+static void fail(struct replay *r, int rc, const char *text)
+{
+    pthread_mutex_lock(&r->lock);
+    if (r->rc == SK_OK) {
+        r->rc = rc;
+        snprintf(r->error, sizeof r->error, "%s", text);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void *run_worker(void *arg)
+{
+    struct replay_worker *rw = arg;
+    struct replay *r = rw->r;
+    for (unsigned i = 0; i < r->a->npcaps; i++) {
+        struct capture *c;
+        char err[256];
+        int rc = capture_open_file(r->a->pcaps[i], &c, err);
+        if (rc != SK_OK) {
+            fail(r, rc, err);
+            break;
+        }
+        rc = read_capture(rw, c, i);
+        if (rc != SK_OK)
+            fail(r, rc, capture_error(c));
+        capture_close(c);
+        if (rc != SK_OK)
+            break;
+    }
+    engine_worker_finish(rw->w);
+    return NULL;
+}
+
+/* Every file must open before anything is written. */
+static int probe_files(const struct replay_args *a)
+{
+    for (unsigned i = 0; i < a->npcaps; i++) {
+        struct capture *c;
+        char err[256];
+        if (strcmp(a->pcaps[i], "-") == 0) {
+            if (a->jobs > 1) {
+                fprintf(stderr, "sekisho: standard input can be read by one worker only: leave -j out\n");
+                return SK_EINVAL;
+            }
+            continue;
+        }
+        struct stat st;
+        if (stat(a->pcaps[i], &st) == 0 && !S_ISREG(st.st_mode))
+            continue; /* a pipe cannot be opened twice */
+        if (capture_open_file(a->pcaps[i], &c, err) != SK_OK) {
+            fprintf(stderr, "sekisho: %s\n", err);
+            return SK_EINVAL;
+        }
+        capture_close(c);
+    }
+    return SK_OK;
+}
+
+static int run_workers(struct replay *r, struct replay_worker *rw)
+{
+    unsigned n = r->a->jobs;
+    int rc = SK_OK;
+    for (unsigned i = 0; rc == SK_OK && i < n; i++) {
+        rw[i].r = r;
+        rw[i].index = i;
+        struct engine_sink sink = {.event = on_event, .block = on_block, .arg = &rw[i]};
+        rc = engine_worker_create(r->engine, i, &sink, &rw[i].c, &rw[i].w);
+        if (rc == SK_OK)
+            engine_worker_share(rw[i].w, i, n);
+    }
+    if (rc != SK_OK) {
+        fprintf(stderr, "sekisho: cannot set up a worker: %s\n", sk_strerror(rc));
+    } else if (n == 1) {
+        run_worker(&rw[0]);
+    } else {
+        unsigned started = 0;
+        for (; started < n && pthread_create(&rw[started].thread, NULL, run_worker, &rw[started]) == 0; started++)
+            ;
+        if (started < n)
+            fail(r, SK_EIO, "cannot start a thread");
+        for (unsigned i = 0; i < started; i++)
+            pthread_join(rw[i].thread, NULL);
+    }
+    for (unsigned i = 0; i < n; i++)
+        engine_worker_free(rw[i].w);
+    return rc;
+}
+
+static void add_counters(struct sk_counters *sum, const struct replay_worker *rw, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        for (unsigned k = 0; k < SK_C_COUNT; k++)
+            sum->v[k] += rw[i].c.v[k];
+}
+
+static void write_stats(struct replay *r, const struct sk_counters *sum)
+{
+    if (!r->eve || !(r->conf->eve.types & CONF_EVE_STATS))
+        return;
+    static uint64_t rec[EVENT_MAX / 8];
+    uint32_t len = event_build_stats(rec, sizeof rec, sum, r->last_ts, (r->last_ts - r->first_ts) / SK_NS_PER_S);
+    sk_strbuf_clear(&r->line);
+    if (event_to_line(rec, len, &r->json, &r->line) != SK_OK ||
+        fwrite(r->line.p, 1, r->line.len, r->eve) != r->line.len)
+        r->eve_failed = true;
+}
+
+static double cpu_seconds(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+static void print_summary(const struct replay *r, const struct sk_counters *sum, double wall, double cpu)
+{
+    const struct enforcer_stats *es = enforcer_stats(r->enforcer);
+    double mib = (double)sum->v[SK_C_BYTES] / 1e6;
+    printf("%lu packets, %lu bytes, %lu flows, %lu alerts, %lu would-be blocks", sum->v[SK_C_PKTS], sum->v[SK_C_BYTES],
+           sum->v[SK_C_FLOWS], r->alerts, es->blocked);
+    if (r->refused)
+        printf(" (%lu refused by the never-list)", r->refused);
+    if (sum->v[SK_C_DROPPED])
+        printf(", %lu dropped", sum->v[SK_C_DROPPED]);
+    printf("; %.2f s (%.2f s CPU), %.0f MB/s, %.0f packets/s\n", wall, cpu, wall > 0 ? mib / wall : 0,
+           wall > 0 ? (double)sum->v[SK_C_PKTS] / wall : 0);
+}
+
+static int replay(struct replay *r)
+{
+    struct replay_worker *rw = NULL;
+    if (posix_memalign((void **)&rw, 64, r->a->jobs * sizeof *rw) != 0)
+        return 1;
+    memset(rw, 0, r->a->jobs * sizeof *rw);
+    int64_t t0 = sk_now_mono();
+    double cpu0 = cpu_seconds();
+    int rc = run_workers(r, rw);
+    if (rc == SK_OK)
+        rc = r->rc;
+    if (r->rc != SK_OK)
+        fprintf(stderr, "sekisho: %s\n", r->error);
+    struct sk_counters sum = {0};
+    add_counters(&sum, rw, r->a->jobs);
+    if (rc == SK_OK)
+        write_stats(r, &sum);
+    if (close_eve(r, rc == SK_OK) != SK_OK)
+        rc = SK_EIO;
+    if (rc == SK_OK)
+        print_summary(r, &sum, (double)(sk_now_mono() - t0) / 1e9, cpu_seconds() - cpu0);
+    free(rw);
+    return rc == SK_OK ? 0 : 1;
+}
+
+static void tear_down(struct replay *r)
+{
+    engine_free(r->engine);
+    enforcer_free(r->enforcer);
+    block_table_free(r->table);
+    never_free(r->never);
+    nft_fake_free(r->fake);
+    conf_free(r->conf);
+    pthread_mutex_destroy(&r->lock);
+}
+
+int cmd_replay(int argc, char **argv)
+{
+    struct replay_args a = {0};
+    int rc = parse(&a, argc, argv);
+    if (rc)
+        return rc;
+    struct findings f = {.quiet_unsupported = true, .quiet_notes = true};
+    struct replay *r = calloc(1, sizeof *r);
+    if (!r)
+        return 1;
+    r->a = &a;
+    pthread_mutex_init(&r->lock, NULL);
+    r->conf = command_conf(a.conf, a.home, a.sets, a.nsets, a.vars, &f);
+    rc = 1;
+    if (r->conf && probe_files(&a) == SK_OK && set_up_guard(r) == SK_OK && load_engine(r, &f) == SK_OK &&
+        open_eve(r) == SK_OK)
+        rc = replay(r);
+    tear_down(r);
+    free(r);
+    return rc;
+}

@@ -1,0 +1,203 @@
+/* What workers share: configuration, and the generation of rules in force. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "engine_internal.h"
+
+static const char private_networks[] = "[192.168.0.0/16,10.0.0.0/8,172.16.0.0/12]";
+
+static void copy_ports(uint16_t *to, const struct conf_tunnel *t)
+{
+    for (unsigned i = 0; i < CONF_MAX_PORTS; i++)
+        to[i] = t->ports[i];
+}
+
+static void set_decode(struct engine *e, const struct conf *conf)
+{
+    enum conf_tristate verify = conf->capture.checksum_validation;
+    e->decode.verify_csum = verify == CONF_YES || (verify == CONF_AUTO && e->opt.offline);
+    e->decode.vxlan = conf->vxlan.enabled;
+    e->decode.geneve = conf->geneve.enabled;
+    e->decode.teredo = conf->teredo.enabled;
+    copy_ports(e->decode.vxlan_ports, &conf->vxlan);
+    copy_ports(e->decode.geneve_ports, &conf->geneve);
+    copy_ports(e->decode.teredo_ports, &conf->teredo);
+}
+
+int engine_create(const struct conf *conf, const struct engine_options *opt, struct engine **out)
+{
+    struct engine *e = calloc(1, sizeof *e);
+    if (!e)
+        return SK_ENOMEM;
+    e->conf = conf;
+    e->opt = *opt;
+    e->prevent = conf->mode == CONF_PREVENT;
+    set_decode(e, conf);
+    e->inspect = (struct inspect_conf){.pcre_match_limit = conf->detect.pcre_match_limit,
+                                       .pcre_depth_limit = conf->detect.pcre_recursion_limit,
+                                       .pcre_heap_limit_kib = conf->detect.pcre_heap_limit / 1024};
+    pthread_mutex_init(&e->lock, NULL);
+    e->home_net = strdup(opt->home_net ? opt->home_net : private_networks);
+    int rc = e->home_net ? detect_thresholds_create(conf->detect.threshold_memcap / 32, &e->thresholds) : SK_ENOMEM;
+    if (rc != SK_OK) {
+        engine_free(e);
+        return rc;
+    }
+    *out = e;
+    return SK_OK;
+}
+
+static void free_rules(struct engine_rules *r)
+{
+    if (!r)
+        return;
+    detect_set_free(r->set);
+    rule_set_free(r->tree);
+    free(r);
+}
+
+void engine_free(struct engine *e)
+{
+    if (!e)
+        return;
+    while (e->retired) {
+        struct engine_rules *r = e->retired;
+        e->retired = r->next;
+        free_rules(r);
+    }
+    free_rules(e->rules);
+    detect_thresholds_free(e->thresholds);
+    pthread_mutex_destroy(&e->lock);
+    free(e->home_net);
+    free(e);
+}
+
+/* Variables as the rule reader wants them; HOME_NET "auto" becomes what the caller found. */
+static struct rule_var *variables(const struct engine *e, const struct conf_vars *groups)
+{
+    struct rule_var *v = calloc(groups->n + 1, sizeof *v);
+    for (uint32_t i = 0; v && i < groups->n; i++) {
+        bool is_auto = strcmp(groups->v[i].text, "auto") == 0;
+        v[i] = (struct rule_var){.name = groups->v[i].name, .text = is_auto ? e->home_net : groups->v[i].text};
+    }
+    return v;
+}
+
+static int feed(struct rule_loader *l, const struct engine_text *t, int kind, uint32_t *rejected)
+{
+    if ((int)t->kind != kind)
+        return SK_OK;
+    int rc;
+    switch (t->kind) {
+    case ENGINE_CLASSES: return rule_loader_classification(l, t->name, t->text, t->len);
+    case ENGINE_THRESHOLDS: return rule_loader_thresholds(l, t->name, t->text, t->len);
+    case ENGINE_RULES:
+        rc = rule_loader_rules(l, t->name, t->text, t->len);
+        if (rc < 0)
+            return rc;
+        *rejected += (uint32_t)rc;
+        return SK_OK;
+    }
+    return SK_EINVAL;
+}
+
+static int parse_rules(struct engine *e, const struct engine_text *texts, unsigned n, const struct sk_diag_sink *diag,
+                       const struct rule_set **out, uint32_t *rejected)
+{
+    struct rule_var *addr = variables(e, &e->conf->address_groups), *port = variables(e, &e->conf->port_groups);
+    struct rule_loader *l = NULL;
+    int rc = SK_ENOMEM;
+    if (!addr || !port)
+        goto out;
+    struct rule_conf rcf = {
+        .addr_vars = addr, .naddr = e->conf->address_groups.n, .port_vars = port, .nport = e->conf->port_groups.n};
+    rc = rule_loader_create(&rcf, diag, &l);
+    static const int order[] = {ENGINE_CLASSES, ENGINE_RULES, ENGINE_THRESHOLDS};
+    for (unsigned k = 0; rc == SK_OK && k < 3; k++)
+        for (unsigned i = 0; rc == SK_OK && i < n; i++)
+            rc = feed(l, &texts[i], order[k], rejected);
+    if (rc == SK_OK) {
+        rc = rule_loader_finish(l, out);
+        l = NULL;
+    }
+out:
+    if (l)
+        rule_loader_free(l);
+    free(addr);
+    free(port);
+    return rc;
+}
+
+/* Frees the retired generations that no worker uses any more. Lock held. */
+static void reap(struct engine *e)
+{
+    for (struct engine_rules **p = &e->retired; *p;) {
+        struct engine_rules *r = *p;
+        bool used = false;
+        for (unsigned i = 0; i < SK_MAX_WORKERS; i++)
+            used |= e->workers[i] && __atomic_load_n(&e->workers[i]->rules, __ATOMIC_ACQUIRE) == r;
+        if (used) {
+            p = &r->next;
+            continue;
+        }
+        *p = r->next;
+        free_rules(r);
+    }
+}
+
+static void put_in_force(struct engine *e, struct engine_rules *r)
+{
+    pthread_mutex_lock(&e->lock);
+    struct engine_rules *old = e->rules;
+    __atomic_store_n(&e->rules, r, __ATOMIC_RELEASE);
+    if (old) {
+        old->next = e->retired;
+        e->retired = old;
+    }
+    reap(e);
+    pthread_mutex_unlock(&e->lock);
+}
+
+static void fill_stats(struct engine_rule_stats *st, const struct engine_rules *r, uint32_t rejected)
+{
+    struct detect_stats d;
+    detect_set_stats(r->set, &d);
+    st->loaded = d.rules;
+    st->rejected = rejected + d.rejected;
+    st->slow = d.slow;
+    st->groups = d.groups;
+    st->databases = d.databases;
+    st->memory = d.memory;
+}
+
+int engine_load(struct engine *e, const struct engine_text *texts, unsigned n, bool strict,
+                const struct sk_diag_sink *diag, struct engine_rule_stats *stats)
+{
+    struct engine_rule_stats st = {0};
+    struct engine_rules *r = calloc(1, sizeof *r);
+    if (!r)
+        return SK_ENOMEM;
+    uint32_t rejected = 0;
+    int64_t t0 = sk_now_mono();
+    int rc = parse_rules(e, texts, n, diag, &r->tree, &rejected);
+    int64_t t1 = sk_now_mono();
+    struct detect_conf dc = {.inspect = e->inspect};
+    if (rc == SK_OK)
+        rc = detect_compile(r->tree, &dc, diag, &r->set);
+    if (rc == SK_OK) {
+        st.parse_seconds = (double)(t1 - t0) / 1e9;
+        st.compile_seconds = (double)(sk_now_mono() - t1) / 1e9;
+        fill_stats(&st, r, rejected);
+        if (stats)
+            *stats = st;
+        if (strict && st.rejected)
+            rc = SK_EINVAL;
+    }
+    if (rc != SK_OK) {
+        free_rules(r);
+        return rc;
+    }
+    put_in_force(e, r);
+    return SK_OK;
+}
