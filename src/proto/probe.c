@@ -37,9 +37,34 @@ static enum fit fit_any(struct sk_span d, const char *const *words, unsigned n)
 static enum fit fit_method(struct sk_span d)
 {
     static const char *const methods[] = {
-        "GET",    "PUT",      "POST",       "HEAD",   "TRACE", "OPTIONS", "CONNECT",     "DELETE",     "PATCH", "PROPFIND",
-        "MKCOL",  "PROPPATCH", "COPY",      "MOVE",   "LOCK",  "UNLOCK",  "VERSION-CONTROL", "CHECKOUT", "UNCHECKOUT",
-        "CHECKIN", "UPDATE",  "LABEL",      "REPORT", "MKWORKSPACE", "MKACTIVITY", "BASELINE-CONTROL", "MERGE", "INVALID",
+        "GET",
+        "PUT",
+        "POST",
+        "HEAD",
+        "TRACE",
+        "OPTIONS",
+        "CONNECT",
+        "DELETE",
+        "PATCH",
+        "PROPFIND",
+        "MKCOL",
+        "PROPPATCH",
+        "COPY",
+        "MOVE",
+        "LOCK",
+        "UNLOCK",
+        "VERSION-CONTROL",
+        "CHECKOUT",
+        "UNCHECKOUT",
+        "CHECKIN",
+        "UPDATE",
+        "LABEL",
+        "REPORT",
+        "MKWORKSPACE",
+        "MKACTIVITY",
+        "BASELINE-CONTROL",
+        "MERGE",
+        "INVALID",
     };
     enum fit f = FIT_NO;
     for (unsigned i = 0; i < sizeof methods / sizeof *methods; i++) {
@@ -98,8 +123,8 @@ static enum fit fit_dns(const struct proto_probe *st, int dir, struct sk_span d)
 }
 
 static const char *const smtp_words[] = {"EHLO ", "HELO ", "EHLO\r", "HELO\r", "MAIL FROM:"};
-static const char *const ftp_words[] = {"USER ", "PASS ", "PORT ", "EPRT ", "PASV", "EPSV", "FEAT", "AUTH TLS", "AUTH SSL",
-                                        "OPTS ", "SYST"};
+static const char *const ftp_words[] = {"USER ", "PASS ",    "PORT ",    "EPRT ", "PASV", "EPSV",
+                                        "FEAT",  "AUTH TLS", "AUTH SSL", "OPTS ", "SYST"};
 
 static bool has_word(struct sk_span d, const char *upper)
 {
@@ -179,8 +204,8 @@ enum proto_id proto_probe(struct proto_probe *st, int dir, struct sk_span data, 
 const char *proto_name(enum proto_id id)
 {
     static const char *const names[PROTO_COUNT] = {
-        [PROTO_UNKNOWN] = "unknown", [PROTO_HTTP] = "http", [PROTO_TLS] = "tls",     [PROTO_DNS] = "dns",
-        [PROTO_SSH] = "ssh",         [PROTO_SMTP] = "smtp", [PROTO_FTP] = "ftp",     [PROTO_SMB] = "smb",
+        [PROTO_UNKNOWN] = "unknown", [PROTO_HTTP] = "http",     [PROTO_TLS] = "tls", [PROTO_DNS] = "dns",
+        [PROTO_SSH] = "ssh",         [PROTO_SMTP] = "smtp",     [PROTO_FTP] = "ftp", [PROTO_SMB] = "smb",
         [PROTO_HTTP2] = "http2",     [PROTO_FAILED] = "failed",
     };
     return (unsigned)id < PROTO_COUNT ? names[id] : "unknown";

@@ -2,7 +2,8 @@
 #include <stdlib.h>
 #include "http/internal.h"
 
-#define TX_BLOCK 4096 /* first memory block of a transaction; it holds the transaction, its user area and most heads */
+#define TX_BLOCK 4096 /* first memory block of a transaction; it holds the transaction, its user area and most heads   \
+                       */
 #define ALIGN16(n) (((n) + 15u) & ~15u)
 
 void http_conf_defaults(struct http_conf *conf)
@@ -279,7 +280,10 @@ static enum step side_step(struct http_conn *conn, int dir, struct http_in *in, 
     case ST_HEAD: return dir == HTTP_TS ? request_head(conn, in, eof) : response_head(conn, in, eof);
     case ST_FINALIZE: return dir == HTTP_TS ? request_finalize(conn, in) : response_finalize(conn, in);
     case ST_CONNECT_WAIT: return side_connect_wait(conn, in);
-    case ST_IGNORE: in->p += in->left; in->left = 0; return STEP_MORE;
+    case ST_IGNORE:
+        in->p += in->left;
+        in->left = 0;
+        return STEP_MORE;
     default: return body_step(conn, dir, in);
     }
 }
@@ -320,7 +324,7 @@ static void side_eof(struct http_conn *conn, int dir)
     if (s->eof)
         return;
     s->eof = true;
-    struct http_in none = {0};
+    struct http_in none = {.p = (const uint8_t *)"", .left = 0};
     if (conn->result == HTTP_R_OK && s->state == ST_HEAD)
         side_run(conn, dir, &none, true);
     struct http_tx *tx = conn->cur[dir];

@@ -1,7 +1,8 @@
 /*
- * Content codings. gzip and zlib wrappers are read here and the data by raw inflate, because browsers (and libhtp) do not
- * mind a wrong header or checksum. Data that is not what the header says is tried as the other kinds, then passed on as it is.
- * Output goes through the worker's scratch buffer to the next layer or into the body; it stops when the body is full.
+ * Content codings. gzip and zlib wrappers are read here and the data by raw inflate, because browsers (and libhtp) do
+ * not mind a wrong header or checksum. Data that is not what the header says is tried as the other kinds, then passed
+ * on as it is. Output goes through the worker's scratch buffer to the next layer or into the body; it stops when the
+ * body is full.
  */
 #include <zlib.h>
 #include <brotli/decode.h>

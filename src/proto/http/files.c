@@ -35,7 +35,7 @@ struct part_iter {
     struct sk_span body;
     uint8_t delim[BOUNDARY_MAX + 2]; /* "--" and the boundary */
     uint32_t delim_len;
-    uint32_t at;                  /* behind a delimiter */
+    uint32_t at; /* behind a delimiter */
     struct sk_span field, name;
     uint32_t off, len;
     bool has_name, complete;
@@ -141,7 +141,8 @@ static void parts_make(struct http_tx *tx, struct http_parts *f)
         if (!it.has_name)
             continue;
         struct http_part *p = &f->part[f->n++];
-        *p = (struct http_part){.name = it.name, .field = it.field, .off = it.off, .len = it.len, .complete = it.complete};
+        *p = (struct http_part){
+            .name = it.name, .field = it.field, .off = it.off, .len = it.len, .complete = it.complete};
         if (!p->complete && f->at_end) {
             /* The form broke off: all that is left is the file. */
             p->len = it.body.len - it.off;

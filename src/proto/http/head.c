@@ -259,8 +259,8 @@ static void repeated(struct http_tx *tx, int dir, struct http_header *h, struct 
         return;
     uint64_t a, b;
     if (!head_content_length(h->value, &a) || !head_content_length(value, &b) || a != b)
-        tx_event(tx, dir == HTTP_TS ? HTTP_EV_DUPLICATE_CONTENT_LENGTH_REQUEST
-                                    : HTTP_EV_DUPLICATE_CONTENT_LENGTH_RESPONSE);
+        tx_event(tx,
+                 dir == HTTP_TS ? HTTP_EV_DUPLICATE_CONTENT_LENGTH_REQUEST : HTTP_EV_DUPLICATE_CONTENT_LENGTH_RESPONSE);
 }
 
 static bool add_header(struct http_tx *tx, int dir, struct sk_span name, struct sk_span value)

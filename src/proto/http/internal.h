@@ -76,20 +76,20 @@ struct http_decoder; /* decomp.c */
 
 struct http_body {
     struct http_mem mem;
-    uint64_t message_len; /* on the wire, chunk framing included, as libhtp counts */
-    uint64_t entity_len;  /* after decompression (as far as it was done) */
-    uint64_t limit;       /* bytes to keep */
+    uint64_t message_len;                      /* on the wire, chunk framing included, as libhtp counts */
+    uint64_t entity_len;                       /* after decompression (as far as it was done) */
+    uint64_t limit;                            /* bytes to keep */
     struct http_decoder *dec[HTTP_MAX_LAYERS]; /* [0] takes the wire bytes */
     uint8_t ndec;
-    bool want; /* somebody inspects it: keep and decompress */
-    bool full; /* cut at its limit, by memcap, or by a gap */
+    bool want;  /* somebody inspects it: keep and decompress */
+    bool full;  /* cut at its limit, by memcap, or by a gap */
     bool grown; /* since the last callback */
 };
 
 /* One direction of a transaction. */
 struct http_msg {
-    struct sk_span start;  /* start line without its end */
-    struct sk_span block;  /* raw headers with the empty line, then raw trailer */
+    struct sk_span start; /* start line without its end */
+    struct sk_span block; /* raw headers with the empty line, then raw trailer */
     struct sk_span proto;
     struct http_line *lines;
     struct http_header *headers;
@@ -216,7 +216,7 @@ static inline uint8_t http_lower(uint8_t c)
 
 static inline struct sk_span http_sub(struct sk_span s, uint32_t from, uint32_t to)
 {
-    return sk_span_of(s.p + from, to - from);
+    return sk_span_of(from ? s.p + from : s.p, to - from); /* p may be NULL when all is 0 */
 }
 
 /* Without leading and trailing white space of any kind (isspace). */
@@ -241,8 +241,8 @@ struct http_tx *tx_for_response(struct http_conn *conn);
 
 /* head.c: the head of a message */
 /*
- * Where does the header block that starts at `from` end? Returns the length behind its empty line, or 0 when the end is not
- * there; *resume is then where to go on. One line a step, both directions.
+ * Where does the header block that starts at `from` end? Returns the length behind its empty line, or 0 when the end is
+ * not there; *resume is then where to go on. One line a step, both directions.
  */
 uint32_t head_find_end(int dir, const uint8_t *p, uint32_t len, uint32_t *resume);
 /* The start line's length without its end; *next is where the following line begins. False: not there yet. */

@@ -10,13 +10,33 @@ enum http_method request_method(struct sk_span s)
         const char *name;
         uint8_t len, id;
     } methods[] = {
-        {"GET", 3, HM_GET},          {"POST", 4, HM_POST},       {"HEAD", 4, HM_HEAD},         {"PUT", 3, HM_PUT},
-        {"OPTIONS", 7, HM_KNOWN},    {"CONNECT", 7, HM_CONNECT}, {"DELETE", 6, HM_KNOWN},      {"TRACE", 5, HM_KNOWN},
-        {"PATCH", 5, HM_KNOWN},      {"PROPFIND", 8, HM_KNOWN},  {"PROPPATCH", 9, HM_KNOWN},   {"MKCOL", 5, HM_KNOWN},
-        {"COPY", 4, HM_KNOWN},       {"MOVE", 4, HM_KNOWN},      {"LOCK", 4, HM_KNOWN},        {"UNLOCK", 6, HM_KNOWN},
-        {"CHECKOUT", 8, HM_KNOWN},   {"CHECKIN", 7, HM_KNOWN},   {"UNCHECKOUT", 10, HM_KNOWN}, {"UPDATE", 6, HM_KNOWN},
-        {"LABEL", 5, HM_KNOWN},      {"REPORT", 6, HM_KNOWN},    {"MKWORKSPACE", 11, HM_KNOWN}, {"MERGE", 5, HM_KNOWN},
-        {"MKACTIVITY", 10, HM_KNOWN}, {"INVALID", 7, HM_KNOWN},  {"VERSION-CONTROL", 15, HM_KNOWN},
+        {"GET", 3, HM_GET},
+        {"POST", 4, HM_POST},
+        {"HEAD", 4, HM_HEAD},
+        {"PUT", 3, HM_PUT},
+        {"OPTIONS", 7, HM_KNOWN},
+        {"CONNECT", 7, HM_CONNECT},
+        {"DELETE", 6, HM_KNOWN},
+        {"TRACE", 5, HM_KNOWN},
+        {"PATCH", 5, HM_KNOWN},
+        {"PROPFIND", 8, HM_KNOWN},
+        {"PROPPATCH", 9, HM_KNOWN},
+        {"MKCOL", 5, HM_KNOWN},
+        {"COPY", 4, HM_KNOWN},
+        {"MOVE", 4, HM_KNOWN},
+        {"LOCK", 4, HM_KNOWN},
+        {"UNLOCK", 6, HM_KNOWN},
+        {"CHECKOUT", 8, HM_KNOWN},
+        {"CHECKIN", 7, HM_KNOWN},
+        {"UNCHECKOUT", 10, HM_KNOWN},
+        {"UPDATE", 6, HM_KNOWN},
+        {"LABEL", 5, HM_KNOWN},
+        {"REPORT", 6, HM_KNOWN},
+        {"MKWORKSPACE", 11, HM_KNOWN},
+        {"MERGE", 5, HM_KNOWN},
+        {"MKACTIVITY", 10, HM_KNOWN},
+        {"INVALID", 7, HM_KNOWN},
+        {"VERSION-CONTROL", 15, HM_KNOWN},
         {"BASELINE-CONTROL", 16, HM_KNOWN},
     };
     for (unsigned i = 0; i < sizeof methods / sizeof *methods; i++) {
@@ -283,8 +303,8 @@ static bool looks_like_request(struct sk_span line)
 }
 
 /*
- * Behind a request, in the same run of bytes: lines that are no request belong to the body, as libhtp takes them (browsers
- * send an extra CRLF behind a POST body).
+ * Behind a request, in the same run of bytes: lines that are no request belong to the body, as libhtp takes them
+ * (browsers send an extra CRLF behind a POST body).
  */
 enum step request_finalize(struct http_conn *conn, struct http_in *in)
 {

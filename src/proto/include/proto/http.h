@@ -11,10 +11,11 @@
  *   on_progress   a direction reached its headers, its kept body grew, or it is complete
  *   on_tx_done    both directions are complete, or the connection ends; the transaction is freed behind it
  *
- * Ownership: everything belongs to the worker of the ctx; no locks. Spans that http_buffer and the accessors return live
- * as long as their transaction; spans of body buffers only until the next http_input of the connection (they grow).
- * Memory: header block, derived buffers and bodies come from the ctx pool. When http_conf.memcap is reached the thing is not
- * kept (HTTP_MEMCAP): a body is cut, a buffer is absent, a transaction that cannot be created ends the connection.
+ * Ownership: everything belongs to the worker of the ctx; no locks. Spans that http_buffer and the accessors return
+ * live as long as their transaction; spans of body buffers only until the next http_input of the connection (they
+ * grow). Memory: header block, derived buffers and bodies come from the ctx pool. When http_conf.memcap is reached the
+ * thing is not kept (HTTP_MEMCAP): a body is cut, a buffer is absent, a transaction that cannot be created ends the
+ * connection.
  */
 #ifndef PROTO_HTTP_H
 #define PROTO_HTTP_H
@@ -26,22 +27,23 @@
 #define HTTP_TS 0 /* to the server: requests */
 #define HTTP_TC 1 /* to the client: responses */
 
-#define HTTP_MAX_HEADERS    1024 /* header lines of a message; more: the connection is given up (as libhtp) */
-#define HTTP_MAX_REPEATS    64   /* repetitions joined into a header; further ones are ignored (as libhtp) */
-#define HTTP_MAX_LAYERS     2    /* content codings on top of each other that are undone; the body of more stays raw */
-#define HTTP_MAX_PARTS      16   /* file parts of a multipart body that are kept apart; further ones are not looked into */
-#define HTTP_MAX_ARGS       256  /* arguments that http_tx_arg can see */
-#define HTTP_BODY_HARD_CAP  (16u << 20) /* bytes of a body kept when the configured limit is 0 */
-#define HTTP_BOMB_RATIO     2048 /* output to input; beyond, past HTTP_BOMB_MIN: the rest is not decompressed (as libhtp) */
-#define HTTP_BOMB_MIN       (1u << 20)
+#define HTTP_MAX_HEADERS   1024 /* header lines of a message; more: the connection is given up (as libhtp) */
+#define HTTP_MAX_REPEATS   64   /* repetitions joined into a header; further ones are ignored (as libhtp) */
+#define HTTP_MAX_LAYERS    2    /* content codings on top of each other that are undone; the body of more stays raw */
+#define HTTP_MAX_PARTS     16 /* file parts of a multipart body that are kept apart; further ones are not looked into */
+#define HTTP_MAX_ARGS      256         /* arguments that http_tx_arg can see */
+#define HTTP_BODY_HARD_CAP (16u << 20) /* bytes of a body kept when the configured limit is 0 */
+#define HTTP_BOMB_RATIO    2048 /* output to input; beyond, past HTTP_BOMB_MIN: the rest is not decompressed (as libhtp) \
+                                 */
+#define HTTP_BOMB_MIN (1u << 20)
 
 /* What a direction has reached. Buffers of the start line and headers are there from HEADERS on. */
 enum http_progress {
     HTTP_P_NONE,
-    HTTP_P_LINE,     /* start line complete (or as much as came before the end) */
-    HTTP_P_HEADERS,  /* header block complete */
-    HTTP_P_BODY,     /* body bytes seen */
-    HTTP_P_TRAILER,  /* last chunk seen, trailer not yet complete */
+    HTTP_P_LINE,    /* start line complete (or as much as came before the end) */
+    HTTP_P_HEADERS, /* header block complete */
+    HTTP_P_BODY,    /* body bytes seen */
+    HTTP_P_TRAILER, /* last chunk seen, trailer not yet complete */
     HTTP_P_COMPLETE,
 };
 
@@ -82,7 +84,7 @@ enum http_buf {
 #define X(id) HTTP_BUF_##id,
     HTTP_BUFFERS(X)
 #undef X
-    HTTP_BUF_COUNT
+        HTTP_BUF_COUNT
 };
 
 /* X(identifier, "rule name"): names as Suricata's app-layer-event has them, without the "http." in front. */
@@ -121,7 +123,7 @@ enum http_event {
 #define X(id, name) HTTP_EV_##id,
     HTTP_EVENTS(X)
 #undef X
-    HTTP_EV_COUNT
+        HTTP_EV_COUNT
 };
 const char *http_event_name(enum http_event ev);
 /* HTTP_EV_COUNT when there is none. */
@@ -144,8 +146,9 @@ void http_conf_defaults(struct http_conf *conf);
 
 struct http_callbacks {
     void *arg;
-    /* progress: HEADERS once; BODY whenever the kept body grew (only if one is wanted), at most once a call of http_input and
-     * transaction direction; COMPLETE once, always. May call http_buffer and the accessors; not http_input. */
+    /* progress: HEADERS once; BODY whenever the kept body grew (only if one is wanted), at most once a call of
+     * http_input and transaction direction; COMPLETE once, always. May call http_buffer and the accessors; not
+     * http_input. */
     void (*on_progress)(void *arg, struct http_conn *conn, struct http_tx *tx, int dir, enum http_progress progress);
     /* Last call for tx; its progress says what is missing when the connection ended early. */
     void (*on_tx_done)(void *arg, struct http_conn *conn, struct http_tx *tx);
@@ -163,8 +166,8 @@ void http_conn_free(struct http_conn *conn);
 void *http_conn_user(const struct http_conn *conn);
 
 /*
- * Which buffers any rule asks for, a bit (1u << enum http_buf) each; default none. Without REQUEST_BODY, RESPONSE_BODY or
- * FILE_DATA of a direction its bodies are only counted: neither copied nor decompressed. Takes effect on messages
+ * Which buffers any rule asks for, a bit (1u << enum http_buf) each; default none. Without REQUEST_BODY, RESPONSE_BODY
+ * or FILE_DATA of a direction its bodies are only counted: neither copied nor decompressed. Takes effect on messages
  * whose headers are not yet complete. A callback may call it (HEADERS progress: already in force for this body).
  */
 void http_set_want(struct http_conn *conn, int dir, uint32_t bufs);
@@ -178,7 +181,8 @@ enum http_result {
     HTTP_R_OK,
     HTTP_R_TUNNEL,  /* CONNECT was accepted: bytes from *used on are another protocol; probe again. Stays so */
     HTTP_R_UPGRADE, /* 101: the same; http_conn_upgrade() names the protocol. Stays so */
-    HTTP_R_ERROR,   /* not HTTP any more, or out of bounds: given up (counted once), transactions so far reported. Stays so */
+    HTTP_R_ERROR,   /* not HTTP any more, or out of bounds: given up (counted once), transactions so far reported. Stays
+                       so */
 };
 
 /* *used (may be NULL): bytes of data taken as HTTP. ts: capture time, ns. */
@@ -203,20 +207,20 @@ struct http_buf_info {
 };
 
 /*
- * The buffer, computed at the first call and cached. False when it does not exist (no such header, direction that has no
- * such thing, index past the last, memcap); out is then empty. An existing empty buffer is true with len 0.
- * Header buffers exist from progress HEADERS on, bodies from the first byte on.
+ * The buffer, computed at the first call and cached. False when it does not exist (no such header, direction that has
+ * no such thing, index past the last, memcap); out is then empty. An existing empty buffer is true with len 0. Header
+ * buffers exist from progress HEADERS on, bodies from the first byte on.
  */
 bool http_buffer(struct http_tx *tx, int dir, enum http_buf buf, unsigned index, struct sk_span *out,
                  struct http_buf_info *info);
 
 /* ---- for EVE records and identity: absent is an empty span or 0 ---- */
 struct sk_span http_tx_method(const struct http_tx *tx);
-struct sk_span http_tx_url(const struct http_tx *tx);      /* as sent; "/libhtp::request_uri_not_seen" without request */
-struct sk_span http_tx_hostname(struct http_tx *tx);       /* lower case, without port */
-uint16_t http_tx_port(struct http_tx *tx);                 /* named in the URI or Host header; 0: none */
+struct sk_span http_tx_url(const struct http_tx *tx); /* as sent; "/libhtp::request_uri_not_seen" without request */
+struct sk_span http_tx_hostname(struct http_tx *tx);  /* lower case, without port */
+uint16_t http_tx_port(struct http_tx *tx);            /* named in the URI or Host header; 0: none */
 struct sk_span http_tx_protocol(const struct http_tx *tx); /* of the request; without one, of the response */
-unsigned http_tx_status(const struct http_tx *tx);         /* 100..999 (100..599 accepted by libhtp's number); 0: none */
+unsigned http_tx_status(const struct http_tx *tx); /* 100..999 (100..599 accepted by libhtp's number); 0: none */
 struct sk_span http_tx_status_text(const struct http_tx *tx); /* as sent */
 /* Body bytes of a direction as transferred (dechunked, before decompression; gaps count): EVE `length`. */
 uint64_t http_body_len(const struct http_tx *tx, int dir);
@@ -230,7 +234,7 @@ bool http_header_at(struct http_tx *tx, int dir, unsigned index, struct sk_span 
 
 /* ---- files and arguments ---- */
 struct http_file {
-    struct sk_span name; /* file name as sent (multipart), or the last path element's URI; may be empty */
+    struct sk_span name;  /* file name as sent (multipart), or the last path element's URI; may be empty */
     struct sk_span field; /* multipart field name */
     struct sk_span data;  /* as far as it is there */
     bool complete;

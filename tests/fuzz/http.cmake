@@ -1,0 +1,1 @@
+sk_fuzz_target(http DEPS proto base)
