@@ -10,12 +10,12 @@
 /* A pattern in canonical form: no padding, so that memcmp orders and compares sets. */
 struct canon {
     uint8_t b[MPM_MAX_LEN];
-    uint32_t min_off, max_off;
     uint16_t len, nocase;
+    uint32_t min_off, max_off;
     uint32_t id;
 };
 _Static_assert(sizeof(struct canon) == MPM_MAX_LEN + 16, "canon must have no padding");
-#define CANON_EXPR_LEN offsetof(struct canon, id)
+#define CANON_EXPR_LEN offsetof(struct canon, min_off)
 
 struct built {
     uint64_t hash;
@@ -70,7 +70,7 @@ static bool canon_make(struct canon *c, const struct mpm_pattern *p)
     c->min_off = p->min_off;
     c->max_off = p->max_off;
     c->id = p->id;
-    /* A pattern whose bounds leave no room never matches; the compiler would refuse it. */
+    /* A pattern whose bounds leave no room never matches. */
     return p->max_off == 0 || (uint64_t)p->min_off + p->len <= p->max_off;
 }
 
@@ -105,16 +105,22 @@ static int canon_set(const struct mpm_pattern *pat, uint32_t *n, struct canon **
 static int group_ids(struct mpm_db *db, const struct canon *set, uint32_t n)
 {
     db->first = malloc((n + 1) * sizeof *db->first);
-    db->ids = malloc(n * sizeof *db->ids);
-    if (!db->first || !db->ids)
+    db->entry = malloc(n * sizeof *db->entry);
+    if (!db->first || !db->entry)
         return SK_ENOMEM;
     for (uint32_t i = 0; i < n; i++) {
         if (i == 0 || memcmp(&set[i - 1], &set[i], CANON_EXPR_LEN) != 0)
             db->first[db->nexpr++] = i;
-        db->ids[i] = set[i].id;
+        const struct canon *c = &set[i];
+        db->entry[i] = (struct mpm_entry){
+            .id = c->id,
+            .min_end = (uint64_t)c->min_off + c->len,
+            .max_end = c->max_off ? c->max_off : UINT64_MAX,
+        };
+        db->bounded = db->bounded || c->min_off || c->max_off;
     }
     db->first[db->nexpr] = n;
-    db->memory += (n + 1 + n) * sizeof(uint32_t);
+    db->memory += (n + 1) * sizeof *db->first + n * sizeof *db->entry;
     return SK_OK;
 }
 
@@ -127,8 +133,6 @@ static int build_tiny(struct mpm_db *db, const struct canon *set)
         const struct canon *c = &set[db->first[i]];
         struct mpm_tiny *t = &db->tiny[i];
         lit_init(&t->lit, c->b, c->len, c->nocase, t->store);
-        t->min_off = c->min_off;
-        t->max_off = c->max_off;
     }
     db->memory += db->nexpr * sizeof *db->tiny;
     return SK_OK;
@@ -140,8 +144,6 @@ struct exprs {
     char *text; /* EXPR_SIZE each */
     const char **expr;
     unsigned *flags, *ids;
-    hs_expr_ext_t *ext;
-    const hs_expr_ext_t **extp;
 };
 
 static void exprs_free(struct exprs *e)
@@ -150,8 +152,6 @@ static void exprs_free(struct exprs *e)
     free(e->expr);
     free(e->flags);
     free(e->ids);
-    free(e->ext);
-    free(e->extp);
 }
 
 static int exprs_alloc(struct exprs *e, uint32_t n)
@@ -161,10 +161,8 @@ static int exprs_alloc(struct exprs *e, uint32_t n)
         .expr = malloc(n * sizeof *e->expr),
         .flags = malloc(n * sizeof *e->flags),
         .ids = malloc(n * sizeof *e->ids),
-        .ext = calloc(n, sizeof *e->ext),
-        .extp = malloc(n * sizeof *e->extp),
     };
-    if (e->text && e->expr && e->flags && e->ids && e->ext && e->extp)
+    if (e->text && e->expr && e->flags && e->ids)
         return SK_OK;
     exprs_free(e);
     return SK_ENOMEM;
@@ -183,16 +181,6 @@ static void expr_fill(struct exprs *e, uint32_t i, const struct canon *c)
      */
     e->flags[i] = c->nocase ? HS_FLAG_CASELESS : 0;
     e->ids[i] = i;
-    /* Offsets of Hyperscan are those of a match's end. */
-    if (c->min_off) {
-        e->ext[i].flags |= HS_EXT_FLAG_MIN_OFFSET;
-        e->ext[i].min_offset = (unsigned long long)c->min_off + c->len;
-    }
-    if (c->max_off) {
-        e->ext[i].flags |= HS_EXT_FLAG_MAX_OFFSET;
-        e->ext[i].max_offset = c->max_off;
-    }
-    e->extp[i] = &e->ext[i];
 }
 
 static int build_hs(struct mpm_db *db, const struct canon *set, char *errbuf)
@@ -204,8 +192,7 @@ static int build_hs(struct mpm_db *db, const struct canon *set, char *errbuf)
         return rc;
     for (uint32_t i = 0; i < db->nexpr; i++)
         expr_fill(&e, i, &set[db->first[i]]);
-    if (hs_compile_ext_multi(e.expr, e.flags, e.ids, e.extp, db->nexpr, HS_MODE_BLOCK, NULL, &db->hs, &err) !=
-        HS_SUCCESS) {
+    if (hs_compile_multi(e.expr, e.flags, e.ids, db->nexpr, HS_MODE_BLOCK, NULL, &db->hs, &err) != HS_SUCCESS) {
         snprintf(errbuf, 256, "%s", err && err->message ? err->message : "pattern set does not compile");
         hs_free_compile_error(err);
         db->hs = NULL;
@@ -223,7 +210,7 @@ static void db_destroy(struct mpm_db *db)
     hs_free_database(db->hs);
     free(db->tiny);
     free(db->first);
-    free(db->ids);
+    free(db->entry);
     free(db);
 }
 

@@ -10,16 +10,17 @@ struct scan {
     uint32_t skip;
 };
 
-static void report(struct scan *c, uint32_t expr)
+/* A match of the expression that ends at `end`. */
+static void report(struct scan *c, uint32_t expr, uint64_t end)
 {
     const struct mpm_db *db = c->db;
     for (uint32_t i = db->first[expr]; i < db->first[expr + 1]; i++) {
-        uint32_t id = db->ids[i];
-        uint64_t bit = UINT64_C(1) << (id & 63);
-        if ((c->hits[id >> 6] & bit) || c->n == c->cap)
+        const struct mpm_entry *e = &db->entry[i];
+        uint64_t bit = UINT64_C(1) << (e->id & 63);
+        if ((c->hits[e->id >> 6] & bit) || end < e->min_end || end > e->max_end || c->n == c->cap)
             continue;
-        c->hits[id >> 6] |= bit;
-        c->list[c->n++] = id;
+        c->hits[e->id >> 6] |= bit;
+        c->list[c->n++] = e->id;
     }
 }
 
@@ -29,7 +30,7 @@ static int on_match(unsigned int expr, unsigned long long from, unsigned long lo
     (void)from;
     (void)flags;
     if (to > c->skip)
-        report(c, expr);
+        report(c, expr, to);
     return 0;
 }
 
@@ -37,11 +38,24 @@ static void scan_tiny(struct scan *c, struct sk_span buf)
 {
     const struct mpm_db *db = c->db;
     for (uint32_t i = 0; i < db->nexpr; i++) {
-        const struct mpm_tiny *t = &db->tiny[i];
-        size_t hi = t->max_off && t->max_off < buf.len ? t->max_off : buf.len;
-        size_t lo = c->skip >= t->lit.len ? c->skip - t->lit.len + 1u : 0;
-        if (lit_find(&t->lit, buf.p, lo > t->min_off ? lo : t->min_off, hi) != LIT_NONE)
-            report(c, i);
+        const struct match_lit *l = &db->tiny[i].lit;
+        size_t at = c->skip >= l->len ? c->skip - l->len + 1u : 0;
+        while ((at = lit_find(l, buf.p, at, buf.len)) != LIT_NONE) {
+            report(c, i, at + l->len);
+            if (!db->bounded)
+                break;
+            at++;
+        }
+    }
+}
+
+/* A scan that could not be made must not hide anything: everything becomes a candidate. */
+static void report_all(struct scan *c)
+{
+    const struct mpm_db *db = c->db;
+    for (uint32_t i = 0; i < db->nexpr; i++) {
+        for (uint32_t k = db->first[i]; k < db->first[i + 1]; k++)
+            report(c, i, db->entry[k].min_end);
     }
 }
 
@@ -53,11 +67,8 @@ uint32_t mpm_scan(const struct mpm_db *db, struct mpm_scratch *s, struct sk_span
     struct scan c = {.db = db, .hits = hits, .list = list, .n = n, .cap = cap, .skip = skip};
     if (!db->hs || (db->tiny && db->nexpr * (uint64_t)(buf.len + 16u) <= MPM_TINY_WORK))
         scan_tiny(&c, buf);
-    else if (hs_scan(db->hs, (const char *)buf.p, buf.len, 0, s->hs, on_match, &c) != HS_SUCCESS) {
-        /* A scan that could not be made must not hide anything: everything becomes a candidate. */
-        for (uint32_t i = 0; i < db->nexpr; i++)
-            report(&c, i);
-    }
+    else if (hs_scan(db->hs, (const char *)buf.p, buf.len, 0, s->hs, on_match, &c) != HS_SUCCESS)
+        report_all(&c);
     return c.n;
 }
 

@@ -262,9 +262,9 @@ static void agrees_with_naive_search(void **state)
     uint8_t buf[300];
     unsigned found = 0;
     srand(11);
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 300; round++) {
         struct mpm_pattern p[64];
-        uint32_t n = 1 + (uint32_t)rand() % (round % 2 ? 24 : 4), letters = 2 + (uint32_t)rand() % 8;
+        uint32_t n = 1 + (uint32_t)rand() % (round % 2 ? 64 : 4), letters = 2 + (uint32_t)rand() % 8;
         for (uint32_t i = 0; i < n; i++) {
             uint16_t len = (uint16_t)(1 + rand() % (rand() % 4 ? 6 : MPM_MAX_LEN));
             fill(text[i], len, alphabet, letters);
