@@ -183,7 +183,7 @@ static void pend_gone(struct enforcer *e, const struct block *b, int64_t now)
         return;
     }
     due(&e->prefix_due[fam], now);
-    if (b->expires <= now)
+    if (b->expires <= now + ENFORCER_SLACK) /* too near its end to be deleted by name */
         e->rewrite[fam] = true;
 }
 

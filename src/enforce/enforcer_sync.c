@@ -514,6 +514,8 @@ int enforcer_resync(struct enforcer *e, int64_t now)
     else
         e->stats.kernel_errors++;
     enforcer_journal_commit(e);
+    if (e->s.journal)
+        journal_checkpoint(e->s.journal);
     return rc;
 }
 

@@ -13,14 +13,18 @@
 #define JOURNAL_PATH_MAX 4096
 
 static const char schema_sql[] =
-    "CREATE TABLE block(id TEXT PRIMARY KEY, addr BLOB NOT NULL, len INTEGER NOT NULL, origin INTEGER NOT NULL,"
+    "CREATE TABLE block(id TEXT NOT NULL UNIQUE, addr BLOB NOT NULL, len INTEGER NOT NULL, origin INTEGER NOT NULL,"
     " created INTEGER NOT NULL, expires INTEGER NOT NULL, last INTEGER NOT NULL, requests INTEGER NOT NULL,"
     " sid INTEGER, gid INTEGER, rev INTEGER, proto INTEGER, dropped INTEGER, to_server INTEGER,"
     " src BLOB, dst BLOB, sport INTEGER, dport INTEGER, flow INTEGER, packet INTEGER, packet_ts INTEGER,"
-    " msg TEXT, evidence BLOB, hit_packets INTEGER, hit_bytes INTEGER, ended INTEGER, why INTEGER) WITHOUT ROWID;"
+    " msg TEXT, evidence BLOB, hit_packets INTEGER, hit_bytes INTEGER, ended INTEGER, why INTEGER);"
     "CREATE INDEX block_active ON block(expires) WHERE ended IS NULL;"
-    "CREATE INDEX block_ended ON block(ended) WHERE ended IS NOT NULL;"
-    "CREATE INDEX block_created ON block(created);";
+    "CREATE INDEX block_ended ON block(ended) WHERE ended IS NOT NULL;";
+
+/* Checkpoints write and sync: not in the path of a block but when journal_checkpoint is called, or the WAL has 64 MiB.
+ */
+static const char setup_sql[] = "PRAGMA synchronous=NORMAL;PRAGMA trusted_schema=OFF;PRAGMA cache_size=-16384;"
+                                "PRAGMA wal_autocheckpoint=16384;PRAGMA journal_size_limit=67108864";
 
 #define COLUMNS                                                                                                        \
     "id,addr,len,origin,created,expires,last,requests,sid,gid,rev,proto,dropped,to_server,src,dst,sport,dport,flow,"   \
@@ -169,7 +173,7 @@ static int open_once(const char *path, struct journal **out)
         rc = SK_EPROTO;
         goto out;
     }
-    if (mode != SQLITE_OK || run_sql(j, "PRAGMA synchronous=NORMAL;PRAGMA trusted_schema=OFF") != SQLITE_OK) {
+    if (mode != SQLITE_OK || run_sql(j, setup_sql) != SQLITE_OK) {
         rc = sql_err(j, "cannot set up");
         goto out;
     }
@@ -244,6 +248,11 @@ int journal_commit(struct journal *j)
     int rc = sql_err(j, "cannot commit");
     (void)run_sql(j, "ROLLBACK");
     return rc;
+}
+
+void journal_checkpoint(struct journal *j)
+{
+    (void)sqlite3_wal_checkpoint_v2(j->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 }
 
 static int step(struct journal *j, sqlite3_stmt *st, const char *what)

@@ -33,6 +33,8 @@ SK_MUST_USE int journal_update(struct journal *j, const struct block *b);
 SK_MUST_USE int journal_end(struct journal *j, const struct block *b, enum journal_end why, int64_t now);
 /* Makes all since the last commit durable; nothing to do is SK_OK. */
 SK_MUST_USE int journal_commit(struct journal *j);
+/* Moves the write-ahead log into the file; some milliseconds of disk. The enforcer does it at each read-back. */
+void journal_checkpoint(struct journal *j);
 
 /* Blocks without an end, into the table; those that expired before now are ended in the journal instead. *loaded: how
  * many. SK_EFULL: the table took only as many as it could, longest expiry first. */
