@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "findings.h"
 #include "inputs.h"
+#include "rules/keyword.h"
 
 #define MAX_RULES 256
 

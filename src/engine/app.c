@@ -87,7 +87,6 @@ static void begin_http(struct engine_worker *w, struct engine_flow *ef)
         return;
     }
     ef->want_stamp = 0;
-    sk_count(w->c, SK_C_HTTP_FLOWS);
 }
 
 static void stop_http(struct engine_worker *w, struct engine_flow *ef)

@@ -183,7 +183,6 @@ void engine_emit_alert(struct engine_worker *w, const struct detect_alert *a, in
 
 void engine_emit_http(struct engine_worker *w, struct http_tx *tx)
 {
-    sk_count(w->c, SK_C_HTTP_TX);
     if (!wanted(w, EVENT_HTTP))
         return;
     struct event_builder b;

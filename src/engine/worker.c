@@ -226,6 +226,8 @@ static void on_stream_data(void *arg, int dir, struct sk_span data, uint64_t off
     struct engine_worker *w = arg;
     struct engine_current *cur = &w->cur;
     struct detect_input in;
+    /* Rules may run from here on, before stream_packet() has answered. */
+    cur->v |= STREAM_V_ADDED | (cur->ef->tcp.established_seen ? STREAM_V_ESTABLISHED : 0);
     if (!(flags & STREAM_DATA_GAP) && data.len && detect_wants_stream(&cur->ef->det, dir)) {
         engine_input(w, dir, &in);
         detect_stream_add(w->det, &cur->ef->det, &in, dir, data, offset);

@@ -23,6 +23,15 @@ static void say(struct rule_parse *p, enum sk_diag_level lvl, const char *at, co
     sk_diag(&p->l->sink, lvl, p->file, line, col, "%s", text);
 }
 
+int rule_unsupported(struct rule_parse *p, const char *at, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    say(p, SK_DIAG_UNSUPPORTED, at, fmt, ap);
+    va_end(ap);
+    return SK_EINVAL;
+}
+
 int rule_fail(struct rule_parse *p, const char *at, const char *fmt, ...)
 {
     va_list ap;

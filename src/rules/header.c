@@ -78,7 +78,7 @@ static int set_proto(struct rule_parse *p, struct sk_span w)
         }
     for (unsigned i = 0; i < sizeof later / sizeof *later; i++)
         if (text_is(w, later[i]))
-            return rule_fail(p, (const char *)w.p, "protocol '%s' is not supported yet", later[i]);
+            return rule_unsupported(p, (const char *)w.p, "protocol '%s' is not supported yet", later[i]);
     return rule_fail(p, (const char *)w.p, "unknown protocol '%.*s'", (int)(w.len > 40 ? 40 : w.len),
                      (const char *)w.p);
 }
@@ -95,7 +95,7 @@ static int set_direction(struct rule_parse *p, struct sk_span w)
         return rule_fail(p, (const char *)w.p,
                          "direction '<-' does not exist; exchange source and destination and write '->'");
     if (text_is(w, "=>"))
-        return rule_fail(p, (const char *)w.p, "direction '=>' (transactional rules) is not supported yet");
+        return rule_unsupported(p, (const char *)w.p, "direction '=>' (transactional rules) is not supported yet");
     return rule_fail(p, (const char *)w.p, "direction must be '->' or '<>', not '%.*s'", (int)(w.len > 40 ? 40 : w.len),
                      (const char *)w.p);
 }

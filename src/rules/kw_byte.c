@@ -93,7 +93,7 @@ static int common_word(struct byte_words *b, struct sk_span w)
     } else if (text_is(w, "string")) {
         b->string = true;
     } else if (text_is(w, "dce")) {
-        return rule_fail(b->p, (const char *)w.p, "'dce' in %s is not supported yet", b->p->kw->name);
+        return rule_unsupported(b->p, (const char *)w.p, "'dce' in %s is not supported yet", b->p->kw->name);
     } else if (text_key(w, "bitmask", &v)) {
         if (!text_u64(v, UINT32_MAX, &b->c->bitmask) || b->c->bitmask == 0)
             return rule_fail(b->p, (const char *)v.p, "bitmask must be a number from 1 to 0xffffffff");

@@ -225,7 +225,7 @@ int kw_app_proto(struct rule_parse *p)
         if (text_is(name, protos[i]))
             n.name = protos[i];
     if (!n.name)
-        return rule_fail(p, p->val_at, "app-layer-protocol '%.*s' is not supported",
+        return rule_unsupported(p, p->val_at, "app-layer-protocol '%.*s' is not supported",
                          (int)(name.len > 40 ? 40 : name.len), (const char *)name.p);
     if (text_next(&rest, ',', &dir)) {
         unsigned i = 0, count = sizeof dirs / sizeof *dirs;

@@ -52,7 +52,7 @@ static int flags(struct rule_parse *p, struct sk_span f, struct rule_pcre *re, e
                 return rule_fail(p, (const char *)f.p + i, "pcre flags name two buffers");
             *buf = b;
         } else if (c == ',') {
-            return rule_fail(p, (const char *)f.p + i, "pcre that stores what it captures is not supported yet");
+            return rule_unsupported(p, (const char *)f.p + i, "pcre that stores what it captures is not supported yet");
         } else if (c != 'O' && c != ' ') { /* O: without Suricata's match limit; ours always holds */
             return rule_fail(p, (const char *)f.p + i, "unknown pcre flag '%c'", c);
         }

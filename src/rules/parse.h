@@ -151,6 +151,8 @@ struct rule_loader {
 
 /* diagnostics: at points into the rule's text. Return SK_EINVAL, so that handlers can return them. */
 int rule_fail(struct rule_parse *p, const char *at, const char *fmt, ...) SK_PRINTF(3, 4);
+/* The same for what the language allows and this program cannot honour. */
+int rule_unsupported(struct rule_parse *p, const char *at, const char *fmt, ...) SK_PRINTF(3, 4);
 void rule_warn(struct rule_parse *p, const char *at, const char *fmt, ...) SK_PRINTF(3, 4);
 void rule_position(const struct rule_parse *p, const char *at, uint32_t *line, uint32_t *col);
 int rule_nomem(struct rule_parse *p);

@@ -65,7 +65,7 @@ static int option(struct rule_parse *p, struct sk_span o)
     if (!p->kw)
         return unknown_keyword(p, name);
     if (!p->kw->fn)
-        return rule_fail(p, p->kw_at, "keyword '%s' is not supported yet", p->kw->name);
+        return rule_unsupported(p, p->kw_at, "keyword '%s' is not supported yet", p->kw->name);
     int rc = prepare_value(p);
     if (rc != SK_OK)
         return rc;

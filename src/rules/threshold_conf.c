@@ -196,7 +196,7 @@ static int conf_line(struct rule_parse *p)
     if (text_key(all, "suppress", &c.s))
         return line_suppress(&c);
     if (text_key(all, "rate_filter", &c.s))
-        return rule_fail(p, p->text,
+        return rule_unsupported(p, p->text,
                          "rate_filter is not supported: Sekisho's own thresholds and block durations do this");
     return rule_fail(p, p->text, "expected threshold, suppress or rate_filter");
 }
