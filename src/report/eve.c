@@ -62,6 +62,12 @@ void eve_reopen(struct eve_writer *w, int fd)
     w->fd = fd;
 }
 
+void eve_set_payload(struct eve_writer *w, bool payload, bool payload_printable)
+{
+    w->opts.payload = payload;
+    w->opts.payload_printable = payload_printable;
+}
+
 void eve_set_iface(struct eve_writer *w, unsigned i, const char *name)
 {
     if (i >= EVE_INTERFACES)
@@ -93,6 +99,8 @@ int eve_flush(struct eve_writer *w)
 {
     size_t done = 0;
     int rc = SK_OK;
+    if (w->fd < 0)
+        w->buf.len = 0; /* the log is switched off */
     while (done < w->buf.len) {
         ssize_t n = write(w->fd, w->buf.p + done, w->buf.len - done);
         if (n < 0 && errno == EINTR)

@@ -45,7 +45,7 @@ static void a_descriptor_travels(void **state)
     (void)state;
     int p[2];
     assert_int_equal(pipe(p), 0);
-    struct ipc_ring_note note = {.iface = 3, .worker = 2, .ring_size = 1 << 20, .name = "eth3"};
+    struct ipc_ring_note note = {.iface = 3, .worker = 2, .name = "eth3"};
     assert_int_equal(ipc_send(sv[0], IPC_RING, &note, &p[1], 1), SK_OK);
     assert_int_equal(ipc_recv(sv[1], &msg), SK_OK);
     assert_int_equal(msg.type, IPC_RING);

@@ -16,6 +16,7 @@
 enum ipc_text_kind {
     IPC_TEXT_CONF, /* configuration file; at most one */
     IPC_TEXT_SET,  /* KEY=VALUE over it */
+    IPC_TEXT_HOME, /* what HOME_NET "auto" stands for; at most one */
     IPC_TEXT_RULES,
     IPC_TEXT_CLASSES,
     IPC_TEXT_THRESHOLDS,

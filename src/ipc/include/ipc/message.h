@@ -30,7 +30,7 @@
     X(RING, struct ipc_ring_note, 1)     /* guard to engine: a capture socket */                                       \
     X(RING_GONE, struct ipc_ring_note, 0)                                                                              \
     X(IFACE, struct ipc_ring_note, 0)  /* guard to reporter: an interface's name */                                    \
-    X(LOG, struct ipc_empty, 1)        /* guard to reporter: the EVE file, opened for appending */                     \
+    X(LOG, struct ipc_log, 1)          /* guard to reporter: the EVE file, opened for appending */                     \
     X(START, struct ipc_empty, 0)      /* guard to role: everything has been sent */                                   \
     X(LOADED, struct ipc_loaded, 0)    /* role to guard: outcome of a BUNDLE */                                        \
     X(READY, struct ipc_empty, 0)      /* role to guard: working */                                                    \
@@ -53,7 +53,7 @@ struct ipc_empty {
 
 struct ipc_hello {
     int32_t pid;
-    uint32_t role;
+    uint32_t pad;
 };
 
 struct ipc_setup {
@@ -61,18 +61,22 @@ struct ipc_setup {
     uint32_t rings;     /* event rings: one a worker, and one for the role's own events */
     uint32_t ring_size; /* bytes of one event ring */
     uint32_t pad;
+    uint32_t capture_ring, capture_block, capture_timeout; /* geometry of capture rings (struct capture_ring_conf) */
+    uint32_t pad2;
 };
 
 struct ipc_bundle_note {
     uint64_t generation; /* counts from 1; LOADED repeats it */
 };
 
-/* The geometry is struct capture_ring_conf's. */
 struct ipc_ring_note {
     uint16_t iface; /* index, < SK_MAX_INTERFACES */
     uint16_t worker;
-    uint32_t ring_size, block_size, block_timeout;
     char name[IPC_NAME_MAX]; /* NUL-terminated */
+};
+
+struct ipc_log {
+    uint32_t payload, payload_printable; /* 0 or 1: how alerts are written */
 };
 
 struct ipc_loaded {

@@ -23,7 +23,8 @@ struct eve_stats {
 
 struct eve_writer;
 
-/* Appends to a file that the caller has opened; fd becomes the writer's. name is for messages and is copied. */
+/* Appends to a file that the caller has opened; fd becomes the writer's; -1: events are accepted and go
+ * nowhere. name is for messages and is copied. */
 SK_MUST_USE int eve_create(int fd, const char *name, bool payload, bool payload_printable, struct eve_writer **out);
 /* Opens for appending, mode 0640, folders of the path are not made. A symbolic link is not followed. errno tells why
  * not: SK_EIO, SK_EPERM, SK_ENOENT. truncate: begins anew. */
@@ -32,6 +33,8 @@ SK_MUST_USE int eve_open_file(const char *path, bool truncate, int *fd);
 bool eve_file_moved(int fd, const char *path);
 /* Goes on in another file; what is pending goes to the old one first. */
 void eve_reopen(struct eve_writer *w, int fd);
+/* How payloads are written from now on. */
+void eve_set_payload(struct eve_writer *w, bool payload, bool payload_printable);
 /* Name of interface i for in_iface. */
 void eve_set_iface(struct eve_writer *w, unsigned i, const char *name);
 /* One event. SK_EPROTO: invalid; SK_EFULL: dropped; both are counted. */

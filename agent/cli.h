@@ -1,0 +1,42 @@
+/* The command table of `sekisho`: what each verb takes, and the function that does it. */
+#ifndef AGENT_CLI_H
+#define AGENT_CLI_H
+
+#include <stdio.h>
+
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 }; /* exit codes */
+
+#define CLI_CONF_PATH "/etc/sekisho/sekisho.yaml" /* read when there is no -c; need not exist */
+
+struct cli_command {
+    const char *verb, *arguments, *summary;
+    const char *help;                 /* options, one a line */
+    int (*fn)(int argc, char **argv); /* argv[0] is the verb; returns an exit code */
+};
+
+extern const struct cli_command cli_commands[];
+extern const unsigned cli_ncommands;
+
+const struct cli_command *cli_find(const char *verb);
+/* "sekisho VERB: problem" and the way to help, on standard error. Returns CLI_USAGE. */
+int cli_usage(const char *verb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* "sekisho: problem". Returns CLI_FAILED. */
+int cli_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void cli_print_help(FILE *out, const struct cli_command *c);
+
+int cmd_replay(int argc, char **argv);
+int cmd_check(int argc, char **argv);
+int cmd_run(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_blocks(int argc, char **argv);
+int cmd_block(int argc, char **argv);
+int cmd_unblock(int argc, char **argv);
+int cmd_explain(int argc, char **argv);
+int cmd_reload(int argc, char **argv);
+int cmd_stop(int argc, char **argv);
+
+/* Hidden verbs: what the guard re-executes itself as. */
+int role_engine(int argc, char **argv);
+int role_reporter(int argc, char **argv);
+
+#endif

@@ -1,0 +1,283 @@
+/* Loading beside the running engine: the only thread that parses and compiles. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "base/escape.h"
+#include "base/log.h"
+#include "engine_role.h"
+#include "event/event.h"
+#include "role.h"
+
+#define LOGGED_FINDINGS 10
+
+struct findings {
+    unsigned n;
+    char first[IPC_TEXT_MAX];
+};
+
+static void on_finding(void *arg, const struct sk_diag *d)
+{
+    struct findings *f = (struct findings *)arg;
+    if (d->level == SK_DIAG_NOTE)
+        return;
+    char line[IPC_TEXT_MAX], safe[IPC_TEXT_MAX];
+    snprintf(line, sizeof(line), "%s:%u:%u: %s", d->file != NULL ? d->file : "?", d->line, d->col, d->text);
+    sk_escape(safe, sizeof(safe), sk_span_str(line));
+    if (f->n == 0)
+        memcpy(f->first, safe, sizeof(f->first));
+    if (f->n < LOGGED_FINDINGS)
+        sk_log(SK_LOG_WARN, "%s", safe);
+    f->n++;
+}
+
+static bool is_setting(enum ipc_text_kind k)
+{
+    return k == IPC_TEXT_CONF || k == IPC_TEXT_SET || k == IPC_TEXT_HOME;
+}
+
+/* Settings come first in a bundle (the guard builds it so); rules behind them. */
+static bool same_settings(const struct ipc_bundle *a, const struct ipc_bundle *b)
+{
+    unsigned na = ipc_bundle_count(a), nb = ipc_bundle_count(b);
+    for (unsigned i = 0;; i++) {
+        bool sa = i < na && is_setting(ipc_bundle_text(a, i).kind);
+        bool sb = i < nb && is_setting(ipc_bundle_text(b, i).kind);
+        if (!sa || !sb)
+            return sa == sb;
+        struct ipc_text x = ipc_bundle_text(a, i), y = ipc_bundle_text(b, i);
+        if (x.kind != y.kind || x.len != y.len || memcmp(x.text, y.text, x.len) != 0)
+            return false;
+    }
+}
+
+static int read_conf(const struct ipc_bundle *b, const struct sk_diag_sink *diag, struct conf **out)
+{
+    struct conf *c = NULL;
+    int rc = SK_OK;
+    for (unsigned i = 0; i < ipc_bundle_count(b) && rc == SK_OK; i++) {
+        struct ipc_text t = ipc_bundle_text(b, i);
+        if (t.kind == IPC_TEXT_CONF && c == NULL)
+            rc = conf_load(t.name, t.text, t.len, diag, &c);
+        else if (c == NULL)
+            rc = conf_default(&c);
+        if (rc == SK_OK && t.kind == IPC_TEXT_SET)
+            rc = conf_set_arg(c, t.text, diag);
+    }
+    if (rc == SK_OK && c == NULL)
+        rc = conf_default(&c);
+    if (rc == SK_OK)
+        rc = conf_check(c, diag);
+    if (rc != SK_OK)
+        conf_free(c);
+    else
+        *out = c;
+    return rc;
+}
+
+static uint32_t event_mask(const struct conf *c)
+{
+    static const struct {
+        uint32_t conf, type;
+    } map[] = {
+        {CONF_EVE_ALERT, EVENT_ALERT}, {CONF_EVE_HTTP, EVENT_HTTP},   {CONF_EVE_FLOW, EVENT_FLOW},
+        {CONF_EVE_DROP, EVENT_DROP},   {CONF_EVE_STATS, EVENT_STATS}, {CONF_EVE_ANOMALY, EVENT_ANOMALY},
+    };
+    uint32_t mask = 0;
+    for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++)
+        if (c->eve.enabled && (c->eve.types & map[i].conf))
+            mask |= 1u << map[i].type;
+    return mask;
+}
+
+static const char *home_net(const struct ipc_bundle *b)
+{
+    for (unsigned i = 0; i < ipc_bundle_count(b); i++) {
+        struct ipc_text t = ipc_bundle_text(b, i);
+        if (t.kind == IPC_TEXT_HOME)
+            return t.text;
+    }
+    return NULL;
+}
+
+static void generation_free(struct generation *g)
+{
+    if (g == NULL)
+        return;
+    if (g->engine != NULL)
+        engine_free(g->engine);
+    conf_free(g->conf);
+    ipc_bundle_free(g->texts);
+    free(g);
+}
+
+/* Takes texts over, also on failure. */
+static int generation_create(struct ipc_bundle *texts, const struct sk_diag_sink *diag, struct generation **out)
+{
+    struct generation *g = (struct generation *)calloc(1, sizeof(*g));
+    if (g == NULL) {
+        ipc_bundle_free(texts);
+        return SK_ENOMEM;
+    }
+    g->texts = texts;
+    int rc = read_conf(texts, diag, &g->conf);
+    if (rc == SK_OK) {
+        struct engine_options opt = {.event_mask = event_mask(g->conf), .home_net = home_net(texts)};
+        rc = engine_create(g->conf, &opt, &g->engine);
+    }
+    if (rc != SK_OK)
+        generation_free(g);
+    else
+        *out = g;
+    return rc;
+}
+
+static int load_rules(struct engine *e, const struct ipc_bundle *b, const struct sk_diag_sink *diag,
+                      struct engine_rule_stats *stats)
+{
+    unsigned n = 0, count = ipc_bundle_count(b);
+    struct engine_text *texts = (struct engine_text *)calloc(count + 1, sizeof(*texts));
+    if (texts == NULL)
+        return SK_ENOMEM;
+    for (unsigned i = 0; i < count; i++) {
+        struct ipc_text t = ipc_bundle_text(b, i);
+        if (is_setting(t.kind))
+            continue;
+        texts[n].name = t.name;
+        texts[n].text = t.text;
+        texts[n].len = t.len;
+        if (t.kind == IPC_TEXT_RULES)
+            texts[n].kind = ENGINE_RULES;
+        else
+            texts[n].kind = t.kind == IPC_TEXT_CLASSES ? ENGINE_CLASSES : ENGINE_THRESHOLDS;
+        n++;
+    }
+    int rc = engine_load(e, texts, n, false, diag, stats);
+    free(texts);
+    return rc;
+}
+
+/* Every worker has gone over to g. */
+static void wait_for_workers(const struct loader *l, const struct generation *g)
+{
+    for (unsigned i = 0; i < l->nworkers; i++)
+        while (atomic_load(&l->workers[i].current) != g)
+            usleep(10000);
+}
+
+static int hand_out(struct loader *l, struct generation *g)
+{
+    struct mail m = {.kind = MAIL_GENERATION, .gen = g};
+    for (unsigned i = 0; i < l->nworkers; i++)
+        while (worker_mail(&l->workers[i], &m) != SK_OK)
+            usleep(10000);
+    wait_for_workers(l, g);
+    generation_free(l->current);
+    l->current = g;
+    atomic_store(&l->stats_interval, event_mask(g->conf) & 1u << EVENT_STATS ? g->conf->stats_interval : 0);
+    atomic_store(&l->loaded, true);
+    return SK_OK;
+}
+
+static int load_into(struct loader *l, struct ipc_bundle *b, const struct sk_diag_sink *diag,
+                     struct engine_rule_stats *stats)
+{
+    if (l->current != NULL && same_settings(l->current->texts, b)) {
+        int rc = load_rules(l->current->engine, b, diag, stats);
+        ipc_bundle_free(b);
+        return rc;
+    }
+    struct generation *g;
+    int rc = generation_create(b, diag, &g);
+    if (rc != SK_OK)
+        return rc;
+    rc = load_rules(g->engine, b, diag, stats);
+    if (rc != SK_OK) {
+        generation_free(g);
+        return rc;
+    }
+    return hand_out(l, g);
+}
+
+static void load(struct loader *l, int fd, uint64_t generation)
+{
+    struct findings f = {0};
+    struct sk_diag_sink diag = {on_finding, &f};
+    struct engine_rule_stats st = {0};
+    struct ipc_bundle *b;
+    int rc = ipc_bundle_open(fd, &b);
+    close(fd);
+    if (rc == SK_OK)
+        rc = load_into(l, b, &diag, &st);
+    if (f.n > LOGGED_FINDINGS)
+        sk_log(SK_LOG_WARN, "%u more findings; `sekisho check` lists them all", f.n - LOGGED_FINDINGS);
+    struct ipc_loaded msg = {.generation = generation,
+                             .rc = rc,
+                             .loaded = st.loaded,
+                             .rejected = st.rejected,
+                             .slow = st.slow,
+                             .groups = st.groups,
+                             .databases = st.databases,
+                             .memory = st.memory,
+                             .parse_seconds = st.parse_seconds,
+                             .compile_seconds = st.compile_seconds};
+    memcpy(msg.text, f.first, sizeof(msg.text));
+    while (ipc_send(ROLE_FD_CHANNEL, IPC_LOADED, &msg, NULL, 0) == SK_EAGAIN)
+        usleep(10000);
+}
+
+static void *run(void *arg)
+{
+    struct loader *l = (struct loader *)arg;
+    (void)pthread_setname_np(pthread_self(), "loader");
+    pthread_mutex_lock(&l->lock);
+    while (!l->quit) {
+        if (l->bundle_fd < 0) {
+            pthread_cond_wait(&l->wake, &l->lock);
+            continue;
+        }
+        int fd = l->bundle_fd;
+        uint64_t generation = l->generation;
+        l->bundle_fd = -1;
+        pthread_mutex_unlock(&l->lock);
+        load(l, fd, generation);
+        pthread_mutex_lock(&l->lock);
+    }
+    pthread_mutex_unlock(&l->lock);
+    return NULL;
+}
+
+int loader_start(struct loader *l, struct worker *workers, unsigned n)
+{
+    l->workers = workers;
+    l->nworkers = n;
+    l->bundle_fd = -1;
+    pthread_mutex_init(&l->lock, NULL);
+    pthread_cond_init(&l->wake, NULL);
+    if (pthread_create(&l->thread, NULL, run, l) != 0)
+        return SK_ENOMEM;
+    l->started = true;
+    return SK_OK;
+}
+
+void loader_give(struct loader *l, int fd, uint64_t generation)
+{
+    pthread_mutex_lock(&l->lock);
+    if (l->bundle_fd >= 0)
+        close(l->bundle_fd);
+    l->bundle_fd = fd;
+    l->generation = generation;
+    pthread_cond_signal(&l->wake);
+    pthread_mutex_unlock(&l->lock);
+}
+
+void loader_stop(struct loader *l)
+{
+    if (!l->started)
+        return;
+    pthread_mutex_lock(&l->lock);
+    l->quit = true;
+    pthread_cond_signal(&l->wake);
+    pthread_mutex_unlock(&l->lock);
+    pthread_join(l->thread, NULL);
+    generation_free(l->current);
+}

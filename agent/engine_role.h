@@ -1,0 +1,90 @@
+/*
+ * The engine role: one main thread that talks to the guard, one thread that loads rules, N pinned worker threads that
+ * meet nobody on the packet path.
+ *
+ *   guard --channel--> main thread --mailbox--> worker i: rings -> engine_packet -> event ring i -> reporter
+ *                         |  bundle                                 `-> block channel -> guard
+ *                         v
+ *                      loader thread: engine_load beside the rules in force
+ *
+ * A reload that changes only rules swaps them inside the engine. One that changes the configuration makes a second
+ * engine beside the first and hands it to the workers (struct generation); they end their flows and go on with the new
+ * one, on the same capture rings.
+ */
+#ifndef AGENT_ENGINE_ROLE_H
+#define AGENT_ENGINE_ROLE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include "engine/engine.h"
+#include "ipc/bundle.h"
+#include "ipc/message.h"
+#include "ipc/ring.h"
+#include "ipc/status.h"
+
+/* An engine with the configuration that it was made of. */
+struct generation {
+    struct ipc_bundle *texts; /* holds what identifies the configuration */
+    struct conf *conf;
+    struct engine *engine;
+};
+
+#define MAILBOX_MAX (4 * SK_MAX_INTERFACES)
+
+struct mail {
+    enum { MAIL_RING, MAIL_RING_GONE, MAIL_GENERATION } kind;
+    uint16_t iface;
+    int fd;
+    struct generation *gen;
+};
+
+struct worker {
+    unsigned index;
+    pthread_t thread;
+    bool started;
+    const struct capture_ring_conf *geometry;
+    _Atomic bool *stop;
+
+    pthread_mutex_t lock; /* guards mail and nmail; taken by the worker only when has_mail says so */
+    struct mail mail[MAILBOX_MAX];
+    unsigned nmail;
+    _Atomic bool has_mail;
+
+    /* the thread's own */
+    struct capture *cap;
+    struct generation *gen;
+    struct engine_worker *ew;
+    struct ipc_producer events;
+    struct ipc_worker_status *status;
+    int fd_of[SK_MAX_INTERFACES]; /* -1: none */
+    int64_t next_second;
+    _Atomic(struct generation *) current; /* what it works with, for the loader */
+};
+
+/* Before the first mail. */
+void worker_init(struct worker *w, unsigned index, const struct capture_ring_conf *geometry, _Atomic bool *stop);
+SK_MUST_USE int worker_start(struct worker *w);
+/* Any thread. SK_EFULL: the worker has not read its mail for a long time. */
+SK_MUST_USE int worker_mail(struct worker *w, const struct mail *m);
+
+struct loader {
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    int bundle_fd; /* the newest that waits; -1: none */
+    uint64_t generation;
+    bool quit;
+    struct worker *workers;
+    unsigned nworkers;
+    struct generation *current;     /* the loader's own */
+    _Atomic int64_t stats_interval; /* 0: no stats events */
+    _Atomic bool loaded;            /* once there is a generation */
+};
+
+SK_MUST_USE int loader_start(struct loader *l, struct worker *workers, unsigned n);
+/* fd becomes the loader's. One that still waits is replaced by it. */
+void loader_give(struct loader *l, int fd, uint64_t generation);
+void loader_stop(struct loader *l);
+
+#endif

@@ -1,0 +1,289 @@
+/* Start, main loop, stop. */
+#include "guard.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "cli.h"
+#include "enforce/discover.h"
+#include "report/eve.h"
+
+static int check_privilege(void)
+{
+    capng_get_caps_process();
+    if (capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN) && capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_RAW) &&
+        (geteuid() == 0 || capng_have_capability(CAPNG_EFFECTIVE, CAP_SETUID)))
+        return SK_OK;
+    cli_fail("`run` needs root, to capture packets and to change nftables: try `sudo sekisho run`");
+    return SK_EPERM;
+}
+
+static unsigned worker_count(const struct conf *c)
+{
+    long n = c->capture.workers != 0 ? (long)c->capture.workers : sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > SK_MAX_WORKERS ? SK_MAX_WORKERS : (unsigned)n;
+}
+
+static int take_signals(struct guard *g)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGCHLD);
+    signal(SIGPIPE, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+        return SK_EIO;
+    g->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return g->signal_fd >= 0 ? SK_OK : SK_EIO;
+}
+
+/* The folder of a file, with parents of one level: /run/sekisho for /run/sekisho/control.sock. */
+static void make_folder(const char *path, mode_t mode)
+{
+    char dir[4096];
+    snprintf(dir, sizeof(dir), "%s", path);
+    char *slash = strrchr(dir, '/');
+    if (slash == NULL || slash == dir)
+        return;
+    *slash = '\0';
+    (void)mkdir(dir, mode); /* if it cannot be made, opening the file says so */
+}
+
+static int open_control(struct guard *g)
+{
+    const char *path = g->conf->guard.control_socket;
+    const struct group *gr = getgrnam("sekisho");
+    make_folder(path, 0755);
+    int rc = ipc_control_listen(path, gr != NULL ? gr->gr_gid : (gid_t)-1, guard_control, g, &g->control);
+    if (rc == SK_EEXIST)
+        sk_log(SK_LOG_ERROR, "sekisho is running already (it answers on %s)", path);
+    else if (rc != SK_OK)
+        sk_log(SK_LOG_ERROR, "cannot open the control socket %s: %s", path, strerror(errno));
+    return rc;
+}
+
+static int open_log(struct guard *g)
+{
+    if (!g->conf->eve.enabled)
+        return SK_OK;
+    make_folder(g->conf->eve.path, 0750);
+    guard_log_open(g);
+    return g->log_fd >= 0 ? SK_OK : SK_EIO;
+}
+
+/* In the order in which a failure leaves least behind; the roles come last. */
+static int start(struct guard *g)
+{
+    g->workers = worker_count(g->conf);
+    g->geometry.ring_size = g->conf->capture.ring_size;
+    g->geometry.block_size = g->conf->capture.block_size;
+    g->geometry.block_timeout = g->conf->capture.block_timeout_ms;
+    (void)guard_home_update(g);
+    int rc = guard_make_bundle(g, g->conf, &g->bundle_fd);
+    if (rc == SK_OK)
+        rc = take_signals(g);
+    if (rc == SK_OK)
+        rc = guard_iface_start(g);
+    if (rc == SK_OK)
+        rc = open_control(g);
+    if (rc == SK_OK)
+        rc = guard_child_setup(g);
+    if (rc == SK_OK)
+        rc = open_log(g);
+    if (rc == SK_OK)
+        rc = discover_watch_open(&g->watch_fd);
+    if (rc == SK_OK)
+        rc = guard_block_start(g);
+    if (rc != SK_OK)
+        return rc;
+    g->generation = 1;
+    guard_child_start(g, GUARD_REPORTER);
+    guard_child_start(g, GUARD_ENGINE);
+    return SK_OK;
+}
+
+void guard_stop(struct guard *g, const char *why)
+{
+    if (!g->stopping)
+        sk_log(SK_LOG_INFO, "stopping: %s", why);
+    g->stopping = true;
+}
+
+static void tell_reloading(void)
+{
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)(sk_now_mono() / SK_NS_PER_US));
+}
+
+static void on_hup(struct guard *g)
+{
+    char why[128];
+    tell_reloading();
+    guard_log_open(g); /* logrotate sends this too */
+    if (guard_reload(g, 0, why, sizeof(why)) != SK_OK)
+        sk_log(SK_LOG_ERROR, "not reloaded: %s", why);
+    sd_notify(0, "READY=1");
+}
+
+static void on_signals(struct guard *g)
+{
+    struct signalfd_siginfo s;
+    while (read(g->signal_fd, &s, sizeof(s)) == (ssize_t)sizeof(s)) {
+        if (s.ssi_signo == SIGTERM || s.ssi_signo == SIGINT)
+            guard_stop(g, s.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+        else if (s.ssi_signo == SIGHUP)
+            on_hup(g);
+        else if (s.ssi_signo == SIGCHLD)
+            guard_child_reap(g);
+    }
+}
+
+/* Addresses, routes or links changed. */
+static void on_watch(struct guard *g)
+{
+    char why[128];
+    if (!discover_watch_read(g->watch_fd))
+        return;
+    guard_iface_rescan(g);
+    guard_block_discover(g);
+    if (guard_home_update(g) && guard_home_is_auto(g->conf) && g->child[GUARD_ENGINE].ready &&
+        guard_reload(g, 0, why, sizeof(why)) == SK_OK)
+        sk_log(SK_LOG_INFO, "this host's addresses changed: rules are loaded again");
+}
+
+static int timeout_ms(const struct guard *g)
+{
+    int64_t wall = enforcer_deadline(g->enforcer) - sk_now_wall();
+    int64_t mono = guard_child_deadline(g);
+    int64_t left = mono == INT64_MAX ? SK_NS_PER_S : mono - sk_now_mono();
+    if (wall < left)
+        left = wall;
+    if (left > SK_NS_PER_S)
+        left = SK_NS_PER_S;
+    return left <= 0 ? 0 : (int)((left + SK_NS_PER_MS - 1) / SK_NS_PER_MS);
+}
+
+static void notify(struct guard *g, bool *said)
+{
+    int64_t now = sk_now_mono();
+    if (!*said && g->child[GUARD_ENGINE].ready && g->child[GUARD_REPORTER].ready) {
+        *said = true;
+        sd_notifyf(0, "READY=1\nSTATUS=%u rules, %u workers", g->loaded.loaded, g->workers);
+        sk_log(SK_LOG_INFO, "ready: %s mode, %u workers", g->conf->mode == CONF_PREVENT ? "prevent" : "detect",
+               g->workers);
+    }
+    if (g->watchdog_interval != 0 && now >= g->next_watchdog) {
+        sd_notify(0, "WATCHDOG=1");
+        g->next_watchdog = now + g->watchdog_interval / 2;
+    }
+}
+
+static void each_turn(struct guard *g)
+{
+    guard_child_tick(g);
+    guard_block_tick(g, sk_now_wall());
+    ipc_control_run(g->control, sk_now_mono());
+    if (g->log_fd >= 0 && eve_file_moved(g->log_fd, g->conf->eve.path))
+        guard_log_open(g);
+}
+
+enum { P_SIGNAL, P_CONTROL, P_WATCH, P_MONITOR, P_ENGINE, P_BLOCKS, P_REPORTER, P_COUNT };
+
+static void loop(struct guard *g)
+{
+    bool said = false;
+    while (!g->stopping) {
+        struct pollfd p[P_COUNT] = {
+            [P_SIGNAL] = {g->signal_fd, POLLIN, 0},
+            [P_CONTROL] = {ipc_control_fd(g->control), POLLIN, 0},
+            [P_WATCH] = {g->watch_fd, POLLIN, 0},
+            [P_MONITOR] = {nft_monitor_fd(g->monitor), POLLIN, 0},
+            [P_ENGINE] = {g->child[GUARD_ENGINE].chan, POLLIN, 0},
+            [P_BLOCKS] = {g->child[GUARD_ENGINE].blocks, POLLIN, 0},
+            [P_REPORTER] = {g->child[GUARD_REPORTER].chan, POLLIN, 0},
+        };
+        if (poll(p, P_COUNT, timeout_ms(g)) < 0 && errno != EINTR)
+            usleep(10000);
+        if (p[P_BLOCKS].revents)
+            guard_block_receive(g);
+        if (p[P_ENGINE].revents)
+            guard_child_receive(g, GUARD_ENGINE);
+        if (p[P_REPORTER].revents)
+            guard_child_receive(g, GUARD_REPORTER);
+        if (p[P_SIGNAL].revents)
+            on_signals(g);
+        if (p[P_MONITOR].revents)
+            guard_block_monitor(g);
+        if (p[P_WATCH].revents)
+            on_watch(g);
+        each_turn(g);
+        notify(g, &said);
+    }
+}
+
+static void close_fd(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+static void finish(struct guard *g)
+{
+    sd_notify(0, "STOPPING=1");
+    g->stopping = g->stopping && g->enforcer != NULL;
+    guard_child_stop_all(g);
+    guard_block_stop(g);
+    if (g->control != NULL)
+        ipc_control_run(g->control, sk_now_mono()); /* a last answer */
+    ipc_control_free(g->control);
+    guard_iface_close(g);
+    close_fd(g->rings_fd);
+    close_fd(g->wake_fd);
+    close_fd(g->status_fd);
+    close_fd(g->log_fd);
+    close_fd(g->bundle_fd);
+    close_fd(g->signal_fd);
+    close_fd(g->watch_fd);
+    ipc_status_unmap(g->status);
+    conf_free(g->next_conf);
+    conf_free(g->conf);
+}
+
+int guard_run(const struct guard_options *opt)
+{
+    static struct guard g;
+    g = (struct guard){.opt = *opt, .signal_fd = -1, .watch_fd = -1, .rings_fd = -1, .wake_fd = -1};
+    g.status_fd = g.log_fd = g.bundle_fd = -1;
+    g.started_mono = sk_now_mono();
+    g.started_wall = sk_now_wall();
+    for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
+        memset(g.iface[i].fd, 0xff, sizeof(g.iface[i].fd));
+    sk_log_setup("sekisho", SK_LOG_INFO, getenv("JOURNAL_STREAM") != NULL);
+    if (guard_read_conf(opt, &g.conf) != SK_OK)
+        return CLI_FAILED;
+    if (check_privilege() != SK_OK) {
+        conf_free(g.conf);
+        return CLI_FAILED;
+    }
+    uint64_t usec = 0;
+    if (sd_watchdog_enabled(0, &usec) > 0)
+        g.watchdog_interval = (int64_t)usec * SK_NS_PER_US;
+    int rc = start(&g);
+    if (rc == SK_OK)
+        loop(&g);
+    bool failed = rc != SK_OK || !g.have_loaded;
+    finish(&g);
+    return failed ? CLI_FAILED : CLI_OK;
+}

@@ -1,0 +1,380 @@
+/* The roles as processes: started with nothing but what they need, watched, and started again. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "guard.h"
+#include "ipc/ring.h"
+#include "report/eve.h"
+#include "role.h"
+
+#define BLOCK_CHANNEL_BYTES (4 << 20)
+#define NOBODY              65534
+
+static void choose_user(struct guard_child *c, const char *user)
+{
+    const struct passwd *pw = getpwnam(user);
+    c->uid = pw != NULL ? pw->pw_uid : NOBODY;
+    c->gid = pw != NULL ? pw->pw_gid : NOBODY;
+    if (pw == NULL)
+        sk_log(SK_LOG_WARN, "there is no user %s: the %s runs as nobody", user, c->name);
+    if (c->uid == 0) {
+        sk_log(SK_LOG_WARN, "the %s does not run as root: it runs as nobody", c->name);
+        c->uid = c->gid = NOBODY;
+    }
+}
+
+int guard_child_setup(struct guard *g)
+{
+    g->child[GUARD_ENGINE] = (struct guard_child){.name = "engine", .verb = "role-engine"};
+    g->child[GUARD_REPORTER] = (struct guard_child){.name = "reporter", .verb = "role-reporter"};
+    choose_user(&g->child[GUARD_ENGINE], g->conf->guard.user);
+    choose_user(&g->child[GUARD_REPORTER], g->conf->guard.reporter_user);
+    for (int r = 0; r < GUARD_ROLES; r++) {
+        g->child[r].chan = g->child[r].blocks = -1;
+        g->child[r].wait = GUARD_RESTART_MIN;
+        g->child[r].start_at = INT64_MAX;
+    }
+    int rc = ipc_rings_create(g->workers + 1, GUARD_RING_SIZE, &g->rings_fd);
+    if (rc == SK_OK)
+        rc = ipc_status_create(&g->status_fd, &g->status);
+    g->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return rc == SK_OK && g->wake_fd < 0 ? SK_EIO : rc;
+}
+
+/* In the child, before exec. Only async-signal-safe calls that need no memory. */
+static void become_role(const struct guard_child *c, int chan, int blocks, char *uid, char *gid)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    /* Out of the way of each other first: chan may be 4, blocks may be 3. */
+    int a = fcntl(chan, F_DUPFD, 10), b = blocks >= 0 ? fcntl(blocks, F_DUPFD, 10) : -1;
+    if (a < 0 || dup2(a, ROLE_FD_CHANNEL) < 0 || (b >= 0 && dup2(b, ROLE_FD_BLOCKS) < 0))
+        _exit(1);
+    close(a);
+    if (b >= 0)
+        close(b);
+    char *argv[] = {(char *)(uintptr_t) "sekisho", (char *)(uintptr_t)c->verb, uid, gid, NULL};
+    execv("/proc/self/exe", argv);
+    _exit(1);
+}
+
+static int spawn(struct guard_child *c)
+{
+    int chan[2], blocks[2] = {-1, -1};
+    char uid[16], gid[16];
+    int rc = ipc_pair(chan, 0);
+    if (rc != SK_OK)
+        return rc;
+    bool engine = strcmp(c->name, "engine") == 0;
+    if (engine && ipc_pair(blocks, BLOCK_CHANNEL_BYTES) != SK_OK) {
+        close(chan[0]);
+        close(chan[1]);
+        return SK_EIO;
+    }
+    snprintf(uid, sizeof(uid), "%u", c->uid);
+    snprintf(gid, sizeof(gid), "%u", c->gid);
+    pid_t pid = fork();
+    if (pid == 0)
+        become_role(c, chan[1], blocks[1], uid, gid);
+    close(chan[1]);
+    if (engine)
+        close(blocks[1]);
+    c->pid = pid > 0 ? pid : 0;
+    c->chan = chan[0];
+    c->blocks = blocks[0];
+    return pid > 0 ? SK_OK : SK_EIO;
+}
+
+static void close_channels(struct guard_child *c)
+{
+    if (c->chan >= 0)
+        close(c->chan);
+    if (c->blocks >= 0)
+        close(c->blocks);
+    c->chan = c->blocks = -1;
+}
+
+/* Everything that a fresh role must know. */
+static int send_start(struct guard *g, enum guard_role r)
+{
+    struct guard_child *c = &g->child[r];
+    struct ipc_setup s = {.workers = g->workers,
+                          .rings = g->workers + 1,
+                          .ring_size = GUARD_RING_SIZE,
+                          .capture_ring = g->geometry.ring_size,
+                          .capture_block = g->geometry.block_size,
+                          .capture_timeout = g->geometry.block_timeout};
+    struct ipc_bundle_note note = {.generation = g->generation};
+    struct ipc_log log = {g->conf->eve.payload, g->conf->eve.payload_printable};
+    const struct ipc_empty e = {0};
+    int fds[2] = {g->rings_fd, g->wake_fd};
+    int rc = ipc_send(c->chan, IPC_SETUP, &s, fds, 2);
+    if (rc == SK_OK)
+        rc = ipc_send(c->chan, IPC_STATUS, &e, &g->status_fd, 1);
+    if (rc == SK_OK && r == GUARD_REPORTER && g->log_fd >= 0)
+        rc = ipc_send(c->chan, IPC_LOG, &log, &g->log_fd, 1);
+    if (rc == SK_OK)
+        rc = ipc_send(c->chan, IPC_START, &e, NULL, 0);
+    if (rc == SK_OK && r == GUARD_ENGINE)
+        rc = ipc_send(c->chan, IPC_BUNDLE, &note, &g->bundle_fd, 1);
+    if (rc == SK_OK)
+        guard_iface_send_all(g, r);
+    return rc;
+}
+
+void guard_child_start(struct guard *g, enum guard_role r)
+{
+    struct guard_child *c = &g->child[r];
+    int64_t now = sk_now_mono();
+    c->start_at = INT64_MAX;
+    c->ready = false;
+    c->started = c->beat_time = now;
+    if (spawn(c) != SK_OK) {
+        sk_log(SK_LOG_ERROR, "cannot start the %s: %s", c->name, strerror(errno));
+        close_channels(c);
+        c->start_at = now + GUARD_RESTART_MAX;
+        return;
+    }
+    if (send_start(g, r) != SK_OK)
+        guard_child_kill(g, r, "does not take messages");
+}
+
+void guard_child_kill(struct guard *g, enum guard_role r, const char *why)
+{
+    struct guard_child *c = &g->child[r];
+    if (c->pid == 0)
+        return;
+    sk_log(SK_LOG_ERROR, "the %s %s: killed", c->name, why);
+    kill(c->pid, SIGKILL); /* the rest follows when it has been reaped */
+}
+
+static void say_death(const struct guard_child *c, int status)
+{
+    if (WIFSIGNALED(status))
+        sk_log(SK_LOG_ERROR, "the %s (pid %d) died of signal %d (%s)", c->name, (int)c->pid, WTERMSIG(status),
+               strsignal(WTERMSIG(status)));
+    else
+        sk_log(SK_LOG_ERROR, "the %s (pid %d) ended with status %d", c->name, (int)c->pid, WEXITSTATUS(status));
+}
+
+/* The first restart comes at once; a role that dies again and again waits longer each time. */
+static void plan_restart(struct guard_child *c)
+{
+    int64_t now = sk_now_mono();
+    if (now - c->started >= GUARD_STEADY)
+        c->wait = GUARD_RESTART_MIN;
+    c->start_at = now + c->wait;
+    c->wait = c->wait * 2 > GUARD_RESTART_MAX ? GUARD_RESTART_MAX : c->wait * 2;
+}
+
+/* A reload dies with the engine that was to do it. */
+static void forget_reload(struct guard *g)
+{
+    struct ipc_loaded l = {.rc = SK_EEND, .text = "the engine died while loading"};
+    if (g->next_conf != NULL || g->reload_client != 0)
+        guard_loaded(g, &l);
+}
+
+static void buried(struct guard *g, enum guard_role r, int status)
+{
+    struct guard_child *c = &g->child[r];
+    if (r == GUARD_ENGINE && c->blocks >= 0)
+        guard_block_receive(g); /* what it asked for before it died still counts */
+    if (!g->stopping)
+        say_death(c, status);
+    bool was_ready = c->ready;
+    c->pid = 0;
+    c->ready = false;
+    close_channels(c);
+    if (g->stopping)
+        return;
+    if (r == GUARD_ENGINE)
+        forget_reload(g);
+    if (r == GUARD_ENGINE && !g->have_loaded && !was_ready && c->restarts >= 3) {
+        guard_stop(g, "the engine does not start");
+        return;
+    }
+    c->restarts++;
+    plan_restart(c);
+}
+
+void guard_child_reap(struct guard *g)
+{
+    for (int r = 0; r < GUARD_ROLES; r++) {
+        int status;
+        if (g->child[r].pid != 0 && waitpid(g->child[r].pid, &status, WNOHANG) == g->child[r].pid)
+            buried(g, (enum guard_role)r, status);
+    }
+}
+
+/* Has every thread of the role moved since we last looked? */
+static bool alive(const struct guard *g, enum guard_role r)
+{
+    struct guard_child *c = (struct guard_child *)(uintptr_t)&g->child[r];
+    unsigned n = r == GUARD_ENGINE ? g->workers : 1;
+    bool all = true;
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t b = r == GUARD_ENGINE ? ipc_status_get(&g->status->worker[i].heartbeat)
+                                       : ipc_status_get(&g->status->reporter.heartbeat);
+        all &= b != c->beat[i];
+    }
+    for (unsigned i = 0; all && i < n; i++)
+        c->beat[i] = r == GUARD_ENGINE ? ipc_status_get(&g->status->worker[i].heartbeat)
+                                       : ipc_status_get(&g->status->reporter.heartbeat);
+    return all;
+}
+
+static void check_beat(struct guard *g, enum guard_role r, int64_t now)
+{
+    struct guard_child *c = &g->child[r];
+    if (c->pid == 0)
+        return;
+    if (!c->ready) {
+        if (now - c->started > GUARD_LOAD_TIME)
+            guard_child_kill(g, r, "is not ready in time");
+        return;
+    }
+    if (alive(g, r))
+        c->beat_time = now;
+    else if (now - c->beat_time > GUARD_STUCK)
+        guard_child_kill(g, r, "does not move");
+}
+
+void guard_child_tick(struct guard *g)
+{
+    int64_t now = sk_now_mono();
+    for (int r = 0; r < GUARD_ROLES && !g->stopping; r++) {
+        if (g->child[r].pid == 0 && now >= g->child[r].start_at)
+            guard_child_start(g, (enum guard_role)r);
+        check_beat(g, (enum guard_role)r, now);
+    }
+}
+
+int64_t guard_child_deadline(const struct guard *g)
+{
+    int64_t at = INT64_MAX;
+    for (int r = 0; r < GUARD_ROLES; r++)
+        if (g->child[r].pid == 0 && g->child[r].start_at < at)
+            at = g->child[r].start_at;
+    return at;
+}
+
+static void on_ready(struct guard *g, enum guard_role r)
+{
+    struct guard_child *c = &g->child[r];
+    if (!c->ready)
+        sk_log(SK_LOG_INFO, "the %s is working (pid %d)", c->name, (int)c->pid);
+    c->ready = true;
+    c->beat_time = sk_now_mono();
+    (void)g;
+}
+
+/* False: this role has no business sending that. */
+static bool on_message(struct guard *g, enum guard_role r, const struct ipc_msg *m)
+{
+    if (m->type == IPC_HELLO)
+        return true;
+    if (m->type == IPC_READY) {
+        on_ready(g, r);
+        return true;
+    }
+    if (m->type == IPC_LOADED && r == GUARD_ENGINE) {
+        guard_loaded(g, (const struct ipc_loaded *)(const void *)m->body);
+        return true;
+    }
+    if (m->type == IPC_GARBAGE && r == GUARD_REPORTER) {
+        guard_child_kill(g, GUARD_ENGINE, "writes garbage to its event ring");
+        return true;
+    }
+    return false;
+}
+
+void guard_child_receive(struct guard *g, enum guard_role r)
+{
+    static struct ipc_msg m;
+    struct guard_child *c = &g->child[r];
+    for (int i = 0; i < 64 && c->chan >= 0; i++) {
+        int rc = ipc_recv(c->chan, &m);
+        if (rc == SK_EAGAIN)
+            return;
+        if (rc == SK_EEND) { /* it is ending; SIGCHLD follows. Do not spin on the closed socket. */
+            close(c->chan);
+            c->chan = -1;
+            return;
+        }
+        bool good = rc == SK_OK && on_message(g, r, &m);
+        ipc_msg_close(&m);
+        if (!good) {
+            guard_child_kill(g, r, "sends garbage");
+            return;
+        }
+    }
+}
+
+static bool any_left(const struct guard *g)
+{
+    for (int r = 0; r < GUARD_ROLES; r++)
+        if (g->child[r].pid != 0)
+            return true;
+    return false;
+}
+
+static void wait_for(struct guard *g, enum guard_role r)
+{
+    int64_t until = sk_now_mono() + GUARD_STOP_TIME;
+    while (g->child[r].pid != 0 && sk_now_mono() < until) {
+        guard_child_reap(g);
+        if (g->child[r].pid != 0)
+            usleep(5000);
+    }
+}
+
+/* The engine first: the reporter still takes what it has to say. */
+void guard_child_stop_all(struct guard *g)
+{
+    const struct ipc_empty e = {0};
+    for (int r = 0; r < GUARD_ROLES; r++) {
+        struct guard_child *c = &g->child[r];
+        if (c->pid == 0)
+            continue;
+        if (c->chan < 0 || ipc_send(c->chan, IPC_STOP, &e, NULL, 0) != SK_OK)
+            kill(c->pid, SIGKILL);
+        wait_for(g, (enum guard_role)r);
+        if (c->pid != 0) {
+            sk_log(SK_LOG_WARN, "the %s does not end: killed", c->name);
+            kill(c->pid, SIGKILL);
+            wait_for(g, (enum guard_role)r);
+        }
+    }
+    if (any_left(g))
+        sk_log(SK_LOG_ERROR, "a role could not be ended");
+}
+
+void guard_log_open(struct guard *g)
+{
+    const struct conf_eve *e = &g->conf->eve;
+    struct ipc_log log = {e->payload, e->payload_printable};
+    struct guard_child *c = &g->child[GUARD_REPORTER];
+    int fd;
+    if (!e->enabled)
+        return;
+    if (eve_open_file(e->path, false, &fd) != SK_OK) {
+        sk_log(SK_LOG_ERROR, "cannot open %s: %s", e->path, strerror(errno));
+        return;
+    }
+    if (g->log_fd >= 0)
+        close(g->log_fd);
+    g->log_fd = fd;
+    if (c->pid != 0 && ipc_send(c->chan, IPC_LOG, &log, &fd, 1) == SK_EAGAIN)
+        guard_child_kill(g, GUARD_REPORTER, "does not take messages");
+}

@@ -1,0 +1,241 @@
+/* Interfaces: which are watched, and their capture sockets, one a worker. */
+#include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "capture/capture.h"
+#include "guard.h"
+
+static unsigned flags_of(const char *name)
+{
+    struct ifreq r = {0};
+    int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (s < 0)
+        return 0;
+    strncpy(r.ifr_name, name, sizeof(r.ifr_name) - 1);
+    int rc = ioctl(s, SIOCGIFFLAGS, &r);
+    close(s);
+    return rc == 0 ? (unsigned short)r.ifr_flags : 0;
+}
+
+/* A port of a bridge or bond: its packets are seen at the master. */
+static bool is_slave(const char *name)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/sys/class/net/%s/master", name);
+    return access(path, F_OK) == 0;
+}
+
+static bool wanted(const struct guard *g, const char *name)
+{
+    if (g->iface_auto) {
+        unsigned f = flags_of(name);
+        return (f & IFF_UP) && !(f & IFF_LOOPBACK) && !is_slave(name);
+    }
+    for (uint32_t i = 0; i < g->conf->capture.interfaces.n; i++)
+        if (strcmp(g->conf->capture.interfaces.v[i], name) == 0)
+            return true;
+    return false;
+}
+
+static struct guard_iface *find(struct guard *g, const char *name)
+{
+    for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
+        if (g->iface[i].name[0] != '\0' && strcmp(g->iface[i].name, name) == 0)
+            return &g->iface[i];
+    return NULL;
+}
+
+/* Other programs may use fanout groups too; a group that is taken is another kind of error, and is said. */
+static uint16_t fanout_id(const struct guard *g, unsigned ifindex)
+{
+    if (g->workers == 1)
+        return 0;
+    uint16_t id = (uint16_t)((unsigned)getpid() * 31u + ifindex);
+    return id != 0 ? id : 1;
+}
+
+static void close_fds(struct guard_iface *f)
+{
+    for (unsigned w = 0; w < SK_MAX_WORKERS; w++) {
+        if (f->fd[w] >= 0)
+            close(f->fd[w]);
+        f->fd[w] = -1;
+    }
+}
+
+static int open_iface(struct guard *g, struct guard_iface *f, const char *name, unsigned ifindex)
+{
+    char err[256];
+    struct capture_ring_conf rc = {.ring_size = g->geometry.ring_size,
+                                   .block_size = g->geometry.block_size,
+                                   .block_timeout = g->geometry.block_timeout,
+                                   .fanout_id = fanout_id(g, ifindex),
+                                   .promisc = g->conf->capture.promisc,
+                                   .outgoing = true};
+    for (unsigned w = 0; w < g->workers; w++) {
+        int e = capture_ring_socket(name, &rc, &f->fd[w], err);
+        if (e != SK_OK) {
+            f->fd[w] = -1;
+            close_fds(f);
+            sk_log(SK_LOG_ERROR, "%s", err);
+            return e;
+        }
+    }
+    snprintf(f->name, sizeof(f->name), "%s", name);
+    f->ifindex = ifindex;
+    return SK_OK;
+}
+
+static void send_iface(struct guard *g, enum guard_role role, const struct guard_iface *f)
+{
+    struct ipc_ring_note n = {.iface = (uint16_t)(f - g->iface)};
+    struct guard_child *c = &g->child[role];
+    if (c->pid == 0)
+        return;
+    memcpy(n.name, f->name, sizeof(n.name));
+    int rc = SK_OK;
+    if (role == GUARD_REPORTER)
+        rc = ipc_send(c->chan, IPC_IFACE, &n, NULL, 0);
+    for (unsigned w = 0; role == GUARD_ENGINE && w < g->workers && rc == SK_OK; w++) {
+        n.worker = (uint16_t)w;
+        rc = ipc_send(c->chan, IPC_RING, &n, &f->fd[w], 1);
+    }
+    if (rc != SK_OK && rc != SK_EEND)
+        guard_child_kill(g, role, "does not take messages");
+}
+
+static void tell_gone(struct guard *g, const struct guard_iface *f)
+{
+    struct ipc_ring_note n = {.iface = (uint16_t)(f - g->iface)};
+    struct guard_child *c = &g->child[GUARD_ENGINE];
+    for (unsigned w = 0; c->pid != 0 && w < g->workers; w++) {
+        n.worker = (uint16_t)w;
+        if (ipc_send(c->chan, IPC_RING_GONE, &n, NULL, 0) != SK_OK)
+            return; /* a dead engine is noticed elsewhere */
+    }
+}
+
+static void drop(struct guard *g, struct guard_iface *f)
+{
+    sk_log(SK_LOG_INFO, "interface %s is gone", f->name);
+    tell_gone(g, f);
+    close_fds(f);
+    f->name[0] = '\0';
+}
+
+static void add(struct guard *g, const char *name, unsigned ifindex)
+{
+    struct guard_iface *f = NULL;
+    for (unsigned i = 0; f == NULL && i < SK_MAX_INTERFACES; i++)
+        if (g->iface[i].name[0] == '\0')
+            f = &g->iface[i];
+    if (f == NULL) {
+        if (!g->iface_full_said)
+            sk_log(SK_LOG_ERROR, "more than %d interfaces: %s is not watched", SK_MAX_INTERFACES, name);
+        g->iface_full_said = true;
+        return;
+    }
+    if (open_iface(g, f, name, ifindex) != SK_OK)
+        return;
+    sk_log(SK_LOG_INFO, "watching interface %s", name);
+    send_iface(g, GUARD_REPORTER, f);
+    send_iface(g, GUARD_ENGINE, f);
+}
+
+void guard_iface_rescan(struct guard *g)
+{
+    for (unsigned i = 0; i < SK_MAX_INTERFACES; i++) {
+        struct guard_iface *f = &g->iface[i];
+        /* Down is not gone: the socket goes on when it comes back. A new index is a new interface of that name. */
+        if (f->name[0] != '\0' && if_nametoindex(f->name) != f->ifindex)
+            drop(g, f);
+    }
+    struct if_nameindex *all = if_nameindex();
+    for (struct if_nameindex *p = all; p != NULL && p->if_index != 0; p++)
+        if (find(g, p->if_name) == NULL && wanted(g, p->if_name))
+            add(g, p->if_name, p->if_index);
+    if (all != NULL)
+        if_freenameindex(all);
+}
+
+static unsigned count(const struct guard *g)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
+        n += g->iface[i].name[0] != '\0';
+    return n;
+}
+
+int guard_iface_start(struct guard *g)
+{
+    for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
+        for (unsigned w = 0; w < SK_MAX_WORKERS; w++)
+            g->iface[i].fd[w] = -1;
+    const struct conf_list *names = &g->conf->capture.interfaces;
+    g->iface_auto = names->n == 0 || (names->n == 1 && strcmp(names->v[0], "auto") == 0);
+    for (uint32_t i = 0; !g->iface_auto && i < names->n; i++) {
+        if (if_nametoindex(names->v[i]) == 0) {
+            sk_log(SK_LOG_ERROR, "no such interface: %s (`ip link` lists them)", names->v[i]);
+            return SK_ENOENT;
+        }
+    }
+    guard_iface_rescan(g);
+    if (count(g) == 0 && g->iface_auto)
+        sk_log(SK_LOG_WARN, "no interface is up yet; waiting for one");
+    return count(g) < names->n && !g->iface_auto ? SK_EIO : SK_OK;
+}
+
+void guard_iface_send_all(struct guard *g, enum guard_role role)
+{
+    for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
+        if (g->iface[i].name[0] != '\0')
+            send_iface(g, role, &g->iface[i]);
+}
+
+void guard_iface_close(struct guard *g)
+{
+    for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
+        close_fds(&g->iface[i]);
+}
+
+static bool addr_of(const struct sockaddr *sa, struct sk_addr *out)
+{
+    if (sa == NULL || (sa->sa_family != AF_INET && sa->sa_family != AF_INET6))
+        return false;
+    if (sa->sa_family == AF_INET)
+        *out = sk_addr_from_v4(&((const struct sockaddr_in *)(const void *)sa)->sin_addr);
+    else
+        *out = sk_addr_from_v6(&((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr);
+    return !sk_addr_is_special(out);
+}
+
+bool guard_home_update(struct guard *g)
+{
+    char text[sizeof(g->home)], buf[SK_ADDR_STRLEN];
+    size_t n = 0;
+    struct ifaddrs *all, *p;
+    if (getifaddrs(&all) != 0)
+        return false;
+    for (p = all; p != NULL; p = p->ifa_next) {
+        struct sk_addr a;
+        if (!addr_of(p->ifa_addr, &a) || (p->ifa_flags & IFF_LOOPBACK) || n + SK_ADDR_STRLEN + 3 > sizeof(text))
+            continue;
+        n += (size_t)snprintf(text + n, sizeof(text) - n, "%c%s", n == 0 ? '[' : ',', sk_addr_format(&a, buf));
+    }
+    freeifaddrs(all);
+    if (n == 0)
+        return false; /* no address yet: keep what there was, or the private networks */
+    text[n++] = ']';
+    text[n] = '\0';
+    if (strcmp(text, g->home) == 0)
+        return false;
+    memcpy(g->home, text, n + 1);
+    return true;
+}

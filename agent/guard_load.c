@@ -1,0 +1,184 @@
+/* Configuration and rule files, read by the one who may read them, for the one who parses them. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "cli.h"
+#include "guard.h"
+#include "inputs.h"
+#include "ipc/bundle.h"
+
+static int apply_sets(const struct guard_options *opt, struct conf *c)
+{
+    int rc = SK_OK;
+    for (unsigned i = 0; i < opt->nsets && rc == SK_OK; i++)
+        rc = conf_set_arg(c, opt->sets[i], &sk_diag_stderr);
+    return rc == SK_OK ? conf_check(c, &sk_diag_stderr) : rc;
+}
+
+int guard_read_conf(const struct guard_options *opt, struct conf **out)
+{
+    struct conf *c = NULL;
+    int rc;
+    if (opt->conf_path != NULL)
+        rc = conf_load_file(opt->conf_path, &sk_diag_stderr, &c);
+    else if (access(CLI_CONF_PATH, F_OK) == 0)
+        rc = conf_load_file(CLI_CONF_PATH, &sk_diag_stderr, &c);
+    else
+        rc = conf_default(&c);
+    if (rc == SK_OK)
+        rc = apply_sets(opt, c);
+    if (rc != SK_OK) {
+        conf_free(c);
+        return rc;
+    }
+    *out = c;
+    return SK_OK;
+}
+
+bool guard_home_is_auto(const struct conf *c)
+{
+    const struct conf_var *v = conf_group(&c->address_groups, "HOME_NET");
+    return v != NULL && strcmp(v->text, "auto") == 0;
+}
+
+static int file_failed(const char *path, const char *why)
+{
+    sk_log(SK_LOG_ERROR, "%s: %s", path, why);
+    return SK_EINVAL;
+}
+
+static int add_file(struct ipc_bundle *b, enum ipc_text_kind kind, const char *path)
+{
+    size_t len;
+    char *text = inputs_read_file(path, INPUTS_MAX_FILE, &len);
+    if (text == NULL)
+        return file_failed(path, strerror(errno));
+    int rc = ipc_bundle_add(b, kind, path, text, len);
+    free(text);
+    return rc;
+}
+
+static int add_rules(struct ipc_bundle *b, const struct guard_options *opt, const struct conf *conf)
+{
+    static const enum ipc_text_kind kinds[] = {[ENGINE_RULES] = IPC_TEXT_RULES,
+                                               [ENGINE_CLASSES] = IPC_TEXT_CLASSES,
+                                               [ENGINE_THRESHOLDS] = IPC_TEXT_THRESHOLDS};
+    struct inputs in = {0};
+    int rc = inputs_read(&in, conf, opt->rules, opt->nrules, &sk_diag_stderr);
+    for (unsigned i = 0; i < in.n && rc == SK_OK; i++) {
+        const struct engine_text *t = &in.v[i];
+        rc = ipc_bundle_add(b, kinds[t->kind], t->name, t->text, t->len);
+        if (rc == SK_EFULL)
+            file_failed(t->name, "too many or too long rule files");
+    }
+    inputs_free(&in);
+    return rc;
+}
+
+/* Settings first, then rules: the engine compares the former to see whether only the latter changed. */
+static int add_all(struct guard *g, struct ipc_bundle *b, const struct conf *conf)
+{
+    const struct guard_options *opt = &g->opt;
+    int rc = SK_OK;
+    if (opt->conf_path != NULL)
+        rc = add_file(b, IPC_TEXT_CONF, opt->conf_path);
+    else if (access(CLI_CONF_PATH, F_OK) == 0)
+        rc = add_file(b, IPC_TEXT_CONF, CLI_CONF_PATH);
+    for (unsigned i = 0; i < opt->nsets && rc == SK_OK; i++)
+        rc = ipc_bundle_add(b, IPC_TEXT_SET, "--set", opt->sets[i], strlen(opt->sets[i]));
+    if (rc == SK_OK && g->home[0] != '\0' && guard_home_is_auto(conf))
+        rc = ipc_bundle_add(b, IPC_TEXT_HOME, "HOME_NET", g->home, strlen(g->home));
+    return rc == SK_OK ? add_rules(b, opt, conf) : rc;
+}
+
+int guard_make_bundle(struct guard *g, const struct conf *conf, int *fd)
+{
+    struct ipc_bundle *b;
+    int rc = ipc_bundle_create(&b);
+    if (rc != SK_OK)
+        return rc;
+    rc = add_all(g, b, conf);
+    if (rc == SK_OK)
+        return ipc_bundle_seal(b, fd);
+    ipc_bundle_free(b);
+    return rc;
+}
+
+int guard_reload(struct guard *g, uint64_t client, char *why, size_t cap)
+{
+    struct conf *conf = NULL;
+    int fd = -1;
+    if (g->reload_client != 0 || g->next_conf != NULL || !g->child[GUARD_ENGINE].ready) {
+        snprintf(why, cap, "rules are being loaded already");
+        return SK_EAGAIN;
+    }
+    int rc = guard_read_conf(&g->opt, &conf);
+    if (rc == SK_OK)
+        rc = guard_make_bundle(g, conf, &fd);
+    struct ipc_bundle_note note = {.generation = g->generation + 1};
+    if (rc == SK_OK)
+        rc = ipc_send(g->child[GUARD_ENGINE].chan, IPC_BUNDLE, &note, &fd, 1);
+    if (rc != SK_OK) {
+        snprintf(why, cap, "configuration or rule files cannot be read; the log says where");
+        conf_free(conf);
+        if (fd >= 0)
+            close(fd);
+        return rc;
+    }
+    g->generation++;
+    g->next_conf = conf;
+    g->reload_client = client;
+    close(g->bundle_fd); /* an engine that dies while loading gets the new texts too */
+    g->bundle_fd = fd;
+    return SK_OK;
+}
+
+/* What the guard itself takes from a new configuration; the engine has done its part. */
+static void adopt_conf(struct guard *g)
+{
+    struct conf *old = g->conf;
+    g->conf = g->next_conf;
+    g->next_conf = NULL;
+    g->limits.max_seconds = g->conf->decide.max_block_duration / SK_NS_PER_S;
+    if (old->capture.workers != g->conf->capture.workers || old->capture.ring_size != g->conf->capture.ring_size)
+        sk_log(SK_LOG_WARN, "capture.workers and capture.ring-size change with the next start");
+    conf_free(old);
+    guard_log_open(g);
+    guard_block_discover(g);
+}
+
+static void answer_client(struct guard *g, const struct ipc_loaded *l)
+{
+    if (g->reload_client == 0)
+        return;
+    json_t *a = json_pack("{s:b,s:i,s:i,s:f}", "ok", l->rc == SK_OK, "loaded", (int)l->loaded, "rejected",
+                          (int)l->rejected, "seconds", l->parse_seconds + l->compile_seconds);
+    if (l->rc != SK_OK)
+        json_object_set_new(
+            a, "error", json_sprintf("%s (%s)", l->text[0] != '\0' ? l->text : "rules not loaded", sk_strerror(l->rc)));
+    ipc_control_answer(g->control, g->reload_client, a);
+    g->reload_client = 0;
+}
+
+void guard_loaded(struct guard *g, const struct ipc_loaded *l)
+{
+    if (l->rc == SK_OK) {
+        g->loaded = *l;
+        g->have_loaded = true;
+        sk_log(SK_LOG_INFO, "%u rules loaded, %u rejected, in %.2f s", l->loaded, l->rejected,
+               l->parse_seconds + l->compile_seconds);
+        if (g->next_conf != NULL)
+            adopt_conf(g);
+    } else {
+        sk_log(SK_LOG_ERROR, "loading failed: %s%s%s", sk_strerror(l->rc), l->text[0] != '\0' ? ": " : "", l->text);
+        conf_free(g->next_conf);
+        g->next_conf = NULL;
+        if (!g->have_loaded)
+            guard_stop(g, "there are no rules to work with");
+    }
+    answer_client(g, l);
+}

@@ -1,0 +1,30 @@
+/*
+ * What the engine and the reporter have in common: they are this executable again, started by the guard with
+ * descriptors in known places, and give up every privilege before they read a byte that an attacker could have written.
+ */
+#ifndef AGENT_ROLE_H
+#define AGENT_ROLE_H
+
+#include <sys/types.h>
+#include "base/err.h"
+#include "ipc/message.h"
+
+/* Inherited descriptors. */
+enum { ROLE_FD_CHANNEL = 3, ROLE_FD_BLOCKS = 4 };
+
+enum role_kind { ROLE_ENGINE, ROLE_REPORTER };
+
+/*
+ * argv of a role: VERB UID GID. Changes to that user without capabilities, sets no_new_privs, undumpable, resource
+ * limits, death with the guard, and the system call filter (sandbox.c). SK_OK, or an error that has been logged.
+ */
+SK_MUST_USE int role_enter(enum role_kind kind, int argc, char **argv);
+
+/*
+ * The filter: an allow-list. What only an attack would call (execve, socket, ptrace, mount ...) kills the process;
+ * every other call that is not listed fails with EPERM, so that a library that asks a file for a hint goes on without
+ * it.
+ */
+SK_MUST_USE int sandbox_enter(enum role_kind kind);
+
+#endif

@@ -1,0 +1,184 @@
+/* The reporter: event rings to the EVE file. Holds no privilege; opens nothing: the guard hands the file in. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "cli.h"
+#include "ipc/ring.h"
+#include "ipc/status.h"
+#include "report/eve.h"
+#include "role.h"
+
+#define RINGS_MAX   (SK_MAX_WORKERS + 1)
+#define TURN_BUDGET 4096 /* records of one ring before the next one has its turn */
+
+struct reporter {
+    struct ipc_rings *rings;
+    struct ipc_consumer ring[RINGS_MAX];
+    unsigned nrings;
+    int wake_fd;
+    struct ipc_status *status;
+    struct eve_writer *eve;
+    uint64_t garbage;
+    bool stopping;
+    struct ipc_msg msg;
+    _Alignas(8) uint8_t rec[IPC_RING_REC_MAX];
+};
+
+static int take_fd(struct ipc_msg *m, unsigned i)
+{
+    int fd = m->fd[i];
+    m->fd[i] = -1;
+    return fd;
+}
+
+static int on_setup(struct reporter *r)
+{
+    const struct ipc_setup *s = (const struct ipc_setup *)(const void *)r->msg.body;
+    if (r->rings != NULL)
+        return SK_EPROTO;
+    int rc = ipc_rings_map(r->msg.fd[0], s->rings, s->ring_size, &r->rings);
+    if (rc != SK_OK)
+        return rc;
+    r->nrings = s->rings;
+    r->wake_fd = take_fd(&r->msg, 1);
+    for (unsigned i = 0; i < r->nrings; i++)
+        ipc_consumer_init(&r->ring[i], r->rings, i);
+    return SK_OK;
+}
+
+static void on_log(struct reporter *r)
+{
+    const struct ipc_log *l = (const struct ipc_log *)(const void *)r->msg.body;
+    eve_reopen(r->eve, take_fd(&r->msg, 0));
+    eve_set_payload(r->eve, l->payload, l->payload_printable);
+}
+
+static int on_message(struct reporter *r)
+{
+    const struct ipc_ring_note *note = (const struct ipc_ring_note *)(const void *)r->msg.body;
+    const struct ipc_event *ev = (const struct ipc_event *)(const void *)r->msg.body;
+    const struct ipc_empty ready = {0};
+    switch (r->msg.type) {
+    case IPC_SETUP: return on_setup(r);
+    case IPC_STATUS: return ipc_status_map(r->msg.fd[0], &r->status);
+    case IPC_IFACE: eve_set_iface(r->eve, note->iface, note->name); return SK_OK;
+    case IPC_LOG: on_log(r); return SK_OK;
+    case IPC_EVENT: (void)!eve_write(r->eve, ev->rec, ev->len); return SK_OK;
+    case IPC_START: return ipc_send(ROLE_FD_CHANNEL, IPC_READY, &ready, NULL, 0);
+    case IPC_STOP: r->stopping = true; return SK_OK;
+    default: return SK_EPROTO;
+    }
+}
+
+/* All messages that are there. SK_EEND: the guard is gone. */
+static int drain_channel(struct reporter *r)
+{
+    for (;;) {
+        int rc = ipc_recv(ROLE_FD_CHANNEL, &r->msg);
+        if (rc == SK_EAGAIN)
+            return SK_OK;
+        if (rc != SK_OK)
+            return rc;
+        rc = on_message(r);
+        ipc_msg_close(&r->msg);
+        if (rc != SK_OK)
+            return rc;
+    }
+}
+
+static void tell_garbage(struct reporter *r, unsigned ring)
+{
+    struct ipc_garbage g = {.ring = ring};
+    r->garbage++;
+    (void)!ipc_send(ROLE_FD_CHANNEL, IPC_GARBAGE, &g, NULL, 0);
+}
+
+/* Returns how many records came; at most the budget of each ring, so that no writer holds the loop. */
+static unsigned drain_rings(struct reporter *r)
+{
+    unsigned total = 0;
+    for (unsigned i = 0; i < r->nrings; i++) {
+        for (unsigned n = 0; n < TURN_BUDGET; n++) {
+            uint32_t len;
+            int rc = ipc_consume(&r->ring[i], r->rec, sizeof(r->rec), &len);
+            if (rc == SK_EAGAIN)
+                break;
+            total++;
+            if (rc == SK_EPROTO || (rc == SK_OK && eve_write(r->eve, r->rec, len) == SK_EPROTO)) {
+                tell_garbage(r, i);
+                break;
+            }
+        }
+    }
+    return total;
+}
+
+static void publish(struct reporter *r)
+{
+    if (r->status == NULL)
+        return;
+    const struct eve_stats *s = eve_stats(r->eve);
+    struct ipc_reporter_status *p = &r->status->reporter;
+    ipc_status_set(&p->events, s->events);
+    ipc_status_set(&p->bytes, s->bytes);
+    ipc_status_set(&p->write_errors, s->write_errors);
+    ipc_status_set(&p->invalid, s->invalid);
+    ipc_status_set(&p->garbage, r->garbage);
+    ipc_status_set(&p->heartbeat, p->heartbeat + 1);
+}
+
+/* True: something is there already. */
+static bool going_to_sleep(struct reporter *r)
+{
+    bool more = false;
+    for (unsigned i = 0; i < r->nrings; i++)
+        more |= ipc_consumer_sleep(&r->ring[i]);
+    return more;
+}
+
+static void wait_for_work(struct reporter *r)
+{
+    struct pollfd p[2] = {{.fd = ROLE_FD_CHANNEL, .events = POLLIN}, {.fd = r->wake_fd, .events = POLLIN}};
+    if (poll(p, 2, 1000) > 0 && (p[1].revents & POLLIN)) {
+        uint64_t v;
+        (void)!read(r->wake_fd, &v, sizeof(v));
+    }
+}
+
+static int loop(struct reporter *r)
+{
+    for (;;) {
+        int rc = drain_channel(r);
+        unsigned n = drain_rings(r);
+        publish(r);
+        if (rc != SK_OK)
+            return rc;
+        if (n > 0)
+            continue;
+        (void)!eve_flush(r->eve); /* nothing more is coming just now */
+        if (r->stopping)
+            return SK_OK;
+        if (!going_to_sleep(r))
+            wait_for_work(r);
+    }
+}
+
+int role_reporter(int argc, char **argv)
+{
+    if (role_enter(ROLE_REPORTER, argc, argv) != SK_OK)
+        return CLI_FAILED;
+    static struct reporter r = {.wake_fd = -1};
+    struct ipc_hello hello = {.pid = getpid()};
+    int rc = eve_create(-1, "the EVE log", false, false, &r.eve);
+    if (rc == SK_OK)
+        rc = ipc_send(ROLE_FD_CHANNEL, IPC_HELLO, &hello, NULL, 0);
+    if (rc == SK_OK)
+        rc = loop(&r);
+    eve_free(r.eve);
+    if (rc != SK_OK && rc != SK_EEND)
+        sk_log(SK_LOG_ERROR, "stopped: %s", sk_strerror(rc));
+    _exit(rc == SK_OK ? CLI_OK : CLI_FAILED);
+}

@@ -1,0 +1,161 @@
+/* Entry: one table of verbs. */
+#include <stdarg.h>
+#include <string.h>
+#include "cli.h"
+
+#define CONTROL_OPTIONS                                                                                                \
+    "  -c, --config FILE    configuration that names the control socket (" CLI_CONF_PATH ")\n"                         \
+    "      --socket PATH    control socket itself\n"
+
+const struct cli_command cli_commands[] = {
+    {"replay", "[OPTION]... PCAP...", "inspect capture files",
+     "  -c, --config FILE    configuration\n"
+     "  -S, --rules FILE     rule file or glob instead of the configured ones; may be repeated\n"
+     "      --home CIDR,...  networks that are protected (HOME_NET)\n"
+     "  -l, --log DIR        write DIR/eve.json\n"
+     "  -j, --workers N      workers; 1\n"
+     "      --mode MODE      detect or prevent\n"
+     "  -k none              accept wrong checksums\n"
+     "      --set KEY=VALUE  override a configuration key; may be repeated\n"
+     "      --vars FILE      address and port groups as JSON\n",
+     cmd_replay},
+    {"run", "[OPTION]...", "watch this host's interfaces and block attackers",
+     "  -c, --config FILE    configuration (" CLI_CONF_PATH ")\n"
+     "  -i, --interface IF   interface to watch; may be repeated; auto: all that are up\n"
+     "      --mode MODE      detect or prevent\n"
+     "  -S, --rules FILE     rule file or glob instead of the configured ones; may be repeated\n"
+     "      --set KEY=VALUE  override a configuration key; may be repeated\n"
+     "Runs in the foreground, as root. SIGTERM stops it, SIGHUP reloads.\n",
+     cmd_run},
+    {"check", "[OPTION]...", "validate configuration and rules",
+     "  -c, --config FILE    configuration (" CLI_CONF_PATH ")\n"
+     "  -S, --rules FILE     rule file or glob instead of the configured ones; may be repeated\n"
+     "      --set KEY=VALUE  override a configuration key; may be repeated\n",
+     cmd_check},
+    {"status", "[--json]", "show workers, rates, drops by cause, memory, rules and blocks",
+     CONTROL_OPTIONS "      --json           as JSON\n", cmd_status},
+    {"blocks", "[--json]", "list the blocks in force", CONTROL_OPTIONS "      --json           as JSON\n", cmd_blocks},
+    {"block", "ADDR[/LEN] [--for TIME] [--reason TEXT]", "block an address or network",
+     CONTROL_OPTIONS "      --for TIME       90s, 15m, 1h, 7d, 2w (1h)\n"
+                     "      --reason TEXT    shown by `blocks` and `explain`\n",
+     cmd_block},
+    {"unblock", "ADDR[/LEN]|BLOCK-ID", "end a block", CONTROL_OPTIONS, cmd_unblock},
+    {"explain", "BLOCK-ID [--json]", "show why a block was set and where it is in force",
+     CONTROL_OPTIONS "      --json           as JSON\n", cmd_explain},
+    {"reload", "", "take up changed configuration and rules without losing a packet", CONTROL_OPTIONS, cmd_reload},
+    {"stop", "", "end the running agent", CONTROL_OPTIONS, cmd_stop},
+};
+const unsigned cli_ncommands = sizeof(cli_commands) / sizeof(cli_commands[0]);
+
+static const struct cli_command roles[] = {
+    {"role-engine", "", "", "", role_engine},
+    {"role-reporter", "", "", "", role_reporter},
+};
+
+static const struct cli_command *find_in(const struct cli_command *t, unsigned n, const char *verb)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (strcmp(t[i].verb, verb) == 0)
+            return &t[i];
+    return NULL;
+}
+
+const struct cli_command *cli_find(const char *verb)
+{
+    return find_in(cli_commands, cli_ncommands, verb);
+}
+
+int cli_usage(const char *verb, const char *fmt, ...)
+{
+    va_list ap;
+    fprintf(stderr, "sekisho%s%s: ", verb != NULL ? " " : "", verb != NULL ? verb : "");
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "\nTry `sekisho help%s%s`.\n", verb != NULL ? " " : "", verb != NULL ? verb : "");
+    return CLI_USAGE;
+}
+
+int cli_fail(const char *fmt, ...)
+{
+    va_list ap;
+    fputs("sekisho: ", stderr);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+    return CLI_FAILED;
+}
+
+void cli_print_help(FILE *out, const struct cli_command *c)
+{
+    fprintf(out, "Usage: sekisho %s%s%s\n%c%s.\n\n%s", c->verb, c->arguments[0] != '\0' ? " " : "", c->arguments,
+            c->summary[0] - 'a' + 'A', c->summary + 1, c->help);
+}
+
+static void print_overview(FILE *out)
+{
+    fputs("Usage: sekisho VERB [ARGUMENT]...\nIntrusion detection and prevention for this host.\n\n", out);
+    for (unsigned i = 0; i < cli_ncommands; i++)
+        fprintf(out, "  %-8s %s\n", cli_commands[i].verb, cli_commands[i].summary);
+    fputs("  help     show the options of a verb\n\n"
+          "Exit codes: 0 done, 1 bad input or failure, 2 wrong usage.\n",
+          out);
+}
+
+/* verb TAB arguments TAB summary: for the tests that compare man pages and completion with this table. */
+static void print_table(void)
+{
+    for (unsigned i = 0; i < cli_ncommands; i++)
+        printf("%s\t%s\t%s\n", cli_commands[i].verb, cli_commands[i].arguments, cli_commands[i].summary);
+}
+
+static int help(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_overview(stdout);
+        return CLI_OK;
+    }
+    if (strcmp(argv[1], "--table") == 0) {
+        print_table();
+        return CLI_OK;
+    }
+    const struct cli_command *c = cli_find(argv[1]);
+    if (c == NULL)
+        return cli_usage(NULL, "no such verb: %s", argv[1]);
+    cli_print_help(stdout, c);
+    return CLI_OK;
+}
+
+static int wants_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return 1;
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_overview(stderr);
+        return CLI_USAGE;
+    }
+    const char *verb = argv[1];
+    if (strcmp(verb, "--version") == 0 || strcmp(verb, "-V") == 0) {
+        puts("sekisho " SK_VERSION);
+        return CLI_OK;
+    }
+    if (strcmp(verb, "help") == 0 || strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0)
+        return help(argc - 1, argv + 1);
+    const struct cli_command *c = cli_find(verb);
+    if (c == NULL)
+        c = find_in(roles, sizeof(roles) / sizeof(roles[0]), verb);
+    if (c == NULL)
+        return cli_usage(NULL, "no such verb: %s", verb);
+    if (wants_help(argc - 1, argv + 1)) {
+        cli_print_help(stdout, c);
+        return CLI_OK;
+    }
+    return c->fn(argc - 1, argv + 1);
+}

@@ -1,0 +1,195 @@
+#include "show.h"
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/clock.h"
+
+static const json_t *at(const json_t *o, const char *key)
+{
+    return json_object_get(o, key);
+}
+
+static long long num(const json_t *o, const char *key)
+{
+    return (long long)json_integer_value(at(o, key));
+}
+
+static const char *str(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(at(o, key));
+    return s != NULL ? s : "";
+}
+
+static const char *bytes(long long n, char buf[24])
+{
+    static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double v = (double)n;
+    int u = 0;
+    for (; v >= 1024 && u < 4; u++)
+        v /= 1024;
+    snprintf(buf, 24, u == 0 ? "%.0f %s" : "%.1f %s", v, unit[u]);
+    return buf;
+}
+
+static const char *span(long long seconds, char buf[32])
+{
+    return seconds > 0 ? sk_duration_format(seconds, buf) : "0s";
+}
+
+static void show_roles(const json_t *roles)
+{
+    size_t i;
+    const json_t *r;
+    char t[32];
+    json_array_foreach(roles, i, r)
+        printf("  %-9s pid %-7lld %-18s up %-8s restarts %lld\n", str(r, "name"), num(r, "pid"), str(r, "state"),
+               span(num(r, "uptime"), t), num(r, "restarts"));
+}
+
+static void show_workers(const json_t *workers)
+{
+    size_t i;
+    const json_t *w;
+    char b[24], m[24];
+    json_array_foreach(workers, i, w)
+        printf("  worker %-3zu %lld packets, %s, %lld kernel drops, %lld flows, %lld alerts, %s memory\n", i,
+               num(w, "packets"), bytes(num(w, "bytes"), b), num(w, "kernel_drops"), num(w, "flows"), num(w, "alerts"),
+               bytes(num(w, "memory"), m));
+}
+
+/* What says that something was not seen, not kept or not done. */
+static const char *const losses[] = {
+    "capture.kernel_drops",
+    "decoder.invalid",
+    "decoder.bad_checksum",
+    "decoder.truncated",
+    "defrag.memcap",
+    "flow.evicted_full",
+    "flow.not_tracked",
+    "tcp.segment_memcap_drop",
+    "tcp.reassembly_gap",
+    "http.memcap",
+    "app_layer.error.http.parser",
+    "detect.alert_queue_overflow",
+    "detect.pcre_limit",
+    "detect.threshold_memcap",
+    "decide.block_lost",
+    "event.lost",
+};
+
+static void show_losses(const json_t *counters)
+{
+    bool any = false;
+    for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++) {
+        if (num(counters, losses[i]) == 0)
+            continue;
+        if (!any)
+            puts("not inspected or lost, by cause");
+        any = true;
+        printf("  %-28s %lld\n", losses[i], num(counters, losses[i]));
+    }
+    if (!any)
+        puts("nothing lost");
+}
+
+static void show_interfaces(const json_t *names)
+{
+    size_t i;
+    const json_t *n;
+    fputs("interfaces ", stdout);
+    json_array_foreach(names, i, n) printf(" %s", json_string_value(n));
+    puts(json_array_size(names) == 0 ? " none" : "");
+}
+
+void show_status(const json_t *s)
+{
+    char t[32], m[24];
+    const json_t *rules = at(s, "rules"), *blocks = at(s, "blocks"), *ev = at(s, "events");
+    printf("sekisho %s, %s mode, up %s\n", str(s, "version"), str(s, "mode"), span(num(s, "uptime"), t));
+    show_roles(at(s, "roles"));
+    show_interfaces(at(s, "interfaces"));
+    show_workers(at(s, "workers"));
+    printf("memory      %s\n", bytes(num(s, "memory"), m));
+    printf("rules       %lld loaded, %lld rejected, %lld slow\n", num(rules, "loaded"), num(rules, "rejected"),
+           num(rules, "slow"));
+    printf("blocks      %lld in force, %lld set, %lld expired, %lld refused (never-list %lld, invalid %lld, full %lld, "
+           "rate %lld)%s\n",
+           num(blocks, "in_force"), num(blocks, "set"), num(blocks, "expired"),
+           num(blocks, "refused_never") + num(blocks, "refused_invalid") + num(blocks, "refused_full") +
+               num(blocks, "refused_rate"),
+           num(blocks, "refused_never"), num(blocks, "refused_invalid"), num(blocks, "refused_full"),
+           num(blocks, "refused_rate"), json_is_true(at(blocks, "degraded")) ? "; THE KERNEL DOES NOT FOLLOW" : "");
+    printf("nftables    %lld repairs, %lld rebuilds, %lld errors\n", num(blocks, "nft_repairs"),
+           num(blocks, "nft_rebuilds"), num(blocks, "nft_errors"));
+    printf("events      %lld written, %lld lost\n", num(ev, "written"),
+           num(ev, "lost_ring_full") + num(ev, "lost_write_errors") + num(ev, "lost_guard"));
+    show_losses(at(s, "counters"));
+}
+
+void show_blocks(const json_t *blocks)
+{
+    size_t i;
+    const json_t *b;
+    char t[32];
+    if (json_array_size(blocks) == 0) {
+        puts("nothing is blocked");
+        return;
+    }
+    printf("%-15s %-26s %-9s %10s  %-9s %s\n", "ID", "TARGET", "LEFT", "PACKETS", "BY", "REASON");
+    json_array_foreach(blocks, i, b)
+        printf("%-15s %-26s %-9s %10lld  %-9s %s\n", str(b, "id"), str(b, "target"), span(num(b, "seconds_left"), t),
+               num(at(b, "nft"), "packets"), str(b, "origin"), str(b, "reason"));
+}
+
+static const char *proto(long long p)
+{
+    return p == IPPROTO_TCP                           ? "TCP"
+           : p == IPPROTO_UDP                         ? "UDP"
+           : p == IPPROTO_ICMP || p == IPPROTO_ICMPV6 ? "ICMP"
+                                                      : "IP";
+}
+
+static void show_cause(const json_t *b)
+{
+    const json_t *p = at(b, "packet");
+    if (p == NULL)
+        return;
+    printf("Rule      %lld:%lld:%lld %s\n", num(b, "gid"), num(b, "signature_id"), num(b, "rev"), str(b, "reason"));
+    printf("Packet    %s  %s %s:%lld -> %s:%lld (%s)%s\n", str(p, "time"), proto(num(p, "proto")), str(p, "src_ip"),
+           num(p, "src_port"), str(p, "dest_ip"), num(p, "dest_port"), str(p, "direction"),
+           json_is_true(at(p, "dropped")) ? ", dropped" : "");
+    printf("Flow      %lld\n", num(p, "flow_id"));
+    printf("Evidence  %s\n", str(b, "evidence"));
+}
+
+void show_block(const json_t *b)
+{
+    char t[32], m[24];
+    const json_t *nft = at(b, "nft");
+    printf("Block     %s, by %s\n", str(b, "id"), str(b, "origin"));
+    printf("Target    %s\n", str(b, "target"));
+    if (at(b, "packet") == NULL)
+        printf("Reason    %s\n", str(b, "reason"));
+    show_cause(b);
+    printf("Set       %s, asked for %lld times\n", str(b, "created"), num(b, "requests"));
+    if (at(b, "ended") != NULL)
+        printf("Ended     %s: %s\n", str(b, "ended"), str(b, "ended_why"));
+    else
+        printf("Expires   %s, in %s\n", str(b, "expires"), span(num(b, "seconds_left"), t));
+    if (nft != NULL)
+        printf("nftables  table %s, set %s, element %s: %lld packets, %s dropped\n", str(nft, "table"), str(nft, "set"),
+               str(nft, "element"), num(nft, "packets"), bytes(num(nft, "bytes"), m));
+    puts("AWS WAF   no manager");
+}
+
+void show_blocked(const json_t *answer)
+{
+    char t[32];
+    const json_t *b = at(answer, "block");
+    printf("%s %s for %s (%s)\n", str(answer, "result"), str(b, "target"), span(num(b, "seconds_left"), t),
+           str(b, "id"));
+    if (at(answer, "warning") != NULL)
+        fprintf(stderr, "sekisho: %s\n", str(answer, "warning"));
+}
