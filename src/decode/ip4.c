@@ -135,8 +135,6 @@ static void ip4_header(struct dec *d, struct sk_span s, uint32_t hlen)
     struct sk_packet *p = d->p;
     uint16_t frag = dec_be16(s.p + 6);
     p->flags |= PKT_IPV4;
-    if (!d->counted_ip)
-        sk_count(d->c, SK_C_IPV4);
     p->ip = s;
     p->ip_hdr_len = (uint16_t)hlen;
     p->tos = s.p[1];
@@ -172,6 +170,8 @@ void dec_ipv4(struct dec *d, struct sk_span s)
         dec_invalid(d, DECODE_EV_IPV4_WRONG_IP_VERSION);
         return;
     }
+    if (!d->counted_ip)
+        sk_count(d->c, SK_C_IPV4);
     uint32_t hlen = (s.p[0] & 15U) * 4;
     if (hlen < IP4_HLEN || hlen > s.len) {
         dec_invalid(d, DECODE_EV_IPV4_HLEN_TOO_SMALL);

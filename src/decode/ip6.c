@@ -175,8 +175,6 @@ static void fixed_header(struct dec *d, struct sk_span s)
 {
     struct sk_packet *p = d->p;
     p->flags |= PKT_IPV6;
-    if (!d->counted_ip)
-        sk_count(d->c, SK_C_IPV6);
     p->src = sk_addr_from_v6(s.p + 8);
     p->dst = sk_addr_from_v6(s.p + 24);
     p->tos = (uint8_t)(dec_be16(s.p) >> 4);
@@ -210,6 +208,8 @@ void dec_ipv6(struct dec *d, struct sk_span s)
         dec_invalid(d, DECODE_EV_IPV6_WRONG_IP_VERSION);
         return;
     }
+    if (!d->counted_ip)
+        sk_count(d->c, SK_C_IPV6);
     s.len = ip6_length(d, s);
     if (s.len == 0)
         return;

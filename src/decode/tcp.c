@@ -2,7 +2,19 @@
 #include "internal.h"
 
 enum { TCP_HLEN = 20 };
-enum { OPT_EOL = 0, OPT_NOP = 1, OPT_MSS = 2, OPT_WSCALE = 3, OPT_SACKOK = 4, OPT_TS = 8, OPT_TFO = 34, OPT_EXP = 254 };
+enum {
+    OPT_EOL = 0,
+    OPT_NOP = 1,
+    OPT_MSS = 2,
+    OPT_WSCALE = 3,
+    OPT_SACKOK = 4,
+    OPT_SACK = 5,
+    OPT_TS = 8,
+    OPT_MD5 = 19, /* RFC 2385 */
+    OPT_AO = 29,  /* RFC 5925 */
+    OPT_TFO = 34,
+    OPT_EXP = 254,
+};
 #define TFO_EXP_MAGIC 0xf989 /* experimental option of RFC 7413 before it had its own number */
 
 static void opt_seen(struct dec *d, bool *seen)
@@ -12,41 +24,42 @@ static void opt_seen(struct dec *d, bool *seen)
     *seen = true;
 }
 
-/* o: kind, length, value; len covers all three. False: the length is wrong for the kind. */
-static bool take_option(struct dec *d, const uint8_t *o, uint8_t len)
+static bool length_ok(uint8_t kind, uint8_t len)
+{
+    switch (kind) {
+    case OPT_MSS: return len == 4;
+    case OPT_WSCALE: return len == 3;
+    case OPT_SACKOK: return len == 2;
+    case OPT_SACK: return len >= 10 && (len - 2) % 8 == 0;
+    case OPT_TS: return len == 10;
+    case OPT_MD5: return len == 18;
+    case OPT_AO: return len >= 4;
+    default: return true;
+    }
+}
+
+/* o: kind, length, value; the length is right for the kind. */
+static void take_option(struct dec *d, const uint8_t *o)
 {
     struct sk_packet *p = d->p;
     switch (o[0]) {
     case OPT_MSS:
-        if (len != 4)
-            return false;
         opt_seen(d, &p->tcp.has_mss);
         p->tcp.mss = dec_be16(o + 2);
-        return true;
+        break;
     case OPT_WSCALE:
-        if (len != 3)
-            return false;
         opt_seen(d, &p->tcp.has_wscale);
         p->tcp.wscale = o[2] > 14 ? 14 : o[2]; /* RFC 7323 section 2.3 */
-        return true;
-    case OPT_SACKOK:
-        if (len != 2)
-            return false;
-        opt_seen(d, &p->tcp.sack_ok);
-        return true;
+        break;
+    case OPT_SACKOK: opt_seen(d, &p->tcp.sack_ok); break;
     case OPT_TS:
-        if (len != 10)
-            return false;
         opt_seen(d, &p->tcp.has_ts);
         p->tcp.tsval = dec_be32(o + 2);
         p->tcp.tsecr = dec_be32(o + 6);
-        return true;
-    case OPT_TFO: opt_seen(d, &p->tcp.has_tfo); return true;
-    case OPT_EXP:
-        if (len >= 4 && dec_be16(o + 2) == TFO_EXP_MAGIC)
-            p->tcp.has_tfo = true;
-        return true;
-    default: return true;
+        break;
+    case OPT_TFO: opt_seen(d, &p->tcp.has_tfo); break;
+    case OPT_EXP: p->tcp.has_tfo |= o[1] >= 4 && dec_be16(o + 2) == TFO_EXP_MAGIC; break;
+    default: break;
     }
 }
 
@@ -59,10 +72,11 @@ static void tcp_options(struct dec *d, const uint8_t *o, uint32_t left)
             left--;
             continue;
         }
-        if (left < 2 || o[1] < 2 || o[1] > left || !take_option(d, o, o[1])) {
+        if (left < 2 || o[1] < 2 || o[1] > left || !length_ok(o[0], o[1])) {
             dec_event(d, DECODE_EV_TCP_OPT_INVALID_LEN);
             return;
         }
+        take_option(d, o);
         left -= o[1];
         o += o[1];
     }

@@ -46,6 +46,10 @@ static void test_tcp_option_events(void **state)
     (void)state;
     decode_tcp_options("\x02\x05\x05\xb4", 4);
     assert_true(t_has_event(&t.out[0], DECODE_EV_TCP_OPT_INVALID_LEN));
+    decode_tcp_options("\x1d\x03\x61\0", 4); /* CVE-2019-12260 */
+    assert_true(t_has_event(&t.out[0], DECODE_EV_TCP_OPT_INVALID_LEN));
+    decode_tcp_options("\x05\x08\0\0\0\0\0\0", 8);
+    assert_true(t_has_event(&t.out[0], DECODE_EV_TCP_OPT_INVALID_LEN));
     decode_tcp_options("\x63\x01\0\0", 4);
     assert_true(t_has_event(&t.out[0], DECODE_EV_TCP_OPT_INVALID_LEN));
     decode_tcp_options("\x01\x01\x01\x02", 4);
