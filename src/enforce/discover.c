@@ -260,8 +260,14 @@ int discover_watch_open(int *fd)
     static const int groups[] = {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE,
                                  RTNLGRP_IPV6_ROUTE};
     int s = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+    struct sockaddr_nl any = {.nl_family = AF_NETLINK};
     if (s < 0)
         return SK_EIO;
+    /* An unbound socket has port 0, which broadcasts by the kernel leave out. */
+    if (bind(s, (struct sockaddr *)&any, sizeof any) != 0) {
+        close(s);
+        return SK_EIO;
+    }
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++)
         if (setsockopt(s, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &groups[i], sizeof groups[i]) != 0) {
             close(s);
