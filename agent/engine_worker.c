@@ -124,14 +124,19 @@ static void pin(const struct worker *w)
     }
 }
 
+static void publish(struct worker *w)
+{
+    capture_count(w->cap, &w->status->c);
+    if (w->ew != NULL)
+        ipc_status_set(&w->status->memory, engine_worker_memory(w->ew));
+}
+
 static void each_second(struct worker *w, int64_t now)
 {
     if (now < w->next_second)
         return;
     w->next_second = now + SK_NS_PER_S;
-    capture_count(w->cap, &w->status->c);
-    if (w->ew != NULL)
-        ipc_status_set(&w->status->memory, engine_worker_memory(w->ew));
+    publish(w);
 }
 
 static void inspect(struct worker *w, struct capture_batch *b)
@@ -174,7 +179,7 @@ static void *run(void *arg)
         _exit(1);
     }
     loop(w);
-    each_second(w, INT64_MAX);
+    publish(w);
     if (w->ew != NULL) {
         engine_worker_finish(w->ew);
         engine_worker_free(w->ew);

@@ -49,7 +49,7 @@ static void on_block_event(void *arg, enum enforcer_event ev, const struct block
     char buf[SK_PREFIX_STRLEN], span[32];
     if (ev == ENFORCER_ADDED)
         sk_log(SK_LOG_INFO, "blocked %s for %s: %s (%s)", sk_prefix_format(&b->target, buf),
-               sk_duration_format((b->expires - now) / SK_NS_PER_S, span), b->msg, b->id);
+               sk_duration_format((b->expires - now + SK_NS_PER_S - 1) / SK_NS_PER_S, span), b->msg, b->id);
 }
 
 static void add_static(struct guard *g)

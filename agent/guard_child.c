@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
@@ -50,6 +51,15 @@ int guard_child_setup(struct guard *g)
     return rc == SK_OK && g->wake_fd < 0 ? SK_EIO : rc;
 }
 
+/* What whoever started us has left open is nothing for a role. close_range(2) is in Linux 5.9 and later. */
+static void close_from(unsigned first)
+{
+    if (syscall(SYS_close_range, first, ~0u, 0) == 0)
+        return;
+    for (unsigned fd = first; fd < 4096; fd++)
+        close((int)fd);
+}
+
 /* In the child, before exec. Only async-signal-safe calls that need no memory. */
 static void become_role(const struct guard_child *c, int chan, int blocks, char *uid, char *gid)
 {
@@ -60,9 +70,7 @@ static void become_role(const struct guard_child *c, int chan, int blocks, char 
     int a = fcntl(chan, F_DUPFD, 10), b = blocks >= 0 ? fcntl(blocks, F_DUPFD, 10) : -1;
     if (a < 0 || dup2(a, ROLE_FD_CHANNEL) < 0 || (b >= 0 && dup2(b, ROLE_FD_BLOCKS) < 0))
         _exit(1);
-    close(a);
-    if (b >= 0)
-        close(b);
+    close_from(b >= 0 ? ROLE_FD_BLOCKS + 1 : ROLE_FD_CHANNEL + 1);
     char *argv[] = {(char *)(uintptr_t) "sekisho", (char *)(uintptr_t)c->verb, uid, gid, NULL};
     execv("/proc/self/exe", argv);
     _exit(1);
