@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include "cli.h"
+#include "conf/conf.h"
 
 #define CONTROL_OPTIONS                                                                                                \
     "  -c, --config FILE    configuration that names the control socket (" CLI_CONF_PATH ")\n"                         \
@@ -110,6 +111,12 @@ static void print_table(void)
         printf("%s\t%s\t%s\n", cli_commands[i].verb, cli_commands[i].arguments, cli_commands[i].summary);
 }
 
+static void print_key(void *arg, const struct conf_key *k)
+{
+    (void)arg;
+    printf("%s\t%s\t%s\t%s\n", k->path, k->def, k->allowed, k->help);
+}
+
 static int help(int argc, char **argv)
 {
     if (argc < 2) {
@@ -118,6 +125,10 @@ static int help(int argc, char **argv)
     }
     if (strcmp(argv[1], "--table") == 0) {
         print_table();
+        return CLI_OK;
+    }
+    if (strcmp(argv[1], "--keys") == 0) { /* path TAB default TAB allowed TAB meaning: sekisho.yaml(5) is made of it */
+        conf_describe(print_key, NULL);
         return CLI_OK;
     }
     const struct cli_command *c = cli_find(argv[1]);
