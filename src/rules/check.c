@@ -136,8 +136,8 @@ static int check_vars(struct rule_parse *p)
         for (unsigned k = 0; k < 4; k++) {
             const struct draft_var *v = var_of(p, used[k]);
             if (v && (v->buf != d->buf || v->match >= i))
-                return rule_fail(p, d->at, "variable '%.*s' is set on another buffer, or after this content",
-                                 (int)v->name.len, (const char *)v->name.p);
+                return rule_unsupported(p, d->at, "variable '%.*s' is set on another buffer, or after this content",
+                                        (int)v->name.len, (const char *)v->name.p);
         }
     }
     return SK_OK;

@@ -13,6 +13,10 @@ static int num_or_var(struct rule_parse *p, struct sk_span s, int64_t min, int64
     if (rule_var_name_ok(s)) {
         if (rule_var_find(p, s, buf, var))
             return SK_OK;
+        /* Suricata carries variables from one buffer of a transaction to another, though not out of the payload. */
+        if (rule_var_find(p, s, -1, var) && p->buf[p->var[*var].buf].buf != RULE_BUF_PAYLOAD)
+            return rule_unsupported(p, (const char *)s.p, "variable '%.*s' of another buffer is not supported yet",
+                                    (int)s.len, (const char *)s.p);
         return rule_fail(p, (const char *)s.p, "unknown byte_extract or byte_math variable '%.*s' in this buffer",
                          (int)s.len, (const char *)s.p);
     }

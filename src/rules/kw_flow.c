@@ -226,7 +226,7 @@ int kw_app_proto(struct rule_parse *p)
             n.name = protos[i];
     if (!n.name)
         return rule_unsupported(p, p->val_at, "app-layer-protocol '%.*s' is not supported",
-                         (int)(name.len > 40 ? 40 : name.len), (const char *)name.p);
+                                (int)(name.len > 40 ? 40 : name.len), (const char *)name.p);
     if (text_next(&rest, ',', &dir)) {
         unsigned i = 0, count = sizeof dirs / sizeof *dirs;
         while (i < count && !text_is(dir, dirs[i].name))

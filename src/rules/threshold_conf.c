@@ -197,7 +197,7 @@ static int conf_line(struct rule_parse *p)
         return line_suppress(&c);
     if (text_key(all, "rate_filter", &c.s))
         return rule_unsupported(p, p->text,
-                         "rate_filter is not supported: Sekisho's own thresholds and block durations do this");
+                                "rate_filter is not supported: Sekisho's own thresholds and block durations do this");
     return rule_fail(p, p->text, "expected threshold, suppress or rate_filter");
 }
 

@@ -9,13 +9,11 @@
 
 static void keep(void *arg, const struct sk_diag *d)
 {
+    static const char level[] = {
+        [SK_DIAG_ERROR] = 'E', [SK_DIAG_WARN] = 'W', [SK_DIAG_NOTE] = 'N', [SK_DIAG_UNSUPPORTED] = 'U'};
     struct loaded *l = arg;
     size_t n = strlen(l->said);
-    snprintf(l->said + n, sizeof l->said - n, "%u:%u: %c: %s\n", d->line, d->col,
-             d->level == SK_DIAG_ERROR  ? 'E'
-             : d->level == SK_DIAG_WARN ? 'W'
-                                        : 'N',
-             d->text);
+    snprintf(l->said + n, sizeof l->said - n, "%u:%u: %c: %s\n", d->line, d->col, level[d->level], d->text);
 }
 
 static const struct rule_var addrs[] = {{"HOME_NET", "[10.0.0.0/8,!10.9.0.0/16]"},

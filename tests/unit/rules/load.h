@@ -7,7 +7,7 @@
 struct loaded {
     const struct rule_set *set;
     int rejected;
-    char said[4096]; /* "line:col: level: text\n" each, level E W or N */
+    char said[4096]; /* "line:col: level: text\n" each, level E(rror) W(arning) N(ote) U(nsupported) */
 };
 
 /* thresholds and classes may be NULL. */

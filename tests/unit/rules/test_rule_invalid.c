@@ -19,11 +19,11 @@ static const struct {
 } cases[] = {
     /* header */
     {"alarm tcp any any -> any any (sid:1;)", "1:1: E: unknown action 'alarm'"},
-    {"alert dns any any -> any any (sid:1;)", "1:7: E: protocol 'dns' is not supported yet"},
+    {"alert dns any any -> any any (sid:1;)", "1:7: U: protocol 'dns' is not supported yet"},
     {"alert tcpp any any -> any any (sid:1;)", "1:7: E: unknown protocol 'tcpp'"},
     {"alert tcp any any <- any any (sid:1;)",
      "1:19: E: direction '<-' does not exist; exchange source and destination and write '->'"},
-    {"alert tcp any any => any any (sid:1;)", "1:19: E: direction '=>' (transactional rules) is not supported yet"},
+    {"alert tcp any any => any any (sid:1;)", "1:19: U: direction '=>' (transactional rules) is not supported yet"},
     {"alert tcp any any any any (sid:1;)", "1:19: E: direction must be '->' or '<>', not 'any'"},
     {"alert tcp any any -> any (sid:1;)", "1:26: E: port is missing"},
     {"alert tcp any any -> any any", "1:29: E: expected '('"},
@@ -63,8 +63,8 @@ static const struct {
     {TCP "contnet:\"a\"; sid:1;)", "1:31: E: unknown keyword 'contnet'; did you mean 'content'?"},
     {TCP "zzzzzzzzz; sid:1;)", "1:31: E: unknown keyword 'zzzzzzzzz'\n"},
     {TCP "; sid:1;)", "1:31: E: empty option"},
-    {TCP "dns.query; content:\"a\"; sid:1;)", "1:31: E: keyword 'dns.query' is not supported yet"},
-    {TCP "xbits:set,a,track ip_src; sid:1;)", "1:31: E: keyword 'xbits' is not supported yet"},
+    {TCP "dns.query; content:\"a\"; sid:1;)", "1:31: U: keyword 'dns.query' is not supported yet"},
+    {TCP "xbits:set,a,track ip_src; sid:1;)", "1:31: U: keyword 'xbits' is not supported yet"},
     {TCP "msg:text; sid:1;)", "1:35: E: value of 'msg' must stand in quotes"},
     {TCP "msg:\"text; sid:1;)", "1:35: E: quote is not closed"},
     {TCP "content:\"a;b\"; sid:1;)", "1:39: E: quote is not closed (a ';' inside quotes is written '\\;')"},
@@ -163,14 +163,14 @@ static const struct {
     {HTTP "http.uri; pcre:\"/a/P\"; sid:1;)",
      "1:42: E: pcre flag means buffer 'http.request_body', but the sticky buffer is 'http.uri'"},
     {HTTP "http.uri; pcre:\"/(a)/, flow:x\"; sid:1;)",
-     "1:53: E: pcre that stores what it captures is not supported yet"},
+     "1:53: U: pcre that stores what it captures is not supported yet"},
     /* bytes */
     {TCP "isdataat:10,absolute; sid:1;)", "1:43: E: isdataat knows 'relative' and 'rawbytes'"},
     {TCP "isdataat:70000; sid:1;)", "1:40: E: '70000' is not a number from 0 to 65535"},
     {TCP "byte_test:9,>,1,0; sid:1;)", "1:41: E: number of bytes must be from 1 to 8 here"},
     {TCP "byte_test:4,~,1,0; sid:1;)", "1:43: E: '~' is not an operator of byte_test"},
     {TCP "byte_test:4,>,1; sid:1;)", "1:41: E: 'byte_test' needs an offset"},
-    {TCP "byte_test:4,>,1,0,dce; sid:1;)", "1:49: E: 'dce' in byte_test is not supported yet"},
+    {TCP "byte_test:4,>,1,0,dce; sid:1;)", "1:49: U: 'dce' in byte_test is not supported yet"},
     {TCP "byte_test:4,>,1,0,hex; sid:1;)", "1:41: E: hex, dec and oct need 'string'"},
     {TCP "byte_test:4,>,1,0,string,little; sid:1;)", "1:41: E: byte order does not go with 'string'"},
     {TCP "byte_test:4,>,1,0,frobnicate; sid:1;)", "1:49: E: 'frobnicate' is not an option of byte_test"},
@@ -185,10 +185,13 @@ static const struct {
     {TCP "byte_math:bytes 4, offset 0, oper /, rvalue 0, result r; sid:1;)", "1:75: E: division by zero"},
     {TCP "byte_math:bytes 4, offset 0, oper %, rvalue 2, result r; sid:1;)",
      "1:65: E: '%' is not an operator of byte_math"},
+    {HTTP
+     "http.cookie; content:\"a\"; byte_extract:4,0,v,relative; http.uri; content:\"b\"; byte_test:4,=,v,0; sid:1;)",
+     "1:124: U: variable 'v' of another buffer is not supported yet"},
     {TCP "content:\"a\"; byte_extract:1,4,v; http.connection; byte_jump:v,0; sid:1;)",
      "1:91: E: unknown byte_extract or byte_math variable 'v' in this buffer"},
     {TCP "content:\"a\"; content:\"b\"; byte_extract:1,4,v; http.uri; content:\"c\"; offset:v; sid:1;)",
-     "1:87: E: variable 'v' is set on another buffer"},
+     "1:87: U: variable 'v' is set on another buffer"},
     {TCP "byte_extract:1,0,a; byte_extract:1,0,b; byte_extract:1,0,c; byte_extract:1,0,d; byte_extract:1,0,e; "
          "byte_extract:1,0,f; "
          "byte_extract:1,0,g; byte_extract:1,0,h; byte_extract:1,0,i; sid:1;)",
@@ -209,7 +212,7 @@ static const struct {
     {TCP "detection_filter:track by_src, count 1, seconds 1; threshold:type limit, track by_src, count 1, seconds 1; "
          "sid:1;)",
      "1:82: E: a rule may have one threshold or detection_filter"},
-    {TCP "app-layer-protocol:gopher; sid:1;)", "1:50: E: app-layer-protocol 'gopher' is not supported"},
+    {TCP "app-layer-protocol:gopher; sid:1;)", "1:50: U: app-layer-protocol 'gopher' is not supported"},
     {TCP "stream_size:middle,<,5; sid:1;)", "1:43: E: stream_size takes"},
     {TCP "prefilter; sid:1;)", "1:31: E: 'prefilter' needs a match before it"},
     /* packet fields */

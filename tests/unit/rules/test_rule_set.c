@@ -90,7 +90,7 @@ static void thresholds(void **state)
     assert_true(rule_addr_match(r[1]->suppress[1].ip, &in));
     assert_false(rule_addr_match(r[1]->suppress[1].ip, &out));
     assert_string_equal(l.said,
-                        "7:1: E: rate_filter is not supported: Sekisho's own thresholds and block durations do this\n"
+                        "7:1: U: rate_filter is not supported: Sekisho's own thresholds and block durations do this\n"
                         "8:10: W: no loaded rule has gen_id 1, sig_id 99\n"
                         "9:10: E: suppress: track needs ', ip ADDRESS|LIST'\n"
                         "10:11: E: threshold: needs type, track, count and seconds\n"
