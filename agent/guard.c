@@ -92,7 +92,7 @@ static int start(struct guard *g)
     g->geometry.block_size = g->conf->capture.block_size;
     g->geometry.block_timeout = g->conf->capture.block_timeout_ms;
     (void)guard_home_update(g);
-    int rc = guard_make_bundle(g, g->conf, &g->bundle_fd);
+    int rc = guard_make_bundle(g, g->conf, &sk_diag_stderr, &g->bundle_fd);
     if (rc == SK_OK)
         rc = take_signals(g);
     if (rc == SK_OK)
@@ -129,11 +129,12 @@ static void tell_reloading(void)
 
 static void on_hup(struct guard *g)
 {
-    char why[128];
+    char why[256];
     tell_reloading();
     guard_log_open(g); /* logrotate sends this too */
-    if (guard_reload(g, 0, why, sizeof(why)) != SK_OK)
-        sk_log(SK_LOG_ERROR, "not reloaded: %s", why);
+    if (guard_reload(g, 0, why, sizeof(why)) == SK_OK)
+        return;
+    sk_log(SK_LOG_ERROR, "not reloaded: %s", why);
     sd_notify(0, "READY=1");
 }
 
@@ -153,7 +154,7 @@ static void on_signals(struct guard *g)
 /* Addresses, routes or links changed. */
 static void on_watch(struct guard *g)
 {
-    char why[128];
+    char why[256];
     if (!discover_watch_read(g->watch_fd))
         return;
     guard_iface_rescan(g);
@@ -271,7 +272,7 @@ int guard_run(const struct guard_options *opt)
     for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
         memset(g.iface[i].fd, 0xff, sizeof(g.iface[i].fd));
     sk_log_setup("sekisho", SK_LOG_INFO, getenv("JOURNAL_STREAM") != NULL);
-    if (guard_read_conf(opt, &g.conf) != SK_OK)
+    if (guard_read_conf(opt, &sk_diag_stderr, &g.conf) != SK_OK)
         return CLI_FAILED;
     if (check_privilege() != SK_OK) {
         conf_free(g.conf);

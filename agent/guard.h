@@ -105,10 +105,10 @@ int guard_run(const struct guard_options *opt); /* exit code */
 void guard_stop(struct guard *g, const char *why);
 
 /* guard_load.c */
-SK_MUST_USE int guard_read_conf(const struct guard_options *opt, struct conf **out);
+SK_MUST_USE int guard_read_conf(const struct guard_options *opt, const struct sk_diag_sink *diag, struct conf **out);
 bool guard_home_is_auto(const struct conf *c);
-/* Configuration and rules as they are on disk now, sealed. Problems are logged. */
-SK_MUST_USE int guard_make_bundle(struct guard *g, const struct conf *conf, int *fd);
+/* Configuration and rules as they are on disk now, sealed. */
+SK_MUST_USE int guard_make_bundle(struct guard *g, const struct conf *conf, const struct sk_diag_sink *diag, int *fd);
 /* client: who waits for the outcome, or 0. Returns SK_OK when it is under way. why: text for the client. */
 SK_MUST_USE int guard_reload(struct guard *g, uint64_t client, char *why, size_t cap);
 void guard_loaded(struct guard *g, const struct ipc_loaded *l);

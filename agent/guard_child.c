@@ -17,6 +17,7 @@
 #include "report/eve.h"
 #include "role.h"
 
+#define CHANNEL_BYTES       (2 << 20) /* the sockets of all interfaces and workers fit, unread */
 #define BLOCK_CHANNEL_BYTES (4 << 20)
 #define NOBODY              65534
 
@@ -80,7 +81,7 @@ static int spawn(struct guard_child *c)
 {
     int chan[2], blocks[2] = {-1, -1};
     char uid[16], gid[16];
-    int rc = ipc_pair(chan, 0);
+    int rc = ipc_pair(chan, CHANNEL_BYTES);
     if (rc != SK_OK)
         return rc;
     bool engine = strcmp(c->name, "engine") == 0;

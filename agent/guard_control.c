@@ -191,7 +191,7 @@ static json_t *do_explain(struct guard *g, const json_t *req)
 
 static json_t *do_reload(struct guard *g, uint64_t id)
 {
-    char why[128];
+    char why[256];
     if (guard_reload(g, id, why, sizeof(why)) != SK_OK)
         return fail(why);
     return NULL; /* answered when the engine has loaded */

@@ -3,34 +3,68 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "base/escape.h"
 #include "base/log.h"
 #include "cli.h"
 #include "guard.h"
 #include "inputs.h"
 #include "ipc/bundle.h"
 
-static int apply_sets(const struct guard_options *opt, struct conf *c)
+/* Prints a finding, and keeps the first error for the client that asked. */
+struct first_error {
+    char text[256];
+};
+
+static void on_finding(void *arg, const struct sk_diag *d)
+{
+    struct first_error *f = (struct first_error *)arg;
+    char line[512];
+    sk_diag_stderr.fn(sk_diag_stderr.arg, d);
+    if (d->level != SK_DIAG_ERROR || f->text[0] != '\0')
+        return;
+    if (d->file != NULL && d->line != 0)
+        snprintf(line, sizeof(line), "%s:%u:%u: %s", d->file, d->line, d->col, d->text);
+    else
+        snprintf(line, sizeof(line), "%s%s%s", d->file != NULL ? d->file : "", d->file != NULL ? ": " : "", d->text);
+    sk_escape(f->text, sizeof(f->text), sk_span_str(line));
+}
+
+static int apply_sets(const struct guard_options *opt, struct conf *c, const struct sk_diag_sink *diag)
 {
     int rc = SK_OK;
     for (unsigned i = 0; i < opt->nsets && rc == SK_OK; i++)
-        rc = conf_set_arg(c, opt->sets[i], &sk_diag_stderr);
-    return rc == SK_OK ? conf_check(c, &sk_diag_stderr) : rc;
+        rc = conf_set_arg(c, opt->sets[i], diag);
+    return rc == SK_OK ? conf_check(c, diag) : rc;
 }
 
-int guard_read_conf(const struct guard_options *opt, struct conf **out)
+/* Dropping packets needs them to wait for a verdict, which capture rings do not offer. */
+static int check_mode(const struct conf *c, const struct sk_diag_sink *diag)
+{
+    if (c->mode != CONF_PREVENT)
+        return SK_OK;
+    sk_diag(diag, SK_DIAG_ERROR, NULL, 0, 0,
+            "prevent mode is for replay: `run` cannot hold packets back; use detect mode, in which drop rules block "
+            "the source");
+    return SK_ENOTSUP;
+}
+
+int guard_read_conf(const struct guard_options *opt, const struct sk_diag_sink *diag, struct conf **out)
 {
     struct conf *c = NULL;
     int rc;
     if (opt->conf_path != NULL)
-        rc = conf_load_file(opt->conf_path, &sk_diag_stderr, &c);
+        rc = conf_load_file(opt->conf_path, diag, &c);
     else if (access(CLI_CONF_PATH, F_OK) == 0)
-        rc = conf_load_file(CLI_CONF_PATH, &sk_diag_stderr, &c);
+        rc = conf_load_file(CLI_CONF_PATH, diag, &c);
     else
         rc = conf_default(&c);
     if (rc == SK_OK)
-        rc = apply_sets(opt, c);
+        rc = apply_sets(opt, c, diag);
+    if (rc == SK_OK)
+        rc = check_mode(c, diag);
     if (rc != SK_OK) {
         conf_free(c);
         return rc;
@@ -62,13 +96,14 @@ static int add_file(struct ipc_bundle *b, enum ipc_text_kind kind, const char *p
     return rc;
 }
 
-static int add_rules(struct ipc_bundle *b, const struct guard_options *opt, const struct conf *conf)
+static int add_rules(struct ipc_bundle *b, const struct guard_options *opt, const struct conf *conf,
+                     const struct sk_diag_sink *diag)
 {
     static const enum ipc_text_kind kinds[] = {[ENGINE_RULES] = IPC_TEXT_RULES,
                                                [ENGINE_CLASSES] = IPC_TEXT_CLASSES,
                                                [ENGINE_THRESHOLDS] = IPC_TEXT_THRESHOLDS};
     struct inputs in = {0};
-    int rc = inputs_read(&in, conf, opt->rules, opt->nrules, &sk_diag_stderr);
+    int rc = inputs_read(&in, conf, opt->rules, opt->nrules, diag);
     for (unsigned i = 0; i < in.n && rc == SK_OK; i++) {
         const struct engine_text *t = &in.v[i];
         rc = ipc_bundle_add(b, kinds[t->kind], t->name, t->text, t->len);
@@ -80,7 +115,7 @@ static int add_rules(struct ipc_bundle *b, const struct guard_options *opt, cons
 }
 
 /* Settings first, then rules: the engine compares the former to see whether only the latter changed. */
-static int add_all(struct guard *g, struct ipc_bundle *b, const struct conf *conf)
+static int add_all(struct guard *g, struct ipc_bundle *b, const struct conf *conf, const struct sk_diag_sink *diag)
 {
     const struct guard_options *opt = &g->opt;
     int rc = SK_OK;
@@ -92,16 +127,16 @@ static int add_all(struct guard *g, struct ipc_bundle *b, const struct conf *con
         rc = ipc_bundle_add(b, IPC_TEXT_SET, "--set", opt->sets[i], strlen(opt->sets[i]));
     if (rc == SK_OK && g->home[0] != '\0' && guard_home_is_auto(conf))
         rc = ipc_bundle_add(b, IPC_TEXT_HOME, "HOME_NET", g->home, strlen(g->home));
-    return rc == SK_OK ? add_rules(b, opt, conf) : rc;
+    return rc == SK_OK ? add_rules(b, opt, conf, diag) : rc;
 }
 
-int guard_make_bundle(struct guard *g, const struct conf *conf, int *fd)
+int guard_make_bundle(struct guard *g, const struct conf *conf, const struct sk_diag_sink *diag, int *fd)
 {
     struct ipc_bundle *b;
     int rc = ipc_bundle_create(&b);
     if (rc != SK_OK)
         return rc;
-    rc = add_all(g, b, conf);
+    rc = add_all(g, b, conf, diag);
     if (rc == SK_OK)
         return ipc_bundle_seal(b, fd);
     ipc_bundle_free(b);
@@ -110,20 +145,22 @@ int guard_make_bundle(struct guard *g, const struct conf *conf, int *fd)
 
 int guard_reload(struct guard *g, uint64_t client, char *why, size_t cap)
 {
+    struct first_error first = {0};
+    struct sk_diag_sink diag = {on_finding, &first};
     struct conf *conf = NULL;
     int fd = -1;
     if (g->reload_client != 0 || g->next_conf != NULL || !g->child[GUARD_ENGINE].ready) {
         snprintf(why, cap, "rules are being loaded already");
         return SK_EAGAIN;
     }
-    int rc = guard_read_conf(&g->opt, &conf);
+    int rc = guard_read_conf(&g->opt, &diag, &conf);
     if (rc == SK_OK)
-        rc = guard_make_bundle(g, conf, &fd);
+        rc = guard_make_bundle(g, conf, &diag, &fd);
     struct ipc_bundle_note note = {.generation = g->generation + 1};
     if (rc == SK_OK)
         rc = ipc_send(g->child[GUARD_ENGINE].chan, IPC_BUNDLE, &note, &fd, 1);
     if (rc != SK_OK) {
-        snprintf(why, cap, "configuration or rule files cannot be read; the log says where");
+        snprintf(why, cap, "%s", first.text[0] != '\0' ? first.text : sk_strerror(rc));
         conf_free(conf);
         if (fd >= 0)
             close(fd);
@@ -181,4 +218,5 @@ void guard_loaded(struct guard *g, const struct ipc_loaded *l)
             guard_stop(g, "there are no rules to work with");
     }
     answer_client(g, l);
+    sd_notify(0, "READY=1"); /* ends a RELOADING=1 */
 }

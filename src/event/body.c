@@ -203,6 +203,25 @@ void write_drop(struct writer *w, json_t *root)
     put_str(w, o, "reason", reasons[r->drop.reason]);
 }
 
+/* The engine's names are those of rules; EVE has the layer in front: decoder.ipv4.pkt_too_small. */
+static void put_anomaly_event(struct writer *w, json_t *o)
+{
+    static const char *const prefix[] = {"decoder.", "stream.", ""};
+    const char *p = prefix[w->r->anomaly];
+    struct sk_span s;
+    char name[128];
+    if (!event_find_item(w->r, EVENT_I_ANOMALY_EVENT, &s))
+        return;
+    size_t n = strlen(p);
+    if (s.len >= sizeof(name) - n || (s.len >= n && memcmp(s.p, p, n) == 0)) {
+        put_span(w, o, "event", s);
+        return;
+    }
+    memcpy(name, p, n);
+    memcpy(name + n, s.p, s.len);
+    put_span(w, o, "event", sk_span_of(name, (uint32_t)n + s.len));
+}
+
 void write_anomaly(struct writer *w, json_t *root)
 {
     static const char *const types[] = {"decode", "stream", "applayer"};
@@ -210,7 +229,7 @@ void write_anomaly(struct writer *w, json_t *root)
     if (w->r->anomaly == EVENT_ANOMALY_APPLAYER && w->r->app != EVENT_APP_NONE)
         put_str(w, o, "app_proto", event_app_name(w->r->app));
     put_str(w, o, "type", types[w->r->anomaly]);
-    put_item(w, o, "event", EVENT_I_ANOMALY_EVENT);
+    put_anomaly_event(w, o);
     put_item(w, o, "layer", EVENT_I_ANOMALY_LAYER);
 }
 

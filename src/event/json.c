@@ -134,7 +134,8 @@ static void write_parts(struct writer *w, json_t *root)
         write_http(w, root);
     if (r->type == EVENT_ANOMALY)
         write_anomaly(w, root);
-    write_app(w, root);
+    if (r->type == EVENT_ALERT || r->type == EVENT_DROP || r->type == EVENT_FLOW)
+        write_app(w, root);
     if (r->has & EVENT_HAS_DIR)
         put_str(w, root, "direction", r->to_client ? "to_client" : "to_server");
     if (r->has & EVENT_HAS_FLOW)

@@ -50,10 +50,10 @@ int ipc_pair(int sv[2], int bytes)
 {
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv) != 0)
         return SK_EIO;
-    if (bytes > 0) {
-        /* Past the system's limit this is cut silently, which is as good as it gets. */
-        (void)setsockopt(sv[0], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-        (void)setsockopt(sv[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+    for (int i = 0; i < 2 && bytes > 0; i++) {
+        /* With CAP_NET_ADMIN past the system's limit; without, cut to it silently, which is as good as it gets. */
+        if (setsockopt(sv[i], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) != 0)
+            (void)setsockopt(sv[i], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
     }
     return SK_OK;
 }

@@ -237,6 +237,49 @@ static void an_item_can_be_filled_in_pieces(void **state)
     json_decref(j);
 }
 
+static void anomalies_carry_their_layer(void **state)
+{
+    (void)state;
+    begin(EVENT_ANOMALY)->anomaly = EVENT_ANOMALY_DECODE;
+    event_add_str(&b, EVENT_I_ANOMALY_EVENT, "ipv4.pkt_too_small");
+    json_t *j = finish();
+    assert_string_equal(at(j, "anomaly.type"), "decode");
+    assert_string_equal(at(j, "anomaly.event"), "decoder.ipv4.pkt_too_small");
+    json_decref(j);
+    begin(EVENT_ANOMALY)->anomaly = EVENT_ANOMALY_STREAM;
+    event_add_str(&b, EVENT_I_ANOMALY_EVENT, "stream.3whs_wrong_seq_wrong_ack");
+    j = finish();
+    assert_string_equal(at(j, "anomaly.event"), "stream.3whs_wrong_seq_wrong_ack");
+    json_decref(j);
+}
+
+static void drops_and_blocks_say_what_and_why(void **state)
+{
+    (void)state;
+    struct event_rec *r = begin(EVENT_DROP);
+    r->has |= EVENT_HAS_DROP;
+    r->drop.ip_len = 60;
+    r->drop.tcp_flags = 0x12;
+    r->drop.reason = EVENT_DROP_RULES;
+    json_t *j = finish();
+    assert_string_equal(at(j, "drop.len"), "60");
+    assert_string_equal(at(j, "drop.syn"), "true");
+    assert_string_equal(at(j, "drop.fin"), "false");
+    assert_string_equal(at(j, "drop.reason"), "rules");
+    json_decref(j);
+    r = begin(EVENT_BLOCK);
+    r->has = EVENT_HAS_BLOCK;
+    r->block.target = addr("203.0.113.0");
+    r->block.plen = 120;
+    r->block.action = EVENT_BLOCK_EXPIRED;
+    event_add_str(&b, EVENT_I_BLOCK_ID, "BABC");
+    j = finish();
+    assert_string_equal(at(j, "block.action"), "expired");
+    assert_string_equal(at(j, "block.target"), "203.0.113.0/24");
+    assert_string_equal(at(j, "block.id"), "BABC");
+    json_decref(j);
+}
+
 static void stats_nest_and_count(void **state)
 {
     (void)state;
@@ -290,6 +333,8 @@ int main(void)
         cmocka_unit_test(hostile_bytes_become_valid_json),
         cmocka_unit_test(what_does_not_fit_is_cut_and_marked),
         cmocka_unit_test(an_item_can_be_filled_in_pieces),
+        cmocka_unit_test(anomalies_carry_their_layer),
+        cmocka_unit_test(drops_and_blocks_say_what_and_why),
         cmocka_unit_test(stats_nest_and_count),
         cmocka_unit_test(a_hostile_record_is_refused_or_harmless),
     };

@@ -249,7 +249,7 @@ enum event_item {
     EVENT_I_HTTP_PROTOCOL,
     EVENT_I_HTTP_REDIRECT,      /* Location of a 3xx answer */
     EVENT_I_HTTP_STATUS_STRING, /* a status that is no number */
-    EVENT_I_ANOMALY_EVENT,      /* name of the event: decoder.*, stream.*, http.* */
+    EVENT_I_ANOMALY_EVENT,      /* name of the event, with or without the decoder. or stream. in front */
     EVENT_I_ANOMALY_LAYER,
     EVENT_I_COUNTERS,     /* stats: uint64_t[SK_C_COUNT] */
     EVENT_I_BLOCK_REASON, /* text */
