@@ -139,8 +139,10 @@ static bool layer_same(const struct layer *a, const struct layer *b)
 {
     if (a->n != b->n)
         return false;
+    /* In order: the kernel lists in a stable order, and a mere change of order costs no more than one more look. */
     for (size_t i = 0; i < a->n; i++)
-        if (a->e[i].kind != b->e[i].kind || !layer_has(b, &a->e[i].prefix))
+        if (a->e[i].kind != b->e[i].kind || a->e[i].prefix.len != b->e[i].prefix.len ||
+            !sk_addr_eq(&a->e[i].prefix.addr, &b->e[i].prefix.addr))
             return false;
     return true;
 }

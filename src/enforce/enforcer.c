@@ -5,11 +5,14 @@
 
 #include <stdlib.h>
 
-#define JOURNAL_TRY(e, call)                                                                                           \
-    do {                                                                                                               \
-        if ((e)->s.journal && (call) != SK_OK)                                                                         \
-            (e)->stats.journal_errors++;                                                                               \
-    } while (0)
+/* What the journal missed is written at the next read-back. */
+static void journal_result(struct enforcer *e, int rc)
+{
+    if (rc == SK_OK)
+        return;
+    e->stats.journal_errors++;
+    e->journal_stale = true;
+}
 
 struct enforcer *enforcer_create(const struct enforcer_setup *s)
 {
@@ -196,7 +199,8 @@ void enforcer_end(struct enforcer *e, struct block *b, enum journal_end why, int
     block_table_remove(e->s.table, b);
     if (!kernel_lets_go(b, why, now))
         pend_gone(e, b, now);
-    JOURNAL_TRY(e, journal_end(e->s.journal, b, why, end));
+    if (e->s.journal)
+        journal_result(e, journal_end(e->s.journal, b, why, end));
     ++*counts[why];
     enforcer_fire(e, events[why], b, now);
     block_free(b);
@@ -241,20 +245,30 @@ void enforcer_journal_pending(struct enforcer *e, const struct targets *t, bool 
     for (size_t i = 0; e->s.journal && i < t->n; i++) {
         const struct block *b = block_table_find(e->s.table, &t->v[i]);
         if (b && add)
-            JOURNAL_TRY(e, journal_add(e->s.journal, b));
+            journal_result(e, journal_add(e->s.journal, b));
         else if (b)
-            JOURNAL_TRY(e, journal_update(e->s.journal, b));
+            journal_result(e, journal_update(e->s.journal, b));
     }
 }
 
 void enforcer_journal_block(struct enforcer *e, const struct block *b)
 {
-    JOURNAL_TRY(e, journal_add(e->s.journal, b));
+    if (e->s.journal)
+        journal_result(e, journal_add(e->s.journal, b));
+}
+
+void enforcer_journal_catch_up(struct enforcer *e, int64_t now)
+{
+    if (!e->s.journal || !e->journal_stale)
+        return;
+    e->journal_stale = false;
+    journal_result(e, journal_rewrite(e->s.journal, e->s.table, now));
 }
 
 void enforcer_journal_commit(struct enforcer *e)
 {
-    JOURNAL_TRY(e, journal_commit(e->s.journal));
+    if (e->s.journal)
+        journal_result(e, journal_commit(e->s.journal));
 }
 
 void enforcer_journal_hits(struct enforcer *e)
@@ -262,7 +276,7 @@ void enforcer_journal_hits(struct enforcer *e)
     for (size_t i = 0; e->s.journal && i < block_table_count(e->s.table); i++) {
         const struct block *b = block_table_at(e->s.table, i);
         if (b->hit_packets)
-            JOURNAL_TRY(e, journal_update(e->s.journal, b));
+            journal_result(e, journal_update(e->s.journal, b));
     }
     enforcer_journal_commit(e);
 }

@@ -28,7 +28,7 @@ struct enforcer {
      */
     struct pieces shadow[2], want[2];
     bool rewrite[2]; /* flush and fill instead of changing: the believed state was wrong */
-    bool need_resync, degraded, restored;
+    bool need_resync, degraded, restored, journal_stale;
     struct nft_change *changes;
     size_t nchanges, changes_cap;
 };
@@ -41,6 +41,7 @@ void enforcer_end(struct enforcer *e, struct block *b, enum journal_end why, int
 /* add: whole rows; else expiry and counts. */
 void enforcer_journal_pending(struct enforcer *e, const struct targets *t, bool add);
 void enforcer_journal_block(struct enforcer *e, const struct block *b);
+void enforcer_journal_catch_up(struct enforcer *e, int64_t now);
 void enforcer_journal_hits(struct enforcer *e);
 void enforcer_journal_commit(struct enforcer *e);
 

@@ -513,7 +513,9 @@ int enforcer_resync(struct enforcer *e, int64_t now)
         all_in_kernel(e, now);
     else
         e->stats.kernel_errors++;
+    e->restored = e->restored || rc == SK_OK;
     enforcer_journal_commit(e);
+    enforcer_journal_catch_up(e, now);
     if (e->s.journal)
         journal_checkpoint(e->s.journal);
     return rc;
@@ -527,7 +529,6 @@ int enforcer_restore(struct enforcer *e, int64_t now)
         e->stats.journal_errors++;
     (void)enforcer_never_changed(e, now);
     int kernel = enforcer_resync(e, now);
-    e->restored = kernel == SK_OK;
     e->stats.repairs = 0; /* what was set up at the start is no repair */
     return kernel != SK_OK ? kernel : rc;
 }

@@ -11,6 +11,7 @@
 #include "base/log.h"
 
 #define JOURNAL_PATH_MAX 4096
+#define BUSY_MS          100 /* nobody else has business with this file; the guard must not wait long */
 
 static const char schema_sql[] =
     "CREATE TABLE block(id TEXT NOT NULL UNIQUE, addr BLOB NOT NULL, len INTEGER NOT NULL, origin INTEGER NOT NULL,"
@@ -65,10 +66,14 @@ struct journal {
     sqlite3 *db;
     sqlite3_stmt *put, *update;
     bool open_txn;
+    bool complained; /* one message for a row of failures */
 };
 
 static int sql_err(struct journal *j, const char *what)
 {
+    if (j->complained)
+        return SK_EIO;
+    j->complained = true;
     sk_log(SK_LOG_ERROR, "journal: %s: %s", what, sqlite3_errmsg(j->db));
     return SK_EIO;
 }
@@ -167,7 +172,7 @@ static int open_once(const char *path, struct journal **out)
         rc = sql_err(j, "cannot open");
         goto out;
     }
-    sqlite3_busy_timeout(j->db, 2000);
+    sqlite3_busy_timeout(j->db, BUSY_MS);
     int mode = run_sql(j, "PRAGMA journal_mode=WAL");
     if (mode == SQLITE_NOTADB || mode == SQLITE_CORRUPT) {
         rc = SK_EPROTO;
@@ -243,8 +248,10 @@ int journal_commit(struct journal *j)
     if (!j->open_txn)
         return SK_OK;
     j->open_txn = false;
-    if (run_sql(j, "COMMIT") == SQLITE_OK)
+    if (run_sql(j, "COMMIT") == SQLITE_OK) {
+        j->complained = false;
         return SK_OK;
+    }
     int rc = sql_err(j, "cannot commit");
     (void)run_sql(j, "ROLLBACK");
     return rc;
@@ -320,6 +327,22 @@ int journal_end(struct journal *j, const struct block *b, enum journal_end why, 
     bind_i(j->put, C_ENDED, now);
     bind_i(j->put, C_WHY, why);
     return step(j, j->put, "cannot end a block");
+}
+
+int journal_rewrite(struct journal *j, const struct block_table *t, int64_t now)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = begin(j);
+    if (rc != SK_OK)
+        return rc;
+    if (sqlite3_prepare_v2(j->db, "UPDATE block SET ended=?1,why=1 WHERE ended IS NULL", -1, &st, NULL) != SQLITE_OK)
+        return sql_err(j, "cannot rewrite");
+    sqlite3_bind_int64(st, 1, now);
+    rc = step(j, st, "cannot rewrite");
+    sqlite3_finalize(st);
+    for (size_t i = 0; rc == SK_OK && i < block_table_count(t); i++)
+        rc = journal_add(j, block_table_at(t, i));
+    return rc == SK_OK ? journal_commit(j) : rc;
 }
 
 int journal_update(struct journal *j, const struct block *b)

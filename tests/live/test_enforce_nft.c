@@ -311,6 +311,75 @@ static void test_misshapen_table_is_replaced_and_its_elements_kept(void **state)
     assert_int_equal(system("/usr/sbin/nft list table inet sekisho | grep -q 'ip saddr @block4p counter .* drop'"), 0);
 }
 
+/* Listed once, looked up often. */
+struct listing {
+    struct nft_elem *e;
+    size_t n;
+};
+
+static void gather(void *arg, const struct nft_elem *e)
+{
+    struct listing *l = arg;
+    assert_true(l->n < 100000);
+    l->e[l->n++] = *e;
+}
+
+static int64_t kernel_end(const struct listing *l, const struct sk_addr *a)
+{
+    int64_t end = 0;
+    for (size_t i = 0; i < l->n; i++)
+        if (sk_addr_cmp(&l->e[i].first, a) <= 0 && sk_addr_cmp(a, &l->e[i].last) <= 0 && l->e[i].expires > end)
+            end = l->e[i].expires;
+    return end;
+}
+
+/* Thousands of overlapping prefixes and hosts: every address has the end that the longest block over it says. */
+static void test_many_overlaps(void **state)
+{
+    struct rig *r = *state;
+    enum { N = 12000 };
+    struct listing l = {.e = calloc(100000, sizeof *l.e)};
+    struct decide_request q = {.sid = 1};
+    struct enforce_outcome o;
+    uint32_t x = 4711;
+    assert_int_equal(enforcer_restore(r->e, sk_now_wall()), SK_OK);
+    int64_t now = sk_now_wall();
+    double slowest = 0;
+    for (int i = 0; i < N; i++) {
+        static const uint8_t lens[] = {128, 128, 127, 126, 125, 124, 122, 120, 119, 117};
+        x = x * 1664525 + 1013904223;
+        uint32_t be = htobe32(0x0b000000u + (x >> 11));
+        struct sk_addr a = sk_addr_from_v4(&be);
+        q.target = sk_prefix_make(&a, lens[(x >> 5) % sizeof lens]);
+        q.seconds = 30 + (x >> 3) % 3000;
+        enforcer_request(r->e, &q, BLOCK_RULE, now, &o);
+        if (i % 2000 != 1999)
+            continue;
+        int64_t t = sk_now_mono();
+        assert_int_equal(enforcer_flush(r->e, sk_now_wall()), SK_OK);
+        double took = (double)(sk_now_mono() - t) / 1e9;
+        slowest = took > slowest ? took : slowest;
+        usleep(100000);
+    }
+    usleep(1000000);
+    assert_int_equal(enforcer_tick(r->e, sk_now_wall()), SK_OK); /* extensions */
+    assert_int_equal(nft_kernel_ops.list(r->other, sk_now_wall(), gather, &l), SK_OK);
+    print_message("%zu blocks, %zu elements, slowest batch %.0f ms\n", block_table_count(r->table), l.n, slowest * 1e3);
+    for (int i = 0; i < 8000; i++) {
+        x = x * 1664525 + 1013904223;
+        uint32_t be = htobe32(0x0b000000u + (x >> 11));
+        struct sk_addr a = sk_addr_from_v4(&be);
+        struct sk_prefix p = sk_prefix_make(&a, 128);
+        const struct block *b = block_table_covering(r->table, &p);
+        int64_t want = b ? b->expires : 0, got = kernel_end(&l, &a);
+        assert_true(llabs(want - got) <= S);
+    }
+    assert_int_equal(enforcer_stats(r->e)->kernel_errors, 0);
+    assert_int_equal(enforcer_resync(r->e, sk_now_wall()), SK_OK);
+    assert_int_equal(enforcer_stats(r->e)->repairs, 0);
+    free(l.e);
+}
+
 static void many(struct rig *r, uint32_t count, int64_t now)
 {
     struct decide_request q = {.seconds = 600, .sid = 1};
@@ -408,6 +477,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_flushed_ruleset_is_noticed_and_restored, setup, teardown),
         cmocka_unit_test_setup_teardown(test_restart_adopts_what_is_there, setup, teardown),
         cmocka_unit_test_setup_teardown(test_misshapen_table_is_replaced_and_its_elements_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_overlaps, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hundred_thousand, setup, teardown),
         cmocka_unit_test_setup_teardown(test_latency_of_single_blocks, setup, teardown),
     };

@@ -2,9 +2,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "enforce/enforcer.h"
@@ -328,6 +330,45 @@ static void test_foreign_elements_become_blocks_unless_forbidden(void **state)
     assert_false(drops(r, "192.0.2.50", T0));
 }
 
+static void test_a_journal_that_failed_catches_up(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/sekisho-enforcer-XXXXXX", path[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/j", dir);
+    struct rig r = {.fake = nft_fake_create(), .never = never_create(), .table = block_table_create(10)};
+    struct enforcer_setup s = {
+        .ops = &nft_fake_ops, .ops_ctx = r.fake, .table = r.table, .never = r.never, .limits = &r.limits};
+    assert_int_equal(journal_open(path, &s.journal, NULL), SK_OK);
+    r.e = enforcer_create(&s);
+    assert_int_equal(enforcer_restore(r.e, T0), SK_OK);
+    ask(&r, "192.0.2.1", 60, T0);
+    assert_int_equal(enforcer_flush(r.e, T0), SK_OK);
+    sqlite3 *other;
+    assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    struct sk_prefix a = pfx("192.0.2.1"), b = pfx("192.0.2.2");
+    ask(&r, "192.0.2.2", 60, T0);
+    assert_int_equal(enforcer_unblock(r.e, &a, T0), SK_OK);
+    assert_int_equal(enforcer_flush(r.e, T0), SK_OK); /* the kernel does not wait for the disk */
+    assert_true(drops(&r, "192.0.2.2", T0) && !drops(&r, "192.0.2.1", T0));
+    assert_true(enforcer_stats(r.e)->journal_errors > 0);
+    sqlite3_close(other);
+    assert_int_equal(enforcer_tick(r.e, T0 + 31 * S), SK_OK);
+    struct block_table *t = block_table_create(10);
+    size_t loaded;
+    assert_int_equal(journal_load(s.journal, t, T0 + 32 * S, &loaded), SK_OK);
+    assert_int_equal(loaded, 1);
+    assert_non_null(block_table_find(t, &b));
+    block_table_free(t);
+    enforcer_free(r.e);
+    journal_close(s.journal);
+    block_table_free(r.table);
+    never_free(r.never);
+    nft_fake_free(r.fake);
+    assert_int_equal(unlink(path) | rmdir(dir), 0);
+}
+
 static void test_clock_steps(void **state)
 {
     struct rig *r = *state;
@@ -375,6 +416,7 @@ int main(void)
         TEST(test_hits_are_counted_over_everything),
         TEST(test_never_list_that_grows_lifts_blocks),
         TEST(test_foreign_elements_become_blocks_unless_forbidden),
+        cmocka_unit_test(test_a_journal_that_failed_catches_up),
         TEST(test_clock_steps),
         TEST(test_teardown_leaves_nothing),
     };

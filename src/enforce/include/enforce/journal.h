@@ -31,6 +31,8 @@ SK_MUST_USE int journal_add(struct journal *j, const struct block *b);
 /* New expiry, request count and hits. */
 SK_MUST_USE int journal_update(struct journal *j, const struct block *b);
 SK_MUST_USE int journal_end(struct journal *j, const struct block *b, enum journal_end why, int64_t now);
+/* After failed writes (disk full): makes the blocks of the table, and no others, those in force; commits. */
+SK_MUST_USE int journal_rewrite(struct journal *j, const struct block_table *t, int64_t now);
 /* Makes all since the last commit durable; nothing to do is SK_OK. */
 SK_MUST_USE int journal_commit(struct journal *j);
 /* Moves the write-ahead log into the file; some milliseconds of disk. The enforcer does it at each read-back. */
