@@ -76,7 +76,7 @@ int guard_read_conf(const struct guard_options *opt, const struct sk_diag_sink *
 bool guard_home_is_auto(const struct conf *c)
 {
     const struct conf_var *v = conf_group(&c->address_groups, "HOME_NET");
-    return v != NULL && strcmp(v->text, "auto") == 0;
+    return v != NULL && (!v->given || strcmp(v->text, "auto") == 0);
 }
 
 static int file_failed(const char *path, const char *why)

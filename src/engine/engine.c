@@ -38,6 +38,7 @@ int engine_create(const struct conf *conf, const struct engine_options *opt, str
                                        .pcre_depth_limit = conf->detect.pcre_recursion_limit,
                                        .pcre_heap_limit_kib = conf->detect.pcre_heap_limit / 1024};
     pthread_mutex_init(&e->lock, NULL);
+    e->home_found = opt->home_net != NULL;
     e->home_net = strdup(opt->home_net ? opt->home_net : private_networks);
     int rc = e->home_net ? detect_thresholds_create(conf->detect.threshold_memcap / 32, &e->thresholds) : SK_ENOMEM;
     if (rc != SK_OK) {
@@ -73,13 +74,19 @@ void engine_free(struct engine *e)
     free(e);
 }
 
-/* Variables as the rule reader wants them; HOME_NET "auto" becomes what the caller found. */
+/* HOME_NET "auto", or one that nobody gave where the caller found the host's own. */
+static bool is_auto_home(const struct engine *e, const struct conf_var *v)
+{
+    return strcmp(v->text, "auto") == 0 || (e->home_found && !v->given && strcmp(v->name, "HOME_NET") == 0);
+}
+
+/* Variables as the rule reader wants them. */
 static struct rule_var *variables(const struct engine *e, const struct conf_vars *groups)
 {
     struct rule_var *v = calloc(groups->n + 1, sizeof *v);
     for (uint32_t i = 0; v && i < groups->n; i++) {
-        bool is_auto = strcmp(groups->v[i].text, "auto") == 0;
-        v[i] = (struct rule_var){.name = groups->v[i].name, .text = is_auto ? e->home_net : groups->v[i].text};
+        const struct conf_var *g = &groups->v[i];
+        v[i] = (struct rule_var){.name = g->name, .text = is_auto_home(e, g) ? e->home_net : g->text};
     }
     return v;
 }

@@ -25,6 +25,7 @@ struct engine {
     const struct conf *conf;
     struct engine_options opt;
     char *home_net;
+    bool home_found; /* home_net is this host's own, found by the caller */
     struct decode_conf decode;
     struct inspect_conf inspect;
     struct detect_thresholds *thresholds;

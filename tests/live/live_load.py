@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""5,000 requests a second: every packet is seen, and what status says agrees with the interfaces and with wrk."""
+import argparse
+import json
+import re
+import sys
+import time
+
+from bed import SERVER_V, Bed, Tally
+
+LUA = "function delay() return 19 end\n"  # 100 connections, one request every 20 ms each: 5,000 a second
+SECONDS = 8
+
+
+def interface_packets(bed):
+    links = json.loads(bed.sh(None, "ip", "-n", bed.server, "-s", "-j", "link").stdout)
+    return sum(x["stats64"][way]["packets"] for x in links if x["ifname"].startswith("eth") for way in ("rx", "tx"))
+
+
+def settled(bed, read):
+    """The value of read() once it has not changed for half a second."""
+    last = read()
+    for _ in range(20):
+        time.sleep(0.5)
+        now = read()
+        if now == last:
+            break
+        last = now
+    return last
+
+
+def load(bed, t):
+    with open(bed.path("rate.lua"), "w", encoding="ascii") as f:
+        f.write(LUA)
+    before_if, before = settled(bed, lambda: interface_packets(bed)), settled(bed, lambda: bed.counter("decoder.pkts"))
+    tx0 = bed.counter("app_layer.tx.http")
+    done = bed.sh(bed.visitor, "wrk", "-t1", "-c100", f"-d{SECONDS}", "-s", bed.path("rate.lua"),
+                  f"http://{SERVER_V}/index.html", timeout=60)
+    requests = int(re.search(r"(\d+) requests in", done.stdout).group(1))
+    print(f"     {requests} requests in {SECONDS} s")
+    t.check("the load was about 5,000 requests a second", requests > 4000 * SECONDS, done.stdout)
+    sent = settled(bed, lambda: interface_packets(bed)) - before_if
+    seen = settled(bed, lambda: bed.counter("decoder.pkts")) - before
+    status = bed.status()
+    print(f"     {sent} packets on the interfaces, {seen} inspected")
+    t.check("the kernel dropped none", sum(w["kernel_drops"] for w in status["workers"]) == 0, status["workers"])
+    t.check("every packet of the interfaces was seen", seen == sent, f"{seen} of {sent}")
+    tx = bed.counter("app_layer.tx.http") - tx0
+    t.check("every request was seen", requests <= tx <= requests + 100, f"{tx} of {requests}")
+    t.check("no event was lost", status["events"]["lost_ring_full"] == 0, status["events"])
+    t.check("and nobody was blocked", bed.elements() == {}, bed.elements())
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__)
+    ap.add_argument("--agent", required=True)
+    t = Tally("live_load")
+    with Bed(ap.parse_args().agent, extra="  workers: 1\n") as bed:
+        if t.check("the agent starts with the starter rules", bed.start_agent(), bed.agent_log()[-600:]):
+            load(bed, t)
+            t.check("the agent ends with 0", bed.stop_agent() == 0, bed.agent_log()[-300:])
+    t.check("nothing is left behind", bed.left_behind() == [], bed.left_behind())
+    return t.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
