@@ -228,7 +228,10 @@ static enum step chunk_line(struct http_conn *conn, int dir, struct sk_span l)
     struct http_side *s = &conn->side[dir];
     uint64_t size = 0;
     switch (chunk_parse(l, &size)) {
-    case CHUNK_BAD: return chunk_bad(conn, dir, l);
+    case CHUNK_BAD:
+        if (dir == HTTP_TC)
+            tx->msg[dir].body.message_len += l.len; /* counted as framing and as body, as libhtp does */
+        return chunk_bad(conn, dir, l);
     case CHUNK_NONE:
         if (dir == HTTP_TS && http_trim(l).len > 0)
             return chunk_bad(conn, dir, l);
@@ -291,8 +294,11 @@ static enum step chunk_end(struct http_conn *conn, int dir, struct http_in *in)
 static bool trailer_take(struct http_tx *tx, int dir, struct sk_span raw)
 {
     struct http_msg *m = &tx->msg[dir];
-    if (raw.len <= 2)
+    if (raw.len <= TX_COPY_SPARE && m->block.p != NULL) {
+        memcpy((uint8_t *)(uintptr_t)m->block.p + m->block.len, raw.p, raw.len);
+        m->block.len += raw.len;
         return true;
+    }
     uint8_t *p = (uint8_t *)tx_alloc(tx, m->block.len + raw.len);
     if (p == NULL)
         return false;

@@ -85,7 +85,7 @@ static bool build_names(struct http_tx *tx, int dir, struct sk_span *out)
     return present(m->cache_names, out);
 }
 
-/* Start line and headers, and an empty line when there are headers. */
+/* Start line (a response's has its end already, as in Suricata), headers, and an empty line when there are any. */
 static bool build_start(struct http_tx *tx, int dir, struct sk_span *out)
 {
     struct http_msg *m = &tx->msg[dir];
@@ -124,7 +124,7 @@ static bool host_raw(struct http_tx *tx, struct sk_span *out)
 {
     uri_parse(tx);
     if (tx->parts.has_host)
-        return present(tx->parts.host, out);
+        return present(uri_host(tx), out);
     return joined_header(&tx->msg[HTTP_TS], HK_HOST, out);
 }
 
@@ -283,8 +283,7 @@ uint16_t http_tx_port(struct http_tx *tx)
 
 struct sk_span http_tx_protocol(const struct http_tx *tx)
 {
-    const struct http_msg *ts = &tx->msg[HTTP_TS];
-    return ts->proto.len > 0 ? ts->proto : tx->msg[HTTP_TC].proto;
+    return tx->msg[HTTP_TS].proto;
 }
 
 unsigned http_tx_status(const struct http_tx *tx)

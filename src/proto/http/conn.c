@@ -2,8 +2,9 @@
 #include <stdlib.h>
 #include "http/internal.h"
 
-#define TX_BLOCK 4096 /* first memory block of a transaction; it holds the transaction, its user area and most heads   \
-                       */
+#define TX_BLOCK                                                                                                       \
+    4096 /* first memory block of a transaction; it holds the transaction, its user area and most heads                \
+          */
 #define ALIGN16(n) (((n) + 15u) & ~15u)
 
 void http_conf_defaults(struct http_conf *conf)
@@ -108,7 +109,7 @@ void *tx_alloc(struct http_tx *tx, uint32_t size)
 
 struct sk_span tx_copy(struct http_tx *tx, struct sk_span s)
 {
-    uint8_t *p = (uint8_t *)tx_alloc(tx, s.len);
+    uint8_t *p = (uint8_t *)tx_alloc(tx, s.len + TX_COPY_SPARE);
     if (p == NULL)
         return (struct sk_span){0};
     if (s.len > 0)

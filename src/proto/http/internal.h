@@ -232,6 +232,8 @@ static inline void tx_event(struct http_tx *tx, enum http_event ev)
 
 /* conn.c */
 void *tx_alloc(struct http_tx *tx, uint32_t size);
+/* A copy with TX_COPY_SPARE bytes of room behind it: the end of an empty trailer. */
+#define TX_COPY_SPARE 2
 struct sk_span tx_copy(struct http_tx *tx, struct sk_span s);
 struct http_tx *tx_create(struct http_conn *conn);
 void tx_progress(struct http_tx *tx, int dir, enum http_progress p);

@@ -46,14 +46,17 @@ enum http_method request_method(struct sk_span s)
     return HM_UNKNOWN;
 }
 
-/* Splits s at the first byte for which (space-only or any white space); both halves trimmed. */
+/*
+ * Splits s at its last byte that is a space (or any white space): targets may have spaces in them, as careless servers
+ * take them. Both halves trimmed.
+ */
 static void split(struct sk_span s, bool any_space, struct sk_span *a, struct sk_span *b)
 {
-    uint32_t i = 0;
-    while (i < s.len && s.p[i] != ' ' && !(any_space && http_is_space(s.p[i])))
-        i++;
-    *a = http_trim(http_sub(s, 0, i));
-    *b = i < s.len ? http_trim(http_sub(s, i + 1, s.len)) : (struct sk_span){0};
+    uint32_t i = s.len;
+    while (i > 0 && s.p[i - 1] != ' ' && !(any_space && http_is_space(s.p[i - 1])))
+        i--;
+    *a = http_trim(http_sub(s, 0, i > 0 ? i - 1 : s.len));
+    *b = i > 0 ? http_trim(http_sub(s, i, s.len)) : (struct sk_span){0};
 }
 
 static bool has_other_space(struct sk_span s)

@@ -45,6 +45,8 @@ static void response_line(struct http_tx *tx)
     while (i < l.len && http_is_space(l.p[i]))
         i++;
     tx->message = http_sub(l, i, l.len);
+    while (tx->message.len > 0 && (l.p[i + tx->message.len - 1] == '\r' || l.p[i + tx->message.len - 1] == '\n'))
+        tx->message.len--;
 }
 
 /* ---- what follows the headers ---- */
@@ -225,7 +227,7 @@ static enum step response_take(struct http_conn *conn, struct http_tx *tx, const
     if (all.p == NULL)
         return STEP_ERROR;
     conn->side[HTTP_TC].scanned = 0;
-    m->start = http_sub(all, 0, at->line);
+    m->start = http_sub(all, 0, at->next); /* with its end, as libhtp keeps it */
     m->block = http_sub(all, at->next, all.len);
     response_line(tx);
     if (!head_parse(tx, HTTP_TC, m->block)) {

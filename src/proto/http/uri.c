@@ -22,37 +22,47 @@ static int hex2(const uint8_t *p)
 /* ---- best fit ---- */
 
 /*
- * One byte for a code point, as Windows' best-fit table for code page 1252 has it where attackers use it: full-width
- * forms, accented Latin, quotation marks, dashes, fraction and division slashes. '?' for the rest.
+ * One byte for a code point, as Windows' best-fit table for code page 1252 has it (its letters, punctuation and
+ * full-width forms; characters that the code page has itself are not in it, nor for libhtp). '?' for the rest.
  */
+enum fit_kind { FIT_SAME, FIT_RUN /* the following bytes follow */, FIT_CASE /* capital and small in turn */ };
+
 struct fit {
     uint16_t from, to;
-    char byte; /* of `from`; with step 1 those behind it follow */
-    uint8_t step;
+    char byte; /* of `from` */
+    uint8_t kind;
 };
 
 static const struct fit fits[] = {
-    {0x0100, 0x0105, 'A', 0},        {0x0106, 0x010d, 'C', 0},        {0x010e, 0x0111, 'D', 0},
-    {0x0112, 0x011b, 'E', 0},        {0x011c, 0x0123, 'G', 0},        {0x0124, 0x0127, 'H', 0},
-    {0x0128, 0x0131, 'I', 0},        {0x0134, 0x0135, 'J', 0},        {0x0136, 0x0137, 'K', 0},
-    {0x0139, 0x0142, 'L', 0},        {0x0143, 0x0148, 'N', 0},        {0x014c, 0x0151, 'O', 0},
-    {0x0154, 0x0159, 'R', 0},        {0x015a, 0x0161, 'S', 0},        {0x0162, 0x0167, 'T', 0},
-    {0x0168, 0x0173, 'U', 0},        {0x0174, 0x0175, 'W', 0},        {0x0176, 0x0178, 'Y', 0},
-    {0x0179, 0x017e, 'Z', 0},        {0x02b9, 0x02bc, '\'', 0},       {0x02c4, 0x02c4, '^', 0},
-    {0x02c6, 0x02c6, '^', 0},        {0x02c8, 0x02c8, '\'', 0},       {0x02cb, 0x02cb, '`', 0},
-    {0x02cd, 0x02cd, '_', 0},        {0x02da, 0x02da, (char)0xb0, 0}, {0x02dc, 0x02dc, '~', 0},
-    {0x037e, 0x037e, ';', 0},        {0x2000, 0x2006, ' ', 0},        {0x2010, 0x2011, '-', 0},
-    {0x2012, 0x2014, '-', 0},        {0x2017, 0x2017, '=', 0},        {0x2018, 0x2019, '\'', 0},
-    {0x201a, 0x201a, ',', 0},        {0x201c, 0x201e, '"', 0},        {0x2022, 0x2022, '.', 0},
-    {0x2024, 0x2024, (char)0xb7, 0}, {0x2026, 0x2026, '.', 0},        {0x2032, 0x2032, '\'', 0},
-    {0x2035, 0x2035, '`', 0},        {0x2039, 0x2039, '<', 0},        {0x203a, 0x203a, '>', 0},
-    {0x2044, 0x2044, '/', 0},        {0x2070, 0x2070, (char)0xb0, 0}, {0x2074, 0x2079, '4', 1},
-    {0x2080, 0x2089, '0', 1},        {0x2212, 0x2212, '-', 0},        {0x2215, 0x2215, '/', 0},
-    {0x2216, 0x2216, '\\', 0},       {0x2217, 0x2217, '*', 0},        {0x2223, 0x2223, '|', 0},
-    {0x2236, 0x2236, ':', 0},        {0x223c, 0x223c, '~', 0},        {0x2303, 0x2303, '^', 0},
-    {0x2329, 0x2329, '<', 0},        {0x232a, 0x232a, '>', 0},        {0x2758, 0x2758, '|', 0},
-    {0x3000, 0x3000, ' ', 0},        {0x3008, 0x3008, '<', 0},        {0x3009, 0x3009, '>', 0},
-    {0x301a, 0x301a, '[', 0},        {0x301b, 0x301b, ']', 0},        {0xff01, 0xff5e, '!', 1},
+    {0x0100, 0x0105, 'A', FIT_CASE},  {0x0106, 0x010d, 'C', FIT_CASE},  {0x010e, 0x010f, 'D', FIT_CASE},
+    {0x0111, 0x0111, 'd', FIT_SAME},  {0x0112, 0x011b, 'E', FIT_CASE},  {0x011c, 0x0123, 'G', FIT_CASE},
+    {0x0124, 0x0127, 'H', FIT_CASE},  {0x0128, 0x0131, 'I', FIT_CASE},  {0x0134, 0x0135, 'J', FIT_CASE},
+    {0x0136, 0x0137, 'K', FIT_CASE},  {0x0139, 0x013e, 'L', FIT_CASE},  {0x0141, 0x0142, 'L', FIT_CASE},
+    {0x0143, 0x0148, 'N', FIT_CASE},  {0x014c, 0x0151, 'O', FIT_CASE},  {0x0154, 0x0159, 'R', FIT_CASE},
+    {0x015a, 0x015f, 'S', FIT_CASE},  {0x0162, 0x0167, 'T', FIT_CASE},  {0x0168, 0x0173, 'U', FIT_CASE},
+    {0x0174, 0x0175, 'W', FIT_CASE},  {0x0176, 0x0177, 'Y', FIT_CASE},  {0x0179, 0x0179, 'Z', FIT_SAME},
+    {0x017b, 0x017c, 'Z', FIT_CASE},  {0x0180, 0x0180, 'b', FIT_SAME},  {0x01a0, 0x01a1, 'O', FIT_CASE},
+    {0x01af, 0x01b0, 'U', FIT_CASE},  {0x01c0, 0x01c0, '|', FIT_SAME},  {0x01c3, 0x01c3, '!', FIT_SAME},
+    {0x01cd, 0x01ce, 'A', FIT_CASE},  {0x01cf, 0x01d0, 'I', FIT_CASE},  {0x01d1, 0x01d2, 'O', FIT_CASE},
+    {0x01d3, 0x01dc, 'U', FIT_CASE},  {0x01de, 0x01df, 'A', FIT_CASE},  {0x01e4, 0x01e7, 'G', FIT_CASE},
+    {0x01e8, 0x01e9, 'K', FIT_CASE},  {0x01ea, 0x01ed, 'O', FIT_CASE},  {0x0261, 0x0261, 'g', FIT_SAME},
+    {0x02b9, 0x02b9, '\'', FIT_SAME}, {0x02ba, 0x02ba, '"', FIT_SAME},  {0x02bc, 0x02bc, '\'', FIT_SAME},
+    {0x02c4, 0x02c4, '^', FIT_SAME},  {0x02c8, 0x02c8, '\'', FIT_SAME}, {0x02cb, 0x02cb, '`', FIT_SAME},
+    {0x02cd, 0x02cd, '_', FIT_SAME},  {0x0300, 0x0300, '`', FIT_SAME},  {0x0302, 0x0302, '^', FIT_SAME},
+    {0x0303, 0x0303, '~', FIT_SAME},  {0x030e, 0x030e, '"', FIT_SAME},  {0x0331, 0x0332, '_', FIT_SAME},
+    {0x037e, 0x037e, ';', FIT_SAME},  {0x03b1, 0x03b1, 'a', FIT_SAME},  {0x0589, 0x0589, ':', FIT_SAME},
+    {0x066a, 0x066a, '%', FIT_SAME},  {0x2000, 0x2006, ' ', FIT_SAME},  {0x2010, 0x2011, '-', FIT_SAME},
+    {0x2017, 0x2017, '=', FIT_SAME},  {0x2032, 0x2032, '\'', FIT_SAME}, {0x2035, 0x2035, '`', FIT_SAME},
+    {0x2044, 0x2044, '/', FIT_SAME},  {0x2074, 0x2078, '4', FIT_RUN},   {0x207f, 0x207f, 'n', FIT_SAME},
+    {0x2080, 0x2089, '0', FIT_RUN},   {0x2212, 0x2212, '-', FIT_SAME},  {0x2215, 0x2215, '/', FIT_SAME},
+    {0x2216, 0x2216, '\\', FIT_SAME}, {0x2217, 0x2217, '*', FIT_SAME},  {0x221a, 0x221a, 'v', FIT_SAME},
+    {0x221e, 0x221e, '8', FIT_SAME},  {0x2223, 0x2223, '|', FIT_SAME},  {0x2229, 0x2229, 'n', FIT_SAME},
+    {0x2236, 0x2236, ':', FIT_SAME},  {0x223c, 0x223c, '~', FIT_SAME},  {0x2261, 0x2261, '=', FIT_SAME},
+    {0x2264, 0x2265, '=', FIT_SAME},  {0x2303, 0x2303, '^', FIT_SAME},  {0x2320, 0x2320, '(', FIT_SAME},
+    {0x2321, 0x2321, ')', FIT_SAME},  {0x2329, 0x2329, '<', FIT_SAME},  {0x232a, 0x232a, '>', FIT_SAME},
+    {0x2758, 0x2758, '|', FIT_SAME},  {0x3000, 0x3000, ' ', FIT_SAME},  {0x3008, 0x3008, '<', FIT_SAME},
+    {0x3009, 0x3009, '>', FIT_SAME},  {0x301a, 0x301a, '[', FIT_SAME},  {0x301b, 0x301b, ']', FIT_SAME},
+    {0xff01, 0xff1e, '!', FIT_RUN},   {0xff20, 0xff5e, '@', FIT_RUN},
 };
 
 uint8_t uri_bestfit(uint32_t cp)
@@ -63,10 +73,9 @@ uint8_t uri_bestfit(uint32_t cp)
         const struct fit *f = &fits[i];
         if (cp < f->from || cp > f->to)
             continue;
-        if (f->step)
+        if (f->kind == FIT_RUN)
             return (uint8_t)(f->byte + (cp - f->from));
-        /* In Latin Extended-A capitals and small letters alternate. */
-        bool small = f->to < 0x180 && f->byte >= 'A' && f->byte <= 'Z' && (cp & 1) != (f->from & 1);
+        bool small = f->kind == FIT_CASE && ((cp - f->from) & 1);
         return (uint8_t)(small ? f->byte | 0x20 : f->byte);
     }
     return '?';
@@ -377,6 +386,8 @@ struct sk_span uri_normalized(struct http_tx *tx)
     if (tx->norm_done)
         return tx->norm_uri;
     tx->norm_done = true;
+    if (tx->no_request)
+        return tx->norm_uri;
     if (tx->method_id != HM_CONNECT && is_normal(tx->uri)) {
         tx->norm_uri = tx->uri;
         return tx->norm_uri;

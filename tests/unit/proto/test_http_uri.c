@@ -43,6 +43,7 @@ static void normalized(void **state)
         {"/x/%c0%af../y", "/x//../y"},      /* an overlong slash comes after the squeezing */
         {"/%e2%82%ac%c3%a9", "/?\xe9"},
         {"/%ff%41", "/?A"},
+        {"/%c4%80%c4%81%c5%a0%e2%88%95", "/Aa?/"},
         {"/A/B", "/A/B"}, /* case stays */
         {"/?q=a//b/../c\\d", "/?q=a//b/../c\\d"},
         {"/?q=%2e%2e%2f%00+%2b", "/?q=../"},

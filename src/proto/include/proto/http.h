@@ -33,8 +33,9 @@
 #define HTTP_MAX_PARTS     16 /* file parts of a multipart body that are kept apart; further ones are not looked into */
 #define HTTP_MAX_ARGS      256         /* arguments that http_tx_arg can see */
 #define HTTP_BODY_HARD_CAP (16u << 20) /* bytes of a body kept when the configured limit is 0 */
-#define HTTP_BOMB_RATIO    2048 /* output to input; beyond, past HTTP_BOMB_MIN: the rest is not decompressed (as libhtp) \
-                                 */
+#define HTTP_BOMB_RATIO                                                                                                \
+    2048 /* output to input; beyond, past HTTP_BOMB_MIN: the rest is not decompressed (as libhtp)                      \
+          */
 #define HTTP_BOMB_MIN (1u << 20)
 
 /* What a direction has reached. Buffers of the start line and headers are there from HEADERS on. */
@@ -179,7 +180,8 @@ enum http_flag {
 
 enum http_result {
     HTTP_R_OK,
-    HTTP_R_TUNNEL,  /* CONNECT was accepted: bytes from *used on are another protocol; probe again. Stays so */
+    HTTP_R_TUNNEL,  /* CONNECT was accepted: bytes from *used on are another protocol (or HTTP: then a new
+                       connection); probe again. Stays so */
     HTTP_R_UPGRADE, /* 101: the same; http_conn_upgrade() names the protocol. Stays so */
     HTTP_R_ERROR,   /* not HTTP any more, or out of bounds: given up (counted once), transactions so far reported. Stays
                        so */
@@ -219,10 +221,10 @@ struct sk_span http_tx_method(const struct http_tx *tx);
 struct sk_span http_tx_url(const struct http_tx *tx); /* as sent; "/libhtp::request_uri_not_seen" without request */
 struct sk_span http_tx_hostname(struct http_tx *tx);  /* lower case, without port */
 uint16_t http_tx_port(struct http_tx *tx);            /* named in the URI or Host header; 0: none */
-struct sk_span http_tx_protocol(const struct http_tx *tx); /* of the request; without one, of the response */
+struct sk_span http_tx_protocol(const struct http_tx *tx); /* of the request */
 unsigned http_tx_status(const struct http_tx *tx); /* 100..999 (100..599 accepted by libhtp's number); 0: none */
 struct sk_span http_tx_status_text(const struct http_tx *tx); /* as sent */
-/* Body bytes of a direction as transferred (dechunked, before decompression; gaps count): EVE `length`. */
+/* Body bytes of a direction as transferred, before decompression; chunk-size lines and gaps count: EVE `length`. */
 uint64_t http_body_len(const struct http_tx *tx, int dir);
 /*
  * Header by name (case-insensitive), joined value of repetitions as libhtp joins them. index 0 is that value; index 1
