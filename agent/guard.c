@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
@@ -27,6 +28,26 @@ static int check_privilege(void)
         return SK_OK;
     cli_fail("`run` needs root, to capture packets and to change nftables: try `sudo sekisho run`");
     return SK_EPERM;
+}
+
+/*
+ * What remains of root: netlink and capture; starting roles as other users, and ending them; the socket's group; files
+ * of whoever called sudo. Not loading modules, tracing, mounting, rebooting and the rest.
+ */
+static void keep_capabilities(void)
+{
+    static const unsigned wanted[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_SETUID,       CAP_SETGID,         CAP_SETPCAP,
+                                      CAP_KILL,      CAP_CHOWN,   CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH};
+    bool have[sizeof(wanted) / sizeof(wanted[0])];
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+        have[i] = capng_have_capability(CAPNG_EFFECTIVE, wanted[i]);
+    capng_clear(CAPNG_SELECT_BOTH);
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+        if (have[i])
+            capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET, wanted[i]);
+    if (capng_apply(CAPNG_SELECT_BOTH) != 0)
+        sk_log(SK_LOG_WARN, "cannot give up capabilities that are not needed");
+    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
 static unsigned worker_count(const struct conf *c)
@@ -96,9 +117,9 @@ static int start(struct guard *g)
     if (rc == SK_OK)
         rc = take_signals(g);
     if (rc == SK_OK)
-        rc = guard_iface_start(g);
-    if (rc == SK_OK)
         rc = open_control(g);
+    if (rc == SK_OK)
+        rc = guard_iface_start(g);
     if (rc == SK_OK)
         rc = guard_child_setup(g);
     if (rc == SK_OK)
@@ -154,14 +175,24 @@ static void on_signals(struct guard *g)
 /* Addresses, routes or links changed. */
 static void on_watch(struct guard *g)
 {
-    char why[256];
     if (!discover_watch_read(g->watch_fd))
         return;
     guard_iface_rescan(g);
     guard_block_discover(g);
-    if (guard_home_update(g) && guard_home_is_auto(g->conf) && g->child[GUARD_ENGINE].ready &&
-        guard_reload(g, 0, why, sizeof(why)) == SK_OK)
-        sk_log(SK_LOG_INFO, "this host's addresses changed: rules are loaded again");
+    if (guard_home_update(g) && guard_home_is_auto(g->conf))
+        g->home_stale = true;
+}
+
+/* Rules that name HOME_NET must be made anew. Waits until nothing else is being loaded. */
+static void follow_home(struct guard *g)
+{
+    char why[256];
+    if (!g->home_stale || !g->child[GUARD_ENGINE].ready || g->next_conf != NULL)
+        return;
+    g->home_stale = false;
+    sk_log(SK_LOG_INFO, "this host's addresses changed: rules are loaded again");
+    if (guard_reload(g, 0, why, sizeof(why)) != SK_OK)
+        sk_log(SK_LOG_ERROR, "not reloaded: %s", why);
 }
 
 static int timeout_ms(const struct guard *g)
@@ -194,6 +225,7 @@ static void notify(struct guard *g, bool *said)
 static void each_turn(struct guard *g)
 {
     guard_child_tick(g);
+    follow_home(g);
     guard_block_tick(g, sk_now_wall());
     ipc_control_run(g->control, sk_now_mono());
     if (g->log_fd >= 0 && eve_file_moved(g->log_fd, g->conf->eve.path))
@@ -278,6 +310,7 @@ int guard_run(const struct guard_options *opt)
         conf_free(g.conf);
         return CLI_FAILED;
     }
+    keep_capabilities();
     uint64_t usec = 0;
     if (sd_watchdog_enabled(0, &usec) > 0)
         g.watchdog_interval = (int64_t)usec * SK_NS_PER_US;

@@ -51,7 +51,7 @@ struct guard_child {
     uid_t uid;
     gid_t gid;
     int chan, blocks; /* -1 */
-    bool ready;
+    bool ready, killed;
     int64_t started, start_at; /* monotonic; start_at: when it is to be started again */
     int64_t wait;              /* before the next restart */
     uint64_t restarts;
@@ -81,6 +81,7 @@ struct guard {
     int bundle_fd; /* what the engine is to load */
     uint64_t generation;
     char home[4096];          /* HOME_NET "auto" */
+    bool home_stale;          /* it has changed since the engine was told */
     struct ipc_loaded loaded; /* of the last load that succeeded */
     bool have_loaded;
     uint64_t reload_client; /* control client that waits for it; 0: none */

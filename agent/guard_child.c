@@ -62,7 +62,7 @@ static void close_from(unsigned first)
 }
 
 /* In the child, before exec. Only async-signal-safe calls that need no memory. */
-static void become_role(const struct guard_child *c, int chan, int blocks, char *uid, char *gid)
+static void become_role(const struct guard_child *c, int chan, int blocks, char *ids[3])
 {
     sigset_t none;
     sigemptyset(&none);
@@ -72,7 +72,7 @@ static void become_role(const struct guard_child *c, int chan, int blocks, char 
     if (a < 0 || dup2(a, ROLE_FD_CHANNEL) < 0 || (b >= 0 && dup2(b, ROLE_FD_BLOCKS) < 0))
         _exit(1);
     close_from(b >= 0 ? ROLE_FD_BLOCKS + 1 : ROLE_FD_CHANNEL + 1);
-    char *argv[] = {(char *)(uintptr_t) "sekisho", (char *)(uintptr_t)c->verb, uid, gid, NULL};
+    char *argv[] = {(char *)(uintptr_t) "sekisho", (char *)(uintptr_t)c->verb, ids[0], ids[1], ids[2], NULL};
     execv("/proc/self/exe", argv);
     _exit(1);
 }
@@ -80,7 +80,7 @@ static void become_role(const struct guard_child *c, int chan, int blocks, char 
 static int spawn(struct guard_child *c)
 {
     int chan[2], blocks[2] = {-1, -1};
-    char uid[16], gid[16];
+    char uid[16], gid[16], guard[16], *ids[3] = {uid, gid, guard};
     int rc = ipc_pair(chan, CHANNEL_BYTES);
     if (rc != SK_OK)
         return rc;
@@ -92,9 +92,10 @@ static int spawn(struct guard_child *c)
     }
     snprintf(uid, sizeof(uid), "%u", c->uid);
     snprintf(gid, sizeof(gid), "%u", c->gid);
+    snprintf(guard, sizeof(guard), "%d", (int)getpid());
     pid_t pid = fork();
     if (pid == 0)
-        become_role(c, chan[1], blocks[1], uid, gid);
+        become_role(c, chan[1], blocks[1], ids);
     close(chan[1]);
     if (engine)
         close(blocks[1]);
@@ -146,7 +147,7 @@ void guard_child_start(struct guard *g, enum guard_role r)
     struct guard_child *c = &g->child[r];
     int64_t now = sk_now_mono();
     c->start_at = INT64_MAX;
-    c->ready = false;
+    c->ready = c->killed = false;
     c->started = c->beat_time = now;
     if (spawn(c) != SK_OK) {
         sk_log(SK_LOG_ERROR, "cannot start the %s: %s", c->name, strerror(errno));
@@ -161,9 +162,10 @@ void guard_child_start(struct guard *g, enum guard_role r)
 void guard_child_kill(struct guard *g, enum guard_role r, const char *why)
 {
     struct guard_child *c = &g->child[r];
-    if (c->pid == 0)
+    if (c->pid == 0 || c->killed)
         return;
     sk_log(SK_LOG_ERROR, "the %s %s: killed", c->name, why);
+    c->killed = true;
     kill(c->pid, SIGKILL); /* the rest follows when it has been reaped */
 }
 

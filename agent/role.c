@@ -43,11 +43,11 @@ static void limit(int resource, rlim_t n)
 }
 
 /* Dies with the guard. Set behind the change of user, which clears it; a guard that died before is noticed here. */
-static int tie_to_guard(void)
+static int tie_to_guard(pid_t guard)
 {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
         return failed("PR_SET_PDEATHSIG");
-    if (getppid() == 1 && getenv("SEKISHO_GUARD_IS_INIT") == NULL)
+    if (getppid() != guard)
         return SK_EEND;
     return SK_OK;
 }
@@ -56,7 +56,7 @@ int role_enter(enum role_kind kind, int argc, char **argv)
 {
     sk_log_setup(kind == ROLE_ENGINE ? "sekisho engine" : "sekisho reporter", SK_LOG_INFO,
                  getenv("JOURNAL_STREAM") != NULL);
-    if (argc != 3) {
+    if (argc != 4) {
         sk_log(SK_LOG_ERROR, "this verb is for sekisho run itself");
         return SK_EINVAL;
     }
@@ -65,7 +65,7 @@ int role_enter(enum role_kind kind, int argc, char **argv)
     if (rc == SK_OK)
         rc = drop_capabilities();
     if (rc == SK_OK)
-        rc = tie_to_guard();
+        rc = tie_to_guard((pid_t)strtol(argv[3], NULL, 10));
     if (rc != SK_OK)
         return rc;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0)

@@ -15,8 +15,9 @@ enum { ROLE_FD_CHANNEL = 3, ROLE_FD_BLOCKS = 4 };
 enum role_kind { ROLE_ENGINE, ROLE_REPORTER };
 
 /*
- * argv of a role: VERB UID GID. Changes to that user without capabilities, sets no_new_privs, undumpable, resource
- * limits, death with the guard, and the system call filter (sandbox.c). SK_OK, or an error that has been logged.
+ * argv of a role: VERB UID GID GUARD-PID. Changes to that user without capabilities, sets no_new_privs, undumpable,
+ * resource limits, death with the guard, and the system call filter (sandbox.c). SK_OK, or an error that has been
+ * logged.
  */
 SK_MUST_USE int role_enter(enum role_kind kind, int argc, char **argv);
 

@@ -22,6 +22,7 @@ struct reporter {
     struct ipc_status *status;
     struct eve_writer *eve;
     uint64_t garbage;
+    struct ipc_reporter_status before; /* what earlier reporters had counted */
     bool stopping;
     struct ipc_msg msg;
     _Alignas(8) uint8_t rec[IPC_RING_REC_MAX];
@@ -49,6 +50,14 @@ static int on_setup(struct reporter *r)
     return SK_OK;
 }
 
+static int on_status(struct reporter *r)
+{
+    int rc = ipc_status_map(r->msg.fd[0], &r->status);
+    if (rc == SK_OK)
+        r->before = r->status->reporter;
+    return rc;
+}
+
 static void on_log(struct reporter *r)
 {
     const struct ipc_log *l = (const struct ipc_log *)(const void *)r->msg.body;
@@ -63,7 +72,7 @@ static int on_message(struct reporter *r)
     const struct ipc_empty ready = {0};
     switch (r->msg.type) {
     case IPC_SETUP: return on_setup(r);
-    case IPC_STATUS: return ipc_status_map(r->msg.fd[0], &r->status);
+    case IPC_STATUS: return on_status(r);
     case IPC_IFACE: eve_set_iface(r->eve, note->iface, note->name); return SK_OK;
     case IPC_LOG: on_log(r); return SK_OK;
     case IPC_EVENT: (void)!eve_write(r->eve, ev->rec, ev->len); return SK_OK;
@@ -122,11 +131,11 @@ static void publish(struct reporter *r)
         return;
     const struct eve_stats *s = eve_stats(r->eve);
     struct ipc_reporter_status *p = &r->status->reporter;
-    ipc_status_set(&p->events, s->events);
-    ipc_status_set(&p->bytes, s->bytes);
-    ipc_status_set(&p->write_errors, s->write_errors);
-    ipc_status_set(&p->invalid, s->invalid);
-    ipc_status_set(&p->garbage, r->garbage);
+    ipc_status_set(&p->events, r->before.events + s->events);
+    ipc_status_set(&p->bytes, r->before.bytes + s->bytes);
+    ipc_status_set(&p->write_errors, r->before.write_errors + s->write_errors);
+    ipc_status_set(&p->invalid, r->before.invalid + s->invalid);
+    ipc_status_set(&p->garbage, r->before.garbage + r->garbage);
     ipc_status_set(&p->heartbeat, p->heartbeat + 1);
 }
 

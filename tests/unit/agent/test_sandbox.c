@@ -1,0 +1,151 @@
+/* What a taken-over role can still do: each attempt in a child of its own. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "role.h"
+
+/* Wait status of a child that enters the filter and tries. */
+static int attempt(enum role_kind kind, int (*what)(void))
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        if (sandbox_enter(kind) != SK_OK)
+            _exit(99);
+        _exit(what());
+    }
+    int st;
+    assert_int_equal(waitpid(pid, &st, 0), pid);
+    return st;
+}
+
+static int do_open(void)
+{
+    return open("/etc/passwd", O_RDONLY) < 0 && errno == EPERM ? 0 : 1;
+}
+
+static int do_unlink(void)
+{
+    return unlink("/tmp/sekisho-sandbox-none") < 0 && errno == EPERM ? 0 : 1;
+}
+
+static int do_kill(void)
+{
+    return kill(getppid(), 0) < 0 && errno == EPERM ? 0 : 1;
+}
+
+static int do_setrlimit(void)
+{
+    return syscall(SYS_prlimit64, 0, 7, "0123456789abcdef", NULL) < 0 && errno == EPERM ? 0 : 1;
+}
+
+static int do_socket(void)
+{
+    return socket(AF_INET, SOCK_STREAM, 0) >= 0;
+}
+
+static int do_exec(void)
+{
+    char *argv[] = {(char *)(uintptr_t) "true", NULL};
+    execv("/bin/true", argv);
+    return 1;
+}
+
+static int do_fork(void)
+{
+    pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0)
+        _exit(0);
+    return pid < 0 && errno == EPERM ? 0 : 1;
+}
+
+static int do_ptrace(void)
+{
+    return (int)ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+}
+
+static void *thread(void *arg)
+{
+    *(int *)arg = 7;
+    return NULL;
+}
+
+static int do_thread(void)
+{
+    pthread_t t;
+    int v = 0;
+    if (pthread_create(&t, NULL, thread, &v) != 0)
+        return 1;
+    pthread_join(t, NULL);
+    return v == 7 ? 0 : 2;
+}
+
+/* Memory that is written and then run, as the expression compiler needs it. */
+static int do_jit(void)
+{
+    return mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED;
+}
+
+static int do_message(void)
+{
+    int fd = STDERR_FILENO; /* not a socket: what counts is that the call is let through */
+    struct ipc_empty e = {0};
+    return ipc_send(fd, IPC_STOP, &e, NULL, 0) == SK_EIO && errno == ENOTSOCK ? 0 : 1;
+}
+
+static void both_roles_do_their_work(void **state)
+{
+    (void)state;
+    assert_int_equal(attempt(ROLE_ENGINE, do_thread), 0);
+    assert_int_equal(attempt(ROLE_ENGINE, do_jit), 0);
+    assert_int_equal(attempt(ROLE_ENGINE, do_message), 0);
+    assert_int_equal(attempt(ROLE_REPORTER, do_message), 0);
+}
+
+static void files_and_other_processes_are_out_of_reach(void **state)
+{
+    (void)state;
+    for (int kind = ROLE_ENGINE; kind <= ROLE_REPORTER; kind++) {
+        assert_int_equal(attempt((enum role_kind)kind, do_open), 0);
+        assert_int_equal(attempt((enum role_kind)kind, do_unlink), 0);
+        assert_int_equal(attempt((enum role_kind)kind, do_kill), 0);
+        assert_int_equal(attempt((enum role_kind)kind, do_setrlimit), 0);
+        assert_int_equal(attempt((enum role_kind)kind, do_fork), 0);
+    }
+}
+
+static void what_only_an_attack_does_kills(void **state)
+{
+    (void)state;
+    static int (*const deadly[])(void) = {do_socket, do_exec, do_ptrace};
+    for (int kind = ROLE_ENGINE; kind <= ROLE_REPORTER; kind++) {
+        for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++) {
+            int st = attempt((enum role_kind)kind, deadly[i]);
+            assert_true(WIFSIGNALED(st));
+            assert_int_equal(WTERMSIG(st), SIGSYS);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(both_roles_do_their_work),
+        cmocka_unit_test(files_and_other_processes_are_out_of_reach),
+        cmocka_unit_test(what_only_an_attack_does_kills),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
