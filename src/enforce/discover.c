@@ -166,7 +166,7 @@ static int see_route(const struct nlmsghdr *h, void *arg)
 
 static int dump_once(struct mnl_socket *sk, uint16_t type, uint8_t family, uint32_t seq, mnl_cb_t cb, void *arg)
 {
-    static char buf[65536];
+    static _Alignas(8) char buf[65536];
     struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
     h->nlmsg_type = type;
     h->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
@@ -279,7 +279,7 @@ int discover_watch_open(int *fd)
 
 bool discover_watch_read(int fd)
 {
-    char buf[8192];
+    _Alignas(8) char buf[8192];
     bool any = false;
     for (;;) {
         ssize_t r = recv(fd, buf, sizeof buf, MSG_DONTWAIT | MSG_TRUNC);

@@ -134,7 +134,7 @@ void nft_txn_done(struct nft *n, const struct nlmsghdr *nlh)
 /* The kernel has queued every answer when sendmsg returns: errors in message order, then the one ACK asked for. */
 static int txn_verdict(struct nft *n, const char *what)
 {
-    char buf[8192];
+    _Alignas(8) char buf[8192];
     int err = 0;
     bool acked = false;
     for (;;) {
@@ -195,7 +195,7 @@ struct nlmsghdr *nft_query_msg(struct nft *n, char *buf, uint16_t type, uint16_t
 
 static int query_once(struct nft *n, struct nlmsghdr *req, mnl_cb_t cb, void *arg)
 {
-    static char buf[65536];
+    static _Alignas(8) char buf[65536];
     if (mnl_socket_sendto(n->sk, req, req->nlmsg_len) < 0)
         return errno;
     for (;;) {
@@ -214,7 +214,7 @@ static int query_once(struct nft *n, struct nlmsghdr *req, mnl_cb_t cb, void *ar
 
 static void drain(struct nft *n)
 {
-    char buf[8192];
+    _Alignas(8) char buf[8192];
     while (recv(mnl_socket_get_fd(n->sk), buf, sizeof buf, MSG_DONTWAIT) >= 0 || errno == EINTR)
         ;
 }

@@ -278,7 +278,7 @@ int nft_elems_list(void *ctx, int64_t now, nft_elem_fn *fn, void *arg)
     struct reader r = {.n = n, .now = now, .began = sk_now_mono()};
     int rc = SK_OK;
     for (uint8_t i = 0; rc == SK_OK && i < NFT_SET_IDS; i++) {
-        char buf[512];
+        _Alignas(8) char buf[512];
         struct nlmsghdr *h = nft_query_msg(n, buf, NFT_MSG_GETSETELEM, NLM_F_DUMP);
         mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, NFT_TABLE_NAME);
         mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_SET, nft_sets[i].name);

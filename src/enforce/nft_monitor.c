@@ -85,7 +85,7 @@ static bool ours(const struct nft_monitor *m, const struct nlmsghdr *h)
 
 int nft_monitor_read(struct nft_monitor *m, bool *changed)
 {
-    static char buf[65536];
+    static _Alignas(8) char buf[65536];
     *changed = false;
     for (;;) {
         ssize_t r = recv(mnl_socket_get_fd(m->sk), buf, sizeof buf, MSG_DONTWAIT);

@@ -302,7 +302,7 @@ static int table_seen(const struct nlmsghdr *h, void *arg)
 static int query(struct nft *n, uint16_t type, uint16_t flags, uint16_t attr2, mnl_cb_t cb, struct shape *sh,
                  const char *what)
 {
-    char buf[512];
+    _Alignas(8) char buf[512];
     struct nlmsghdr *h = nft_query_msg(n, buf, type, flags);
     mnl_attr_put_strz(h, NFTA_TABLE_NAME, NFT_TABLE_NAME); /* 1 in all of these messages */
     if (attr2)

@@ -294,6 +294,7 @@ static void test_misshapen_table_is_replaced_and_its_elements_kept(void **state)
     assert_int_equal(ask(r, "192.0.2.1", 60, now), ENFORCE_BLOCKED);
     assert_int_equal(enforcer_flush(r->e, now), SK_OK);
     static const char *const damage[] = {
+        "/usr/sbin/nft flush ruleset",
         "/usr/sbin/nft flush chain inet sekisho guard",
         "/usr/sbin/nft insert rule inet sekisho guard ip saddr 192.0.2.1 accept",
         "/usr/sbin/nft flush chain inet sekisho guard; /usr/sbin/nft delete set inet sekisho block6p",
