@@ -115,7 +115,8 @@ static int response_framing(struct http_tx *tx, struct http_side *s)
     const struct http_header *te = head_known(m, HK_TRANSFER_ENCODING), *cl = head_known(m, HK_CONTENT_LENGTH);
     bool bare = te == NULL && cl == NULL;
     unsigned st = tx->status;
-    if (tx->method_id == HM_HEAD || (bare && ((st >= 100 && st < 200) || st == 204 || st == 304)))
+    /* libhtp believes a Content-Length in a 304, which real servers send, and loses the next response to it. */
+    if (tx->method_id == HM_HEAD || st == 304 || (bare && ((st >= 100 && st < 200) || st == 204)))
         return ST_FINALIZE;
     if (te != NULL && http_contains(te->value, "chunked")) {
         m->chunked = true;
