@@ -287,6 +287,7 @@ static void finish(struct guard *g)
     close_fd(g->status_fd);
     close_fd(g->log_fd);
     close_fd(g->bundle_fd);
+    close_fd(g->next_bundle_fd);
     close_fd(g->signal_fd);
     close_fd(g->watch_fd);
     ipc_status_unmap(g->status);
@@ -298,7 +299,7 @@ int guard_run(const struct guard_options *opt)
 {
     static struct guard g;
     g = (struct guard){.opt = *opt, .signal_fd = -1, .watch_fd = -1, .rings_fd = -1, .wake_fd = -1};
-    g.status_fd = g.log_fd = g.bundle_fd = -1;
+    g.status_fd = g.log_fd = g.bundle_fd = g.next_bundle_fd = -1;
     g.started_mono = sk_now_mono();
     g.started_wall = sk_now_wall();
     for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)

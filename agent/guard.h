@@ -78,7 +78,8 @@ struct guard {
     int rings_fd, wake_fd, status_fd, log_fd;
     struct ipc_status *status;
 
-    int bundle_fd; /* what the engine is to load */
+    int bundle_fd;      /* what the engine has loaded, or is to load first */
+    int next_bundle_fd; /* of a reload under way; -1: none */
     uint64_t generation;
     char home[4096];          /* HOME_NET "auto" */
     bool home_stale;          /* it has changed since the engine was told */

@@ -169,9 +169,19 @@ int guard_reload(struct guard *g, uint64_t client, char *why, size_t cap)
     g->generation++;
     g->next_conf = conf;
     g->reload_client = client;
-    close(g->bundle_fd); /* an engine that dies while loading gets the new texts too */
-    g->bundle_fd = fd;
+    g->next_bundle_fd = fd;
     return SK_OK;
+}
+
+/* An engine that has to be started again gets the texts that were last known to be good. */
+static void settle_bundle(struct guard *g, bool good)
+{
+    if (g->next_bundle_fd < 0)
+        return;
+    close(good ? g->bundle_fd : g->next_bundle_fd);
+    if (good)
+        g->bundle_fd = g->next_bundle_fd;
+    g->next_bundle_fd = -1;
 }
 
 /* What the guard itself takes from a new configuration; the engine has done its part. */
@@ -203,6 +213,7 @@ static void answer_client(struct guard *g, const struct ipc_loaded *l)
 
 void guard_loaded(struct guard *g, const struct ipc_loaded *l)
 {
+    settle_bundle(g, l->rc == SK_OK);
     if (l->rc == SK_OK) {
         g->loaded = *l;
         g->have_loaded = true;
