@@ -131,7 +131,11 @@ static int generation_create(struct ipc_bundle *texts, const struct sk_diag_sink
     return rc;
 }
 
-static int load_rules(struct engine *e, const struct ipc_bundle *b, const struct sk_diag_sink *diag,
+/*
+ * strict: a reload with a rule that is wrong leaves the old rules in force. The first load takes what is right: a host
+ * with nearly all rules is better off than one with none.
+ */
+static int load_rules(struct engine *e, const struct ipc_bundle *b, bool strict, const struct sk_diag_sink *diag,
                       struct engine_rule_stats *stats)
 {
     unsigned n = 0, count = ipc_bundle_count(b);
@@ -151,7 +155,7 @@ static int load_rules(struct engine *e, const struct ipc_bundle *b, const struct
             texts[n].kind = t.kind == IPC_TEXT_CLASSES ? ENGINE_CLASSES : ENGINE_THRESHOLDS;
         n++;
     }
-    int rc = engine_load(e, texts, n, false, diag, stats);
+    int rc = engine_load(e, texts, n, strict, diag, stats);
     free(texts);
     return rc;
 }
@@ -182,7 +186,7 @@ static int load_into(struct loader *l, struct ipc_bundle *b, const struct sk_dia
                      struct engine_rule_stats *stats)
 {
     if (l->current != NULL && same_settings(l->current->texts, b)) {
-        int rc = load_rules(l->current->engine, b, diag, stats);
+        int rc = load_rules(l->current->engine, b, true, diag, stats);
         ipc_bundle_free(b);
         return rc;
     }
@@ -190,7 +194,7 @@ static int load_into(struct loader *l, struct ipc_bundle *b, const struct sk_dia
     int rc = generation_create(b, diag, &g);
     if (rc != SK_OK)
         return rc;
-    rc = load_rules(g->engine, b, diag, stats);
+    rc = load_rules(g->engine, b, l->current != NULL, diag, stats);
     if (rc != SK_OK) {
         generation_free(g);
         return rc;

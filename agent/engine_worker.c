@@ -153,14 +153,14 @@ static void loop(struct worker *w)
         if (atomic_load_explicit(&w->has_mail, memory_order_relaxed))
             read_mail(w);
         int rc = capture_recv(w->cap, &batch, WAIT_MS);
+        if (w->ew != NULL) /* before the batch: what arrives after a reload meets the new rules */
+            engine_worker_idle(w->ew, sk_now_wall());
         if (rc == SK_OK && w->ew != NULL)
             inspect(w, &batch);
         else if (rc == SK_OK)
             capture_release(w->cap, &batch);
         else if (rc != SK_EAGAIN)
             usleep(10000); /* an interface that fails again and again must not take the core */
-        if (w->ew != NULL)
-            engine_worker_idle(w->ew, sk_now_wall());
         each_second(w, sk_now_mono());
         ipc_status_set(&w->status->heartbeat, w->status->heartbeat + 1);
     }

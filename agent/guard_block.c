@@ -207,7 +207,8 @@ void guard_block_tick(struct guard *g, int64_t now)
 void guard_block_stop(struct guard *g)
 {
     if (g->enforcer != NULL) {
-        if (!g->conf->guard.keep_blocks_on_stop && g->stopping)
+        bool keep = g->conf->guard.keep_blocks_on_stop && block_table_count(g->table) != 0;
+        if (g->stopping && !keep)
             (void)!enforcer_teardown(g->enforcer, sk_now_wall());
         enforcer_free(g->enforcer);
     }

@@ -178,10 +178,26 @@ static void fill_stats(struct engine_rule_stats *st, const struct engine_rules *
     st->memory = d.memory;
 }
 
+/* Passes findings on and counts those of level error. */
+struct error_count {
+    const struct sk_diag_sink *to;
+    unsigned errors;
+};
+
+static void count_error(void *arg, const struct sk_diag *d)
+{
+    struct error_count *c = arg;
+    c->errors += d->level == SK_DIAG_ERROR;
+    if (c->to)
+        c->to->fn(c->to->arg, d);
+}
+
 int engine_load(struct engine *e, const struct engine_text *texts, unsigned n, bool strict,
-                const struct sk_diag_sink *diag, struct engine_rule_stats *stats)
+                const struct sk_diag_sink *to, struct engine_rule_stats *stats)
 {
     struct engine_rule_stats st = {0};
+    struct error_count count = {.to = to};
+    const struct sk_diag_sink counting = {.fn = count_error, .arg = &count}, *diag = &counting;
     struct engine_rules *r = calloc(1, sizeof *r);
     if (!r)
         return SK_ENOMEM;
@@ -198,7 +214,7 @@ int engine_load(struct engine *e, const struct engine_text *texts, unsigned n, b
         fill_stats(&st, r, rejected);
         if (stats)
             *stats = st;
-        if (strict && st.rejected)
+        if (count.errors && (strict || st.loaded == 0))
             rc = SK_EINVAL;
     }
     if (rc != SK_OK) {

@@ -9,10 +9,11 @@ Each folder beside this file with a case.json is a case:
   alerts     {sid: count}, exactly; a count "+" means one or more
   records    [{"match": {key.path: value, ...}, "count": N}]: EVE records with these values, exactly N ("+": some)
   sources    {sid: address}: every alert of this rule names the address as source or destination
-  command    instead of pcap: the whole command line; {out} is an empty folder, {case} the case's folder
+  command    instead of pcap: the whole command line; {out} and {state} are empty folders, {case} the case's folder,
+             {root} the repository
   exit       exit code (0)
   stderr     expression that the only line on standard error must match (exit 1: exactly one line; else none)
-  lines      number of lines on standard error, when it is not that
+  lines      number of lines on standard error, when it is not that; 0: any number, and `stderr` must match one of them
   nobody     true: run as an unprivileged user (root needed, else skipped)
   seconds    limit (60)
 With an exit code other than 0 nothing may be left in the output folder, and no table `inet sekisho` may exist anew.
@@ -89,9 +90,10 @@ def have_table():
     return subprocess.run([nft, "list", "table", "inet", "sekisho"], capture_output=True, check=False).returncode == 0
 
 
-def command_of(case, agent, folder, out):
+def command_of(case, agent, folder, out, state):
     if "command" in case:
-        words = [w.replace("{out}", out).replace("{case}", folder).replace("{root}", ROOT) for w in case["command"]]
+        words = [w.replace("{out}", out).replace("{case}", folder)
+                 .replace("{state}", state).replace("{root}", ROOT) for w in case["command"]]
     else:
         rules = case.get("rules", "basic")
         rules = RULES.get(rules) or os.path.join(folder, rules)
@@ -114,10 +116,10 @@ def check_result(case, done, out, had_table):
     lines = case.get("lines", 1 if code == 1 else None)
     if lines is None and code == 0 and errors:
         raise Failed(f"standard error: {errors[0]}")
-    if lines is not None and len(errors) != lines:
+    if lines and len(errors) != lines:
         raise Failed(f"{len(errors)} lines on standard error, expected {lines}: {errors[:3]}")
-    if "stderr" in case and not (errors and re.search(case["stderr"], errors[0])):
-        raise Failed(f"standard error {errors[:1]} does not match {case['stderr']!r}")
+    if "stderr" in case and not any(re.search(case["stderr"], e) for e in (errors if lines == 0 else errors[:1])):
+        raise Failed(f"standard error {errors[:3]} does not match {case['stderr']!r}")
     if code != 0:
         if os.path.isdir(out) and os.listdir(out):
             raise Failed(f"left behind: {os.listdir(out)}")
@@ -131,10 +133,10 @@ def run_case(agent, name, env):
         case = json.load(f)
     if case.get("nobody") and os.geteuid() != 0:
         return "SKIP: needs root to become another user"
-    with tempfile.TemporaryDirectory(prefix="sekisho-e2e-") as out:
+    with tempfile.TemporaryDirectory(prefix="sekisho-e2e-") as out, tempfile.TemporaryDirectory() as state:
         os.chmod(out, 0o777)
         had_table = have_table()
-        cmd = command_of(case, agent, folder, out)
+        cmd = command_of(case, agent, folder, out, state)
         done = subprocess.run(cmd, capture_output=True, text=True, errors="replace", cwd=folder, check=False,
                               timeout=case.get("seconds", 60), env=env, stdin=subprocess.DEVNULL,
                               preexec_fn=as_nobody if case.get("nobody") else None)

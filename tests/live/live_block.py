@@ -49,7 +49,7 @@ def shown(bed, t):
     block = blocks[0]
     t.check("with the rule's duration", 570 <= block["seconds_left"] <= 600, block["seconds_left"])
     text = bed.ctl("explain", block["id"]).stdout
-    for what, word in (("rule", "union select"), ("evidence", "UNION"), ("packet", ATTACKER), ("set", "block4")):
+    for what, word in (("rule", "union select"), ("evidence", "SELECT"), ("packet", ATTACKER), ("set", "block4")):
         t.check(f"`explain` names the {what}", word in text, text)
     status = bed.status()
     t.check("`status` counts the block", status["blocks"]["in_force"] == 1 and status["blocks"]["set"] == 1)
@@ -97,7 +97,8 @@ def reload(bed, t):
     with open(bed.rules, "a", encoding="utf-8") as f:
         f.write('alert tcp any any -> any any (msg:"broken"; kontent:"x"; sid:3;)\n')
     done = bed.ctl("reload", timeout=60)
-    t.check("`reload` with a bad rule fails", done.returncode == 1, done.stdout)
+    t.check("`reload` with a bad rule fails and says where", done.returncode == 1 and ".rules:2:" in done.stderr,
+            done.stdout + done.stderr)
     bed.fetch(bed.attacker, ATTACK, 1)
     t.check("and the old rules stay in force", bed.wait_blocked(ATTACKER) is not None)
     bed.ctl("unblock", ATTACKER)

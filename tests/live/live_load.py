@@ -17,30 +17,29 @@ def interface_packets(bed):
     return sum(x["stats64"][way]["packets"] for x in links if x["ifname"].startswith("eth") for way in ("rx", "tx"))
 
 
-def settled(bed, read):
-    """The value of read() once it has not changed for half a second."""
-    last = read()
-    for _ in range(20):
+def quiet(bed):
+    """Packets of the interfaces and packets inspected, read while nothing goes over the wire."""
+    for _ in range(40):
+        before = interface_packets(bed)
         time.sleep(0.5)
-        now = read()
-        if now == last:
-            break
-        last = now
-    return last
+        seen = bed.counter("decoder.pkts")
+        if interface_packets(bed) == before:
+            return before, seen
+    raise RuntimeError("the interfaces never come to rest")
 
 
 def load(bed, t):
     with open(bed.path("rate.lua"), "w", encoding="ascii") as f:
         f.write(LUA)
-    before_if, before = settled(bed, lambda: interface_packets(bed)), settled(bed, lambda: bed.counter("decoder.pkts"))
+    sent0, seen0 = quiet(bed)
     tx0 = bed.counter("app_layer.tx.http")
     done = bed.sh(bed.visitor, "wrk", "-t1", "-c100", f"-d{SECONDS}", "-s", bed.path("rate.lua"),
                   f"http://{SERVER_V}/index.html", timeout=60)
     requests = int(re.search(r"(\d+) requests in", done.stdout).group(1))
     print(f"     {requests} requests in {SECONDS} s")
     t.check("the load was about 5,000 requests a second", requests > 4000 * SECONDS, done.stdout)
-    sent = settled(bed, lambda: interface_packets(bed)) - before_if
-    seen = settled(bed, lambda: bed.counter("decoder.pkts")) - before
+    sent1, seen1 = quiet(bed)
+    sent, seen = sent1 - sent0, seen1 - seen0
     status = bed.status()
     print(f"     {sent} packets on the interfaces, {seen} inspected")
     t.check("the kernel dropped none", sum(w["kernel_drops"] for w in status["workers"]) == 0, status["workers"])

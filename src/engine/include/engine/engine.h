@@ -49,7 +49,8 @@ void engine_free(struct engine *e);
 /*
  * Parses and compiles rules beside those in force (any thread but a worker's), then swaps. SK_OK, or an error with
  * diagnostics, and then the old rules stay in force. Single bad rules are rejected with a diagnostic, and the rest
- * loads; with `strict` one bad rule fails the whole load. Old rules are freed when every worker has moved on.
+ * loads; with `strict`, or when nothing is left to load, a rule that is wrong fails the whole load (one that is merely
+ * not supported does not). Old rules are freed when every worker has moved on.
  */
 SK_MUST_USE int engine_load(struct engine *e, const struct engine_text *texts, unsigned n, bool strict,
                             const struct sk_diag_sink *diag, struct engine_rule_stats *stats);
