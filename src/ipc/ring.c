@@ -105,9 +105,7 @@ static uint64_t room_left(const struct ipc_producer *p)
 static void wake(struct ipc_producer *p)
 {
     struct ring_head *h = head_of(p->base);
-    /* Pairs with ipc_consumer_sleep: either it sees our head, or we see its wish. */
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&h->waiting, __ATOMIC_RELAXED) == 0 ||
+    if (__atomic_load_n(&h->waiting, __ATOMIC_SEQ_CST) == 0 ||
         __atomic_exchange_n(&h->waiting, 0, __ATOMIC_RELAXED) == 0)
         return;
     uint64_t one = 1;
@@ -133,7 +131,8 @@ int ipc_produce(struct ipc_producer *p, const void *rec, uint32_t len)
     put_head(data + at, len);
     memcpy(data + at + REC_HEAD, rec, len);
     p->head += skip + need;
-    __atomic_store_n(&head_of(p->base)->head, p->head, __ATOMIC_RELEASE);
+    /* Sequentially consistent on both sides: either a consumer that goes to sleep sees this head, or wake its wish. */
+    __atomic_store_n(&head_of(p->base)->head, p->head, __ATOMIC_SEQ_CST);
     wake(p);
     return SK_OK;
 }
@@ -187,9 +186,8 @@ int ipc_consume(struct ipc_consumer *c, void *buf, uint32_t cap, uint32_t *len)
 bool ipc_consumer_sleep(struct ipc_consumer *c)
 {
     struct ring_head *h = head_of(c->base);
-    __atomic_store_n(&h->waiting, 1, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return load_index(&h->head) != c->tail;
+    __atomic_store_n(&h->waiting, 1, __ATOMIC_SEQ_CST);
+    return (__atomic_load_n(&h->head, __ATOMIC_SEQ_CST) & ~UINT64_C(7)) != c->tail;
 }
 
 uint64_t ipc_consumer_lag(const struct ipc_consumer *c)
