@@ -228,21 +228,22 @@ void guard_child_reap(struct guard *g)
     }
 }
 
-/* Has every thread of the role moved since we last looked? */
-static bool alive(const struct guard *g, enum guard_role r)
+static uint64_t beat_of(const struct guard *g, enum guard_role r, unsigned i)
 {
-    struct guard_child *c = (struct guard_child *)(uintptr_t)&g->child[r];
+    return ipc_status_get(r == GUARD_ENGINE ? &g->status->worker[i].heartbeat : &g->status->reporter.heartbeat);
+}
+
+/* Has every thread of the role moved since the last time that all had? */
+static bool all_moved(struct guard *g, enum guard_role r)
+{
+    struct guard_child *c = &g->child[r];
     unsigned n = r == GUARD_ENGINE ? g->workers : 1;
-    bool all = true;
-    for (unsigned i = 0; i < n; i++) {
-        uint64_t b = r == GUARD_ENGINE ? ipc_status_get(&g->status->worker[i].heartbeat)
-                                       : ipc_status_get(&g->status->reporter.heartbeat);
-        all &= b != c->beat[i];
-    }
-    for (unsigned i = 0; all && i < n; i++)
-        c->beat[i] = r == GUARD_ENGINE ? ipc_status_get(&g->status->worker[i].heartbeat)
-                                       : ipc_status_get(&g->status->reporter.heartbeat);
-    return all;
+    for (unsigned i = 0; i < n; i++)
+        if (beat_of(g, r, i) == c->beat[i])
+            return false;
+    for (unsigned i = 0; i < n; i++)
+        c->beat[i] = beat_of(g, r, i);
+    return true;
 }
 
 static void check_beat(struct guard *g, enum guard_role r, int64_t now)
@@ -255,7 +256,7 @@ static void check_beat(struct guard *g, enum guard_role r, int64_t now)
             guard_child_kill(g, r, "is not ready in time");
         return;
     }
-    if (alive(g, r))
+    if (all_moved(g, r))
         c->beat_time = now;
     else if (now - c->beat_time > GUARD_STUCK)
         guard_child_kill(g, r, "does not move");

@@ -81,16 +81,18 @@ json_t *guard_block_json(const struct block *b)
     return o;
 }
 
-static json_t *do_status(struct guard *g, const json_t *req)
+static json_t *do_status(struct guard *g, uint64_t id, const json_t *req)
 {
+    (void)id;
     (void)req;
     json_t *o = json_pack("{s:b}", "ok", 1);
     json_object_set_new(o, "status", guard_status_json(g));
     return o;
 }
 
-static json_t *do_blocks(struct guard *g, const json_t *req)
+static json_t *do_blocks(struct guard *g, uint64_t id, const json_t *req)
 {
+    (void)id;
     (void)req;
     (void)!enforcer_resync(g->enforcer, sk_now_wall()); /* fresh hit counts */
     json_t *a = json_array();
@@ -120,8 +122,9 @@ static json_t *refused(const struct enforce_outcome *out)
     return fail(buf);
 }
 
-static json_t *do_block(struct guard *g, const json_t *req)
+static json_t *do_block(struct guard *g, uint64_t id, const json_t *req)
 {
+    (void)id;
     struct decide_request q = {0};
     struct enforce_outcome out;
     const char *addr = text_of(req, "target"), *reason = text_of(req, "reason");
@@ -142,8 +145,9 @@ static json_t *do_block(struct guard *g, const json_t *req)
     return o;
 }
 
-static json_t *do_unblock(struct guard *g, const json_t *req)
+static json_t *do_unblock(struct guard *g, uint64_t id, const json_t *req)
 {
+    (void)id;
     const char *what = text_of(req, "target");
     struct sk_prefix p;
     int rc;
@@ -172,16 +176,17 @@ static void on_history(void *arg, const struct block *b, int64_t ended, enum jou
     }
 }
 
-static json_t *do_explain(struct guard *g, const json_t *req)
+static json_t *do_explain(struct guard *g, uint64_t id, const json_t *req)
 {
-    const char *id = text_of(req, "id");
+    (void)id;
+    const char *block_id = text_of(req, "id");
     json_t *block = NULL;
     (void)!enforcer_resync(g->enforcer, sk_now_wall());
-    const struct block *b = block_table_find_id(g->table, id);
+    const struct block *b = block_table_find_id(g->table, block_id);
     if (b != NULL)
         block = guard_block_json(b);
     else if (g->journal != NULL)
-        (void)!journal_history(g->journal, id, HISTORY_DEPTH, on_history, &block);
+        (void)!journal_history(g->journal, block_id, HISTORY_DEPTH, on_history, &block);
     if (block == NULL)
         return fail("there is no such block");
     json_t *o = json_pack("{s:b}", "ok", 1);
@@ -189,16 +194,18 @@ static json_t *do_explain(struct guard *g, const json_t *req)
     return o;
 }
 
-static json_t *do_reload(struct guard *g, uint64_t id)
+static json_t *do_reload(struct guard *g, uint64_t id, const json_t *req)
 {
     char why[256];
+    (void)req;
     if (guard_reload(g, id, why, sizeof(why)) != SK_OK)
         return fail(why);
     return NULL; /* answered when the engine has loaded */
 }
 
-static json_t *do_stop(struct guard *g, const json_t *req)
+static json_t *do_stop(struct guard *g, uint64_t id, const json_t *req)
 {
+    (void)id;
     (void)req;
     guard_stop(g, "asked to");
     return json_pack("{s:b}", "ok", 1);
@@ -206,25 +213,24 @@ static json_t *do_stop(struct guard *g, const json_t *req)
 
 static const struct {
     const char *verb;
-    bool root;
-    json_t *(*fn)(struct guard *g, const json_t *req);
+    bool root; /* changes something */
+    json_t *(*fn)(struct guard *g, uint64_t id, const json_t *req);
 } verbs[] = {
     {"status", false, do_status}, {"blocks", false, do_blocks},  {"explain", false, do_explain},
-    {"block", true, do_block},    {"unblock", true, do_unblock}, {"stop", true, do_stop},
+    {"block", true, do_block},    {"unblock", true, do_unblock}, {"reload", true, do_reload},
+    {"stop", true, do_stop},
 };
 
 json_t *guard_control(void *arg, uint64_t id, const struct ipc_peer *peer, const json_t *request)
 {
     struct guard *g = (struct guard *)arg;
     const char *verb = text_of(request, "verb");
-    bool reload = strcmp(verb, "reload") == 0;
-    for (size_t i = 0; i <= sizeof(verbs) / sizeof(verbs[0]); i++) {
-        bool last = i == sizeof(verbs) / sizeof(verbs[0]);
-        if (last ? !reload : strcmp(verb, verbs[i].verb) != 0)
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        if (strcmp(verb, verbs[i].verb) != 0)
             continue;
-        if ((last || verbs[i].root) && peer->uid != 0)
+        if (verbs[i].root && peer->uid != 0)
             return fail("only root may do that");
-        return last ? do_reload(g, id) : verbs[i].fn(g, request);
+        return verbs[i].fn(g, id, request);
     }
     return fail("no such request");
 }
