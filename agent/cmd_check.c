@@ -31,6 +31,8 @@ static int parse(struct check_args *a, int argc, char **argv)
     static const struct option opts[] = {{"set", required_argument, NULL, OPT_SET},
                                          {"home", required_argument, NULL, OPT_HOME},
                                          {"list-keywords", no_argument, NULL, OPT_KEYWORDS},
+                                         {"config", required_argument, NULL, 'c'},
+                                         {"rules", required_argument, NULL, 'S'},
                                          {0}};
     optind = 1;
     for (int c; (c = getopt_long(argc, argv, "c:S:", opts, NULL)) != -1;) {

@@ -92,11 +92,12 @@ static bool parse_option(struct replay_args *a, int c, const char *arg)
 
 static int parse(struct replay_args *a, int argc, char **argv)
 {
-    static const struct option opts[] = {{"set", required_argument, NULL, 256},
-                                         {"home", required_argument, NULL, 257},
-                                         {"mode", required_argument, NULL, 258},
-                                         {"vars", required_argument, NULL, 259},
-                                         {0}};
+    static const struct option opts[] = {
+        {"set", required_argument, NULL, 256},    {"home", required_argument, NULL, 257},
+        {"mode", required_argument, NULL, 258},   {"vars", required_argument, NULL, 259},
+        {"config", required_argument, NULL, 'c'}, {"rules", required_argument, NULL, 'S'},
+        {"log", required_argument, NULL, 'l'},    {"workers", required_argument, NULL, 'j'},
+        {"quiet", no_argument, NULL, 'q'},        {0}};
     a->jobs = 1;
     optind = 1;
     for (int c; (c = getopt_long(argc, argv, "c:S:l:j:k:q", opts, NULL)) != -1;)

@@ -18,7 +18,8 @@ const struct cli_command cli_commands[] = {
      "      --mode MODE      detect or prevent\n"
      "  -k none              accept wrong checksums\n"
      "      --set KEY=VALUE  override a configuration key; may be repeated\n"
-     "      --vars FILE      address and port groups as JSON\n",
+     "      --vars FILE      address and port groups as JSON\n"
+     "  -q, --quiet          print the summary only\n",
      cmd_replay},
     {"run", "[OPTION]...", "watch this host's interfaces and block attackers",
      "  -c, --config FILE    configuration (" CLI_CONF_PATH ")\n"
@@ -31,7 +32,9 @@ const struct cli_command cli_commands[] = {
     {"check", "[OPTION]...", "validate configuration and rules",
      "  -c, --config FILE    configuration (" CLI_CONF_PATH ")\n"
      "  -S, --rules FILE     rule file or glob instead of the configured ones; may be repeated\n"
-     "      --set KEY=VALUE  override a configuration key; may be repeated\n",
+     "      --home CIDR,...  networks that are protected (HOME_NET)\n"
+     "      --set KEY=VALUE  override a configuration key; may be repeated\n"
+     "      --list-keywords  print the keywords of the rule language\n",
      cmd_check},
     {"status", "[--json]", "show workers, rates, drops by cause, memory, rules and blocks",
      CONTROL_OPTIONS "      --json           as JSON\n", cmd_status},
