@@ -221,7 +221,7 @@ int det_port_classes_build(struct detect_set *s)
         u[s->rules[i].r->dport->id].uses++;
     }
     qsort(u, nport, sizeof *u, cmp_use);
-    for (uint32_t i = 0; i < nport && u[i].uses; i++)
+    for (uint32_t i = 0; i < nport && u[i].uses >= DET_MIN_PORT_USES; i++)
         if (!u[i].spec->any && split_ports(c, u[i].spec))
             c->spec[c->nspec++] = u[i].spec;
     free(u);

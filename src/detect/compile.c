@@ -273,7 +273,7 @@ void detect_set_stats(const struct detect_set *s, struct detect_stats *st)
                                 .rejected = s->rejected,
                                 .slow = s->slow,
                                 .groups = s->ngroups,
-                                .databases = s->ndb,
+                                .databases = s->distinct,
                                 .memory = s->memory};
 }
 

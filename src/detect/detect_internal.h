@@ -9,10 +9,12 @@
 #define DET_MAX_SLOTS      64 /* buffers of one group; a rule on a further one is rejected */
 #define DET_MAX_ADDR_SPECS 16 /* address specs that may split the address space into classes */
 #define DET_MAX_ADDR_CLASS 16
-#define DET_MAX_PORT_CLASS 96
-#define DET_MIN_SHARED     8 /* a spec used by fewer rules makes no class of its own */
-#define DET_NPROTO         4 /* transports that have groups: TCP, UDP, ICMP, other */
-#define DET_NONE           UINT32_MAX
+#define DET_MAX_PORT_CLASS 16 /* each costs databases to compile for every orientation */
+#define DET_MIN_PORT_USES                                                                                              \
+    16 /* a port spec used by fewer rules makes no class: those rules stand in all, and test the port */
+#define DET_MIN_SHARED 8 /* a spec used by fewer rules makes no class of its own */
+#define DET_NPROTO     4 /* transports that have groups: TCP, UDP, ICMP, other */
+#define DET_NONE       UINT32_MAX
 
 enum det_proto { DET_TCP, DET_UDP, DET_ICMP, DET_OTHER };
 
@@ -112,7 +114,7 @@ struct detect_set {
     struct det_addr_map by_src, by_dst; /* value: index into lists, 0: none */
     const struct det_rule_list **src_lists, **dst_lists;
     uint32_t max_patterns;
-    uint32_t ndb;
+    uint32_t ndb, distinct; /* uses of databases; databases */
     struct mpm_db **dbs;
     uint64_t memory;
 };

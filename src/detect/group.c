@@ -28,6 +28,7 @@ struct builder {
     uint32_t hash_cap;
     uint32_t **lists; /* of each group, for comparison */
     uint32_t *list_len;
+    bool *of_tcp; /* of each group: has stream slots */
 };
 
 static int cmp_pat(const void *a, const void *b)
@@ -237,15 +238,21 @@ static void group_facts(struct builder *b, struct detect_group *g)
     g->has_stream |= g->stream.db || g->nstream;
 }
 
-static int fill_group(struct builder *b, struct detect_group *g)
+static int stream_slots(struct builder *b, struct detect_group *g)
 {
     int rc = payload_slot(b, &g->pkt_need, PART_PKT_NEED);
-    if (rc == SK_OK)
-        rc = payload_slot(b, &g->pkt_all, PART_PKT_ALL);
     if (rc == SK_OK)
         rc = payload_slot(b, &g->stream, PART_STREAM);
     if (rc == SK_OK)
         rc = payload_slot(b, &g->stream_tail, PART_STREAM_TAIL);
+    return rc;
+}
+
+static int fill_group(struct builder *b, struct detect_group *g, bool tcp)
+{
+    int rc = payload_slot(b, &g->pkt_all, PART_PKT_ALL);
+    if (rc == SK_OK && tcp)
+        rc = stream_slots(b, g);
     if (rc == SK_OK)
         rc = tx_slots(b, g);
     if (rc == SK_OK)
@@ -287,6 +294,9 @@ static bool rule_in_port(const struct detect_set *s, const struct det_rule *d, i
 {
     const struct rule *r = d->r;
     const struct rule_port_spec *spec = dir == 0 ? r->dport : r->sport;
+    if (d->kind == DET_TX)
+        return true; /* the protocol is found on any port: one set of databases serves all; the rule tests the port
+                        itself */
     if (port_in_class(s, spec, cls))
         return true;
     return r->bidir && port_in_class(s, dir == 0 ? r->sport : r->dport, cls);
@@ -315,20 +325,24 @@ static int grow_groups(struct builder *b)
     uint32_t *len = realloc(b->list_len, cap * sizeof *len);
     if (len)
         b->list_len = len;
-    if (!g || !l || !len)
+    bool *tcp = realloc(b->of_tcp, cap * sizeof *tcp);
+    if (tcp)
+        b->of_tcp = tcp;
+    if (!g || !l || !len || !tcp)
         return SK_ENOMEM;
     b->cap_groups = cap;
     return SK_OK;
 }
 
 /* The group of the list at hand: an equal one that exists, or a new one. */
-static int group_of_list(struct builder *b, uint32_t *out)
+static int group_of_list(struct builder *b, bool tcp, uint32_t *out)
 {
     struct detect_set *s = b->s;
     uint32_t at = (uint32_t)list_hash(b->list, b->n) & (b->hash_cap - 1);
     for (; b->hash[at]; at = (at + 1) & (b->hash_cap - 1)) {
         uint32_t g = b->hash[at] - 1;
-        if (b->list_len[g] == b->n && memcmp(b->lists[g], b->list, b->n * sizeof *b->list) == 0) {
+        if (b->list_len[g] == b->n && b->of_tcp[g] == tcp &&
+            memcmp(b->lists[g], b->list, b->n * sizeof *b->list) == 0) {
             *out = g;
             return SK_OK;
         }
@@ -341,10 +355,11 @@ static int group_of_list(struct builder *b, uint32_t *out)
     memcpy(copy, b->list, b->n * sizeof *copy);
     b->lists[s->ngroups] = copy;
     b->list_len[s->ngroups] = b->n;
+    b->of_tcp[s->ngroups] = tcp;
     s->groups[s->ngroups] = g;
     b->hash[at] = ++s->ngroups;
     *out = s->ngroups - 1;
-    return fill_group(b, g);
+    return fill_group(b, g, tcp);
 }
 
 static size_t table_index(const struct detect_set *s, uint32_t proto, uint32_t dir, uint32_t src, uint32_t dst,
@@ -370,7 +385,7 @@ static int build_addr_combo(struct builder *b, const uint32_t *base, uint32_t nb
             if (rule_in_addr(s, d, src, dst) && (!ports || rule_in_port(s, d, (int)dir, cls)))
                 b->list[b->n++] = base[i];
         }
-        int rc = group_of_list(b, slot);
+        int rc = group_of_list(b, proto == DET_TCP, slot);
         if (rc != SK_OK)
             return rc;
     }
@@ -398,6 +413,24 @@ static int build_all(struct builder *b)
     return rc;
 }
 
+static int cmp_ptr(const void *a, const void *b)
+{
+    uintptr_t x = (uintptr_t) * (struct mpm_db *const *)a, y = (uintptr_t) * (struct mpm_db *const *)b;
+    return (x > y) - (x < y);
+}
+
+/* Databases are shared: each is counted once. */
+static void count_dbs(struct detect_set *s)
+{
+    qsort(s->dbs, s->ndb, sizeof *s->dbs, cmp_ptr);
+    for (uint32_t i = 0; i < s->ndb; i++) {
+        if (i > 0 && s->dbs[i] == s->dbs[i - 1])
+            continue;
+        s->distinct++;
+        s->memory += mpm_db_memory(s->dbs[i]);
+    }
+}
+
 static uint32_t pow2_at_least(size_t n)
 {
     uint32_t c = 64;
@@ -420,10 +453,13 @@ int det_groups_build(struct detect_set *s)
         rc = SK_ENOMEM;
     if (rc == SK_OK)
         rc = build_all(&b);
+    if (rc == SK_OK)
+        count_dbs(s);
     for (uint32_t i = 0; i < s->ngroups; i++)
         free(b.lists[i]);
     free(b.lists);
     free(b.list_len);
+    free(b.of_tcp);
     free(b.hash);
     free(b.list);
     free(b.pats);

@@ -45,7 +45,7 @@ static bool nbytes_valid(int64_t n, bool text, int64_t min, int64_t max_bin, int
 
 static int string_base(uint8_t base)
 {
-    return base == BB_HEX ? 16 : base == BB_OCT ? 8 : 10;
+    return base == BB_HEX ? 16 : base == BB_OCT ? 8 : base == BB_DEC ? 10 : 0;
 }
 
 static bool read_number(const struct run *r, const struct rule_byte_common *c, int64_t n, struct number *num)
@@ -56,6 +56,10 @@ static bool read_number(const struct run *r, const struct rule_byte_common *c, i
     if (r->len == 0 || num->pos < 0 || n > r->len - num->pos || (c->relative && num->pos >= r->len))
         return false;
     const uint8_t *p = r->in->buf.p + num->pos;
+    if (c->base != BB_BIN && n == 0) { /* digits as far as they reach */
+        int64_t left = r->len - num->pos;
+        n = left < STRING_MAX ? left : STRING_MAX;
+    }
     if (c->base != BB_BIN)
         return read_string(p, n, string_base(c->base), num);
     num->used = n;

@@ -11,8 +11,9 @@
  * A set of up to MPM_TINY_MAX distinct patterns is searched pattern by pattern where that costs less than the 60 to 70
  * ns that any call of hs_scan takes (tests/bench/bench_mpm.c): a single pattern always, more of them in short buffers.
  */
-#define MPM_TINY_MAX  4
-#define MPM_TINY_WORK 320 /* patterns x (bytes + 16) */
+#define MPM_IGNORED_ID UINT32_MAX /* of an expression that is no pattern */
+#define MPM_TINY_MAX   4
+#define MPM_TINY_WORK  320 /* patterns x (bytes + 16) */
 
 /*
  * An id that an expression stands for, and where a match of it must end. Looked at when a match is reported: given to

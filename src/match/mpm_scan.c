@@ -29,7 +29,7 @@ static int on_match(unsigned int expr, unsigned long long from, unsigned long lo
     struct scan *c = arg;
     (void)from;
     (void)flags;
-    if (to > c->skip)
+    if (to > c->skip && expr != MPM_IGNORED_ID)
         report(c, expr, to);
     return 0;
 }
