@@ -10,15 +10,17 @@
 
 #define LOGGED_FINDINGS 10
 
-struct findings {
-    unsigned n;
+struct load_findings {
+    unsigned n;           /* mistakes */
+    unsigned unsupported; /* rules that are right, and not supported: counted only */
     char first[IPC_TEXT_MAX];
 };
 
 static void on_finding(void *arg, const struct sk_diag *d)
 {
-    struct findings *f = (struct findings *)arg;
-    if (d->level == SK_DIAG_NOTE)
+    struct load_findings *f = (struct load_findings *)arg;
+    f->unsupported += d->level == SK_DIAG_UNSUPPORTED;
+    if (d->level == SK_DIAG_NOTE || d->level == SK_DIAG_UNSUPPORTED)
         return;
     char line[IPC_TEXT_MAX], safe[IPC_TEXT_MAX];
     snprintf(line, sizeof(line), "%s:%u:%u: %s", d->file != NULL ? d->file : "?", d->line, d->col, d->text);
@@ -204,7 +206,7 @@ static int load_into(struct loader *l, struct ipc_bundle *b, const struct sk_dia
 
 static void load(struct loader *l, int fd, uint64_t generation)
 {
-    struct findings f = {0};
+    struct load_findings f = {0};
     struct sk_diag_sink diag = {on_finding, &f};
     struct engine_rule_stats st = {0};
     struct ipc_bundle *b;
@@ -212,8 +214,9 @@ static void load(struct loader *l, int fd, uint64_t generation)
     close(fd);
     if (rc == SK_OK)
         rc = load_into(l, b, &diag, &st);
-    if (f.n > LOGGED_FINDINGS)
-        sk_log(SK_LOG_WARN, "%u more findings; `sekisho check` lists them all", f.n - LOGGED_FINDINGS);
+    if (f.n > LOGGED_FINDINGS || f.unsupported > 0)
+        sk_log(SK_LOG_WARN, "%u rules are not supported, %u more findings; `sekisho check` lists them all",
+               f.unsupported, f.n > LOGGED_FINDINGS ? f.n - LOGGED_FINDINGS : 0);
     struct ipc_loaded msg = {.generation = generation,
                              .rc = rc,
                              .loaded = st.loaded,
@@ -234,7 +237,7 @@ static void *run(void *arg)
     struct loader *l = (struct loader *)arg;
     (void)pthread_setname_np(pthread_self(), "loader");
     pthread_mutex_lock(&l->lock);
-    while (!l->quit) {
+    for (;;) {
         if (l->bundle_fd < 0) {
             pthread_cond_wait(&l->wake, &l->lock);
             continue;
@@ -246,7 +249,6 @@ static void *run(void *arg)
         load(l, fd, generation);
         pthread_mutex_lock(&l->lock);
     }
-    pthread_mutex_unlock(&l->lock);
     return NULL;
 }
 
@@ -272,16 +274,4 @@ void loader_give(struct loader *l, int fd, uint64_t generation)
     l->generation = generation;
     pthread_cond_signal(&l->wake);
     pthread_mutex_unlock(&l->lock);
-}
-
-void loader_stop(struct loader *l)
-{
-    if (!l->started)
-        return;
-    pthread_mutex_lock(&l->lock);
-    l->quit = true;
-    pthread_cond_signal(&l->wake);
-    pthread_mutex_unlock(&l->lock);
-    pthread_join(l->thread, NULL);
-    generation_free(l->current);
 }

@@ -74,7 +74,6 @@ struct loader {
     pthread_cond_t wake;
     int bundle_fd; /* the newest that waits; -1: none */
     uint64_t generation;
-    bool quit;
     struct worker *workers;
     unsigned nworkers;
     struct generation *current;     /* the loader's own */
@@ -82,9 +81,9 @@ struct loader {
     _Atomic bool loaded;            /* once there is a generation */
 };
 
+/* Lives as long as the process. */
 SK_MUST_USE int loader_start(struct loader *l, struct worker *workers, unsigned n);
 /* fd becomes the loader's. One that still waits is replaced by it. */
 void loader_give(struct loader *l, int fd, uint64_t generation);
-void loader_stop(struct loader *l);
 
 #endif

@@ -158,14 +158,13 @@ static int loop(struct role *r)
     return SK_OK;
 }
 
-/* Flows get their last inspection and their records. */
+/* Flows get their last inspection and their records. Rules that are just being loaded are not waited for. */
 static void finish(struct role *r)
 {
     atomic_store(&r->stop, true);
     for (unsigned i = 0; i < r->nworkers; i++)
         if (r->workers[i].started)
             pthread_join(r->workers[i].thread, NULL);
-    loader_stop(&r->loader);
 }
 
 int role_engine(int argc, char **argv)
