@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Compares sekisho(1) with the agent's own tables: each verb with its arguments, each option; and sekisho.yaml(5)."""
+import argparse
+import os
+import re
+import subprocess
+import sys
+
+import make_manual
+
+ROOT = make_manual.ROOT
+
+
+def run(*cmd):
+    return subprocess.run(cmd, capture_output=True, text=True, check=True).stdout
+
+
+def sections(text):
+    """{verb and arguments: text} of the subsections of VERBS."""
+    verbs = text.split("\n.Sh VERBS\n", 1)[1].split("\n.Sh ", 1)[0]
+    parts = re.split(r"^\.Ss (.*)$", verbs, flags=re.M)[1:]
+    return dict(zip(parts[::2], parts[1::2]))
+
+
+def options_of(text):
+    return set(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", text))
+
+
+def options_in_page(text):
+    found = set()
+    for line in re.findall(r"^.*\bFl .*$", text, flags=re.M):
+        found |= {"-" + o for o in re.findall(r"\bFl (-?[a-zA-Z][\w-]*)", line)}
+    return found
+
+
+def check(agent):
+    problems = []
+    page = sections(open(os.path.join(ROOT, "agent/man/sekisho.1"), encoding="utf-8").read())
+    table = {}
+    for line in run(agent, "help", "--table").splitlines():
+        verb, arguments, _ = line.split("\t")
+        table[f"{verb} {arguments}".strip()] = verb
+    for missing in sorted(set(table) - set(page)):
+        problems.append(f"sekisho.1 has no subsection '{missing}'")
+    for extra in sorted(set(page) - set(table)):
+        problems.append(f"sekisho.1 has a subsection '{extra}' that is no verb of the agent")
+    for heading in set(table) & set(page):
+        helped = options_of("\n".join(l for l in run(agent, "help", table[heading]).splitlines() if l.startswith("  ")
+                                      or l.startswith("    ")))
+        written = options_in_page(page[heading])
+        for option in sorted(helped - written):
+            problems.append(f"sekisho.1: {table[heading]}: option {option} of the agent is missing")
+        for option in sorted(written - helped):
+            problems.append(f"sekisho.1: {table[heading]}: there is no option {option}")
+    return problems
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__)
+    ap.add_argument("--agent", required=True)
+    args = ap.parse_args()
+    problems = check(args.agent)
+    if open(make_manual.PAGE, encoding="utf-8").read() != make_manual.page(args.agent):
+        problems.append("sekisho.yaml.5 is not what tests/tools/make_manual.py makes: run it with --agent PATH")
+    for p in problems:
+        print(p)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
