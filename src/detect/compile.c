@@ -118,6 +118,8 @@ static int compile_rule(struct detect_set *s, struct det_rule *d, const struct r
     d->need_http = r->proto == RULE_P_HTTP || d->kind == DET_TX;
     if (d->kind == DET_TX)
         d->protos = 1 << DET_TCP;
+    for (unsigned i = 0; d->kind == DET_PKT && i < r->npkt; i++)
+        d->on_decision |= r->pkt[i].type == RM_APP_PROTO;
     if (d->dirs == 0) {
         sk_diag(diag, SK_DIAG_ERROR, r->file, r->line, 0, "sid %u: no direction has all the buffers that it names",
                 r->sid);

@@ -39,6 +39,7 @@ struct det_rule {
     uint8_t protos;     /* bits 1 << enum det_proto */
     uint8_t dirs;       /* bit 0 to server, bit 1 to client */
     bool need_http;
+    bool on_decision;              /* packet rule on app-layer-protocol: looks at packets that end protocol detection */
     bool src_exact, dst_exact;     /* the group's class decides the address: no test needed */
     bool by_addr_src, by_addr_dst; /* found through the address index, not through a group */
     bool need_stream, need_packet; /* payload: looks at the stream, at packets */

@@ -127,6 +127,16 @@ static bool stream_event_match(const char *name, const struct detect_input *in)
     return false;
 }
 
+/* `http` means either version, `http1` the one that is named http elsewhere. */
+static bool same_app(const char *rule, const char *app)
+{
+    if (strcasecmp(rule, "http1") == 0)
+        return strcasecmp(app, "http") == 0;
+    if (strcasecmp(rule, "http") == 0)
+        return strcasecmp(app, "http") == 0 || strcasecmp(app, "http2") == 0;
+    return strcasecmp(rule, app) == 0;
+}
+
 /* Direction 0: either of the two; 1: to server; 2: to client; 3: the one finally settled on. */
 static bool app_proto_match(const struct rule_name *n, const struct detect_input *in)
 {
@@ -136,7 +146,7 @@ static bool app_proto_match(const struct rule_name *n, const struct detect_input
         if (!asked || !in->app_name[i])
             continue;
         known = true;
-        match |= strcasecmp(in->app_name[i], n->name) == 0;
+        match |= same_app(n->name, in->app_name[i]);
     }
     if (!known)
         return false;

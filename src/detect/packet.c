@@ -77,6 +77,8 @@ static bool packet_rule_matches(struct detect_thread *t, const struct det_rule *
 {
     if (d->kind == DET_HEADER && in->has_flow && !in->first)
         return false;
+    if (d->on_decision && !in->app_decided)
+        return false;
     if (d->kind == DET_PAYLOAD && !payload_applies(d, in))
         return false;
     if (!((d->protos >> proto_of(in->proto)) & 1) || !((d->dirs >> in->dir) & 1))

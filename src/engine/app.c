@@ -128,6 +128,7 @@ static void settle(struct engine_worker *w, int dir, enum proto_id id)
 {
     struct engine_flow *ef = w->cur.ef;
     ef->app = (uint8_t)id;
+    w->cur.app_decided = true;
     if (id == PROTO_FAILED) {
         sk_count(w->c, SK_C_HTTP_FAIL);
         ef->app_dir[0] = ef->app_dir[1] = PROTO_FAILED;
@@ -174,14 +175,24 @@ static void probe_data(struct engine_worker *w, int dir, struct sk_span data, un
         http_data(w, dir, data, flags);
 }
 
+/* The other direction of a flow whose protocol is known: as a rule the same, but it may speak another. */
+static void settle_other(struct engine_worker *w, int dir, struct sk_span data)
+{
+    struct engine_flow *ef = w->cur.ef;
+    struct proto_probe alone = {.server_port = ef->probe.server_port};
+    enum proto_id id = proto_probe(&alone, dir, data, true, true);
+    ef->app_dir[dir] = id == PROTO_UNKNOWN || id == PROTO_FAILED ? ef->app : (uint8_t)id;
+    w->cur.app_decided = true;
+}
+
 void engine_app_data(struct engine_worker *w, int dir, struct sk_span data, unsigned flags)
 {
     struct engine_flow *ef = w->cur.ef;
     if (ef->det.passed && !ef->http)
         return;
     if (ef->http) {
-        if (ef->app_dir[dir] == PROTO_UNKNOWN && data.len)
-            ef->app_dir[dir] = ef->app;
+        if (ef->app_dir[dir] == PROTO_UNKNOWN && data.len && !(flags & STREAM_DATA_GAP))
+            settle_other(w, dir, data);
         http_data(w, dir, data, flags);
     } else if (ef->app == PROTO_UNKNOWN && data.len) {
         probe_data(w, dir, data, flags);

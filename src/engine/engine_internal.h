@@ -64,6 +64,7 @@ struct engine_current {
     unsigned nevents;
     bool detected; /* detect_packet has run */
     bool drop;
+    bool app_decided; /* protocol detection ended with this packet */
     int64_t ts;
     enum event_pkt_src src;
 };
@@ -81,8 +82,8 @@ struct engine_worker {
     struct engine_rules *rules; /* in use; atomic, read by the loader */
     struct engine_current cur;
     int64_t now;
-    unsigned share, shares; /* takes the flows that fall to `share` of `shares`; 0 shares: all */
-    struct sk_counters scratch; /* of frames whose worker is not yet known */
+    unsigned share, shares;      /* takes the flows that fall to `share` of `shares`; 0 shares: all */
+    struct sk_counters scratch;  /* of frames whose worker is not yet known */
     uint64_t rec[EVENT_MAX / 8]; /* event record under construction */
 };
 

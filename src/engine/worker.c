@@ -154,6 +154,7 @@ static void flow_input(const struct engine_worker *w, int dir, struct detect_inp
     in->app_name[0] = app_name(ef->app);
     in->app_name[1] = app_name(ef->app_dir[0]);
     in->app_name[2] = app_name(ef->app_dir[1]);
+    in->app_decided = w->cur.app_decided;
     in->stream_bytes[0] = ef->tcp.half[0].delivered;
     in->stream_bytes[1] = ef->tcp.half[1].delivered;
     in->first = !ef->seen_packet[dir];
@@ -268,12 +269,21 @@ static void swap_flow(struct engine_worker *w)
     begin_flow_packet(w);
 }
 
-static void tcp_packet(struct engine_worker *w)
+static unsigned feed_stream(struct engine_worker *w)
 {
     struct engine_current *cur = &w->cur;
     cur->ef->probe.server_port = cur->f->sport;
-    unsigned n = 0;
-    unsigned v = stream_packet(w->stream, &cur->ef->tcp, cur->p, cur->dir, on_stream_data, w, cur->events, &n);
+    return stream_packet(w->stream, &cur->ef->tcp, cur->p, cur->dir, on_stream_data, w, cur->events, &cur->nevents);
+}
+
+static void tcp_packet(struct engine_worker *w)
+{
+    struct engine_current *cur = &w->cur;
+    unsigned v = feed_stream(w);
+    if (v & STREAM_V_SWAP) {
+        swap_flow(w);
+        v = feed_stream(w);
+    }
     if (v & STREAM_V_NEW_SESSION) {
         flow_end(w->flows, cur->f, FLOW_END_REUSED, cur->ts);
         enum flow_dir dir;
@@ -283,14 +293,11 @@ static void tcp_packet(struct engine_worker *w)
         begin_flow_packet(w);
         if (!cur->f)
             return;
-        v = stream_packet(w->stream, &cur->ef->tcp, cur->p, cur->dir, on_stream_data, w, cur->events, &n);
+        v = feed_stream(w);
     }
     cur->v = v;
-    cur->nevents = n;
     if (v & STREAM_V_FIRST_EST)
         cur->ef->handshake = !cur->ef->tcp.midstream;
-    if (v & STREAM_V_SWAP)
-        swap_flow(w);
     set_class(w, cur->f, v);
 }
 

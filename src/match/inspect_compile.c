@@ -24,7 +24,7 @@ static bool is_relative(const struct rule_match *m)
 
 /*
  * Marks the matches whose next occurrence is worth trying when a later one fails. A content with only `distance` after
- * it gains nothing from a later anchor: its search window would only become smaller.
+ * it gains nothing from a later anchor: its search window would only become smaller. A negated one does gain.
  */
 static void mark_retries(struct inspect_prog *p)
 {
@@ -32,7 +32,7 @@ static void mark_retries(struct inspect_prog *p)
     for (uint16_t i = 0; i < p->n; i++) {
         struct inspect_op *op = &p->op[i];
         const struct rule_match *m = op->m;
-        bool distance_only = m->type == RM_CONTENT && !(m->content.flags & RC_WITHIN);
+        bool distance_only = m->type == RM_CONTENT && !(m->content.flags & (RC_WITHIN | RC_NEGATED));
         if (anchor && is_relative(m) && (anchor->m->type == RM_PCRE || !distance_only))
             anchor->retry = true;
         if (m->type == RM_CONTENT || m->type == RM_PCRE)

@@ -322,6 +322,37 @@ static int feed(struct http_tx *tx, int dir, unsigned layer, const uint8_t *p, u
                                  : run_inflate(tx, dir, layer, p + n, len - n);
 }
 
+/*
+ * Neither gzip nor zlib by its header: is it raw deflate, or text that somebody has labelled? Text soon breaks the
+ * format, but not before some bytes have come out; so a first run gives its output to nobody.
+ */
+static bool looks_deflated(struct http_tx *tx, unsigned layer, struct http_decoder *d, uint32_t earlier,
+                           const uint8_t *p, uint32_t len)
+{
+    const uint8_t *part[2] = {d->saved, p};
+    uint32_t part_len[2] = {earlier, len};
+    bool ok = true;
+    for (unsigned i = 0; ok && i < 2; i++) {
+        d->z.next_in = (Bytef *)part[i];
+        d->z.avail_in = part_len[i];
+        int rc;
+        do {
+            d->z.next_out = tx->conn->ctx->scratch[layer];
+            d->z.avail_out = HTTP_SCRATCH;
+            rc = inflate(&d->z, Z_NO_FLUSH);
+        } while (rc == Z_OK && (d->z.avail_in > 0 || d->z.avail_out == 0));
+        ok = rc == Z_OK || rc == Z_BUF_ERROR;
+        if (rc == Z_STREAM_END)
+            return inflateReset(&d->z) == Z_OK;
+    }
+    return inflateReset(&d->z) == Z_OK && ok;
+}
+
+static bool headless(const struct http_decoder *d)
+{
+    return d->state == DS_INFLATE && d->skip == 0;
+}
+
 /* The bytes of earlier calls, then these. */
 static int feed_both(struct http_tx *tx, int dir, unsigned layer, uint32_t earlier, const uint8_t *p, uint32_t len)
 {
@@ -362,7 +393,8 @@ void decoder_run(struct http_tx *tx, int dir, unsigned layer, const uint8_t *p, 
         choose(d, true);
         if (d->state == DS_START)
             return;
-        rc = feed_both(tx, dir, layer, earlier, p, len);
+        bool text = headless(d) && !looks_deflated(tx, layer, d, earlier, p, len);
+        rc = text ? -1 : feed_both(tx, dir, layer, earlier, p, len);
     } else {
         rc = feed(tx, dir, layer, p, len);
     }

@@ -65,6 +65,8 @@ static const struct inspect_case negated_cases[] = {
      MATCHES(PLAIN("a"), CONTENT("b", .flags = RC_NEGATED | RC_WITHIN, .within = 1)), BUF("abac"), true},
     {"not within: no anchor is free of it",
      MATCHES(PLAIN("a"), CONTENT("b", .flags = RC_NEGATED | RC_WITHIN, .within = 1)), BUF("abab"), false},
+    {"not anywhere behind: a later anchor helps",
+     MATCHES(PLAIN("this"), CONTENT("and", .flags = RC_NEGATED | RC_DISTANCE)), BUF("this_and_this_now"), true},
     {"not leaves the base where it was",
      MATCHES(PLAIN("a"), CONTENT("x", .flags = RC_NEGATED | RC_WITHIN, .within = 2), DIST_WITHIN("b", 0, 1)), BUF("ab"),
      true},

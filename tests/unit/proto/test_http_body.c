@@ -106,6 +106,10 @@ static void broken_streams(void **state)
     uint8_t a[1024];
     /* Plain text that is called gzip is shown as it is. */
     run_coded("gzip", text, sizeof text - 1, text);
+    /* Text that the first bits make a valid deflate block of: nothing of that block may be shown. */
+    static const char json[] =
+        "{\"sdk_version\":11026,\"app_package\":\"com.example\",\"device_id\":\"350672920106648\"}";
+    run_coded("gzip", json, sizeof json - 1, json);
     run_coded("gzip", "x", 1, "x");
     run_coded("deflate", "ab", 2, "ab");
     /* A wrong checksum does not matter. */

@@ -66,6 +66,7 @@ struct detect_input {
     bool in_stream; /* the payload became part of the stream (now or held) */
     bool first;     /* first packet of the flow in this direction */
     enum detect_app app;
+    bool app_decided;              /* protocol detection ended with this packet, in some direction */
     const char *app_name[3];      /* app-layer-protocol: of the flow, to server, to client; NULL: unknown */
     uint64_t stream_bytes[2];     /* stream_size: bytes seen, [0] client's, [1] server's */
     const uint8_t *stream_events; /* enum stream_event numbers; names through event_name */
