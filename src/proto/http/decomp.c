@@ -281,14 +281,18 @@ static void choose_brotli(struct http_decoder *d)
     d->state = d->br ? DS_BROTLI : DS_DONE;
 }
 
-/* Which kind is it really? It stays DS_START when there are too few bytes to tell. */
-static void choose(struct http_decoder *d, bool may_be_zlib)
+/* Which kind is it really? It stays DS_START when there are too few bytes to tell: three for a header, as many as can
+ * be saved when there is none. */
+static void choose(struct http_decoder *d, bool may_be_zlib, bool whole)
 {
     if (d->coding == HC_BROTLI) {
         choose_brotli(d);
         return;
     }
     if (d->nsaved < 3)
+        return;
+    bool header = is_gzip_header(d->saved) || (may_be_zlib && is_zlib_header(d->saved));
+    if (!header && may_be_zlib && !whole && d->nsaved < SAVED_MAX)
         return;
     d->state = DS_INFLATE;
     d->skip = 0;
@@ -390,7 +394,7 @@ void decoder_run(struct http_tx *tx, int dir, unsigned layer, const uint8_t *p, 
     save(d, p, len);
     int rc;
     if (d->state == DS_START) {
-        choose(d, true);
+        choose(d, true, false);
         if (d->state == DS_START)
             return;
         bool text = headless(d) && !looks_deflated(tx, layer, d, earlier, p, len);
@@ -399,7 +403,7 @@ void decoder_run(struct http_tx *tx, int dir, unsigned layer, const uint8_t *p, 
         rc = feed(tx, dir, layer, p, len);
     }
     if (rc < 0 && !d->produced && all && d->state == DS_INFLATE && d->coding != HC_BROTLI && is_zlib_header(d->saved)) {
-        choose(d, false);
+        choose(d, false, false);
         rc = feed_both(tx, dir, layer, earlier, p, len);
     }
     if (rc < 0 && !d->produced && all)
@@ -410,15 +414,23 @@ void decoder_run(struct http_tx *tx, int dir, unsigned layer, const uint8_t *p, 
         d->state = DS_DONE;
 }
 
-/* The body ends. A few bytes that were never enough to tell their kind are passed on. */
+/* The body ends. What was never enough to tell its kind is told now. */
 void decoder_finish(struct http_tx *tx, int dir)
 {
     struct http_body *b = &tx->msg[dir].body;
     for (unsigned i = 0; i < b->ndec && !b->full; i++) {
         struct http_decoder *d = b->dec[i];
-        if (d->state == DS_START && d->nsaved > 0) {
+        if (d->state != DS_START || d->nsaved == 0)
+            continue;
+        uint8_t first[SAVED_MAX];
+        uint32_t n = d->nsaved;
+        memcpy(first, d->saved, n);
+        choose(d, true, true);
+        if (headless(d) && looks_deflated(tx, i, d, 0, first, n)) {
+            feed(tx, dir, i, first, n);
+        } else {
             d->state = DS_PASS;
-            emit(tx, dir, i, d->saved, d->nsaved);
+            emit(tx, dir, i, first, n);
         }
     }
 }
