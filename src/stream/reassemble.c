@@ -1,45 +1,6 @@
 /* Segments to contiguous bytes. */
 #include "stream_internal.h"
 
-static struct stream_segment *piece_get(struct stream_ctx *ctx)
-{
-    struct stream_segment *g = ctx->free_;
-    if (g)
-        ctx->free_ = g->next;
-    else if (ctx->used < ctx->npieces)
-        g = (struct stream_segment *)(void *)(ctx->slab + (size_t)ctx->used++ * sizeof *g);
-    return g;
-}
-
-static void piece_put(struct stream_ctx *ctx, struct stream_segment *g)
-{
-    g->next = ctx->free_;
-    ctx->free_ = g;
-}
-
-static void unlink_piece(struct stream_ctx *ctx, struct stream_half *h, struct stream_segment **at)
-{
-    struct stream_segment *g = *at;
-    *at = g->next;
-    h->held -= g->len;
-    h->nsegs--;
-    piece_put(ctx, g);
-}
-
-void stream_drop_held(struct stream_ctx *ctx, struct stream_half *h)
-{
-    while (h->segs)
-        unlink_piece(ctx, h, &h->segs);
-}
-
-uint32_t stream_highest(const struct stream_half *h)
-{
-    uint32_t top = h->next;
-    for (const struct stream_segment *g = h->segs; g; g = g->next)
-        top = seq_max(top, g->seq + g->len);
-    return top;
-}
-
 void stream_eof(struct stream_run *r, int dir)
 {
     struct stream_half *h = &r->s->half[dir];
@@ -50,70 +11,108 @@ void stream_eof(struct stream_run *r, int dir)
         r->fn(r->arg, dir, (struct sk_span){0}, h->delivered, STREAM_DATA_EOF);
 }
 
+/* Nothing of this direction is delivered any more. */
+static bool is_silent(const struct stream_half *h)
+{
+    return h->depth_reached || h->stopped;
+}
+
+/* Bytes at h->next, data or (p NULL) a hole, up to the depth. */
+static void hand_over(struct stream_run *r, int dir, struct sk_span d, unsigned flags)
+{
+    struct stream_half *h = &r->s->half[dir];
+    uint64_t at = h->delivered, depth = r->ctx->conf.depth;
+    h->next += d.len;
+    h->delivered += d.len;
+    h->high = seq_max(h->high, h->next);
+    if (is_silent(h))
+        return;
+    if (depth && d.len >= depth - at) {
+        d.len = (uint32_t)(depth - at);
+        flags |= STREAM_DATA_EOF | STREAM_DATA_DEPTH;
+        h->depth_reached = true;
+        sk_count(r->ctx->c, SK_C_TCP_DEPTH);
+    }
+    r->fn(r->arg, dir, d, at, flags);
+    if (h->depth_reached)
+        held_drop_all(r->ctx, h);
+}
+
 /* Contiguous bytes at h->next. */
 static void deliver(struct stream_run *r, int dir, struct sk_span d)
 {
     struct stream_half *h = &r->s->half[dir];
-    uint64_t at = h->delivered;
-    h->next += d.len;
-    h->delivered += d.len;
-    h->seen_data = true;
-    if (h->depth_reached || h->stopped)
-        return;
-    unsigned flags = 0;
-    uint64_t depth = r->ctx->conf.depth;
-    if (depth && at + d.len >= depth) {
-        d.len = (uint32_t)(depth - at);
-        flags = STREAM_DATA_EOF | STREAM_DATA_DEPTH;
-        h->depth_reached = true;
-        sk_count(r->ctx->c, SK_C_TCP_DEPTH);
+    if (h->has_urg && h->urg_seq - h->next < d.len) {
+        uint32_t n = h->urg_seq - h->next;
+        h->has_urg = false;
+        if (n)
+            hand_over(r, dir, sk_span_of(d.p, n), 0);
+        h->next++; /* the urgent byte is not part of what the application reads */
+        sk_count(r->ctx->c, SK_C_TCP_URG);
+        d = sk_span_of(d.p + n + 1, d.len - n - 1);
     }
-    r->v |= STREAM_V_DATA;
-    r->fn(r->arg, dir, d, at, flags);
-    if (h->depth_reached)
-        stream_drop_held(r->ctx, h);
+    if (!is_silent(h))
+        r->v |= STREAM_V_DATA;
+    if (d.len)
+        hand_over(r, dir, d, 0);
+    h->high = seq_max(h->high, h->next);
 }
 
 static void deliver_gap(struct stream_run *r, int dir, uint32_t len)
 {
     struct stream_half *h = &r->s->half[dir];
-    uint64_t at = h->delivered;
-    h->next += len;
-    h->delivered += len;
+    if (is_silent(h)) {
+        h->next += len;
+        h->delivered += len;
+        return;
+    }
+    h->gap_from = h->next;
+    h->gap_to = h->next + len;
     h->had_gap = true;
     sk_count(r->ctx->c, SK_C_TCP_GAP);
     stream_event_add(r, STREAM_EV_REASSEMBLY_SEQ_GAP);
-    if (!h->depth_reached && !h->stopped)
-        r->fn(r->arg, dir, (struct sk_span){.p = NULL, .len = len}, at, STREAM_DATA_GAP);
+    hand_over(r, dir, (struct sk_span){.p = NULL, .len = len}, STREAM_DATA_GAP);
 }
 
-static void check_fin(struct stream_run *r, int dir)
+/* A FIN counts when all before it is there, and not when data has gone on past it. */
+void stream_check_fin(struct stream_run *r, int dir)
 {
     struct stream_half *h = &r->s->half[dir];
-    if (h->has_fin && !h->fin_done && !seq_lt(h->next, h->fin_seq))
-        stream_eof(r, dir);
+    if (!h->has_fin || h->fin_in || seq_lt(h->next, h->fin_seq))
+        return;
+    if (h->next != h->fin_seq) {
+        h->has_fin = false;
+        return;
+    }
+    h->fin_in = true;
+    r->fins |= 1u << dir;
+    held_drop_all(r->ctx, h);
+    stream_eof(r, dir);
+}
+
+/* The part of a piece, out of its list, that is not old; then the piece goes back. */
+static void deliver_piece(struct stream_run *r, int dir, struct stream_segment *g, uint32_t limit)
+{
+    struct stream_half *h = &r->s->half[dir];
+    uint32_t end = seq_min(g->seq + g->len, limit);
+    if (seq_lt(h->next, end)) {
+        uint32_t skip = h->next - g->seq;
+        deliver(r, dir, sk_span_of(g->data + skip, end - h->next));
+    }
+    held_put(r->ctx, g);
 }
 
 /* What is held and has become contiguous. */
-void stream_deliver_held(struct stream_run *r, int dir)
+static void deliver_held(struct stream_run *r, int dir)
 {
     struct stream_half *h = &r->s->half[dir];
     while (h->segs && seq_le(h->segs->seq, h->next)) {
-        struct stream_segment *g = h->segs;
-        uint32_t end = g->seq + g->len;
-        if (seq_lt(h->next, end)) {
-            uint32_t skip = h->next - g->seq;
-            /* The callback must not see this piece change: take it out first, give it back after. */
-            h->segs = g->next;
-            h->held -= g->len;
-            h->nsegs--;
-            deliver(r, dir, sk_span_of(g->data + skip, end - h->next));
-            piece_put(r->ctx, g);
-        } else {
-            unlink_piece(r->ctx, h, &h->segs);
-        }
+        struct stream_segment *g = held_take_first(h);
+        deliver_piece(r, dir, g, g->seq + g->len);
     }
-    check_fin(r, dir);
+    stream_check_fin(r, dir);
+    if (h->doubt)
+        held_drop_old_doubt(r->ctx, h, h->next);
 }
 
 void stream_drain(struct stream_run *r, int dir)
@@ -122,8 +121,20 @@ void stream_drain(struct stream_run *r, int dir)
     while (h->segs) {
         if (seq_lt(h->next, h->segs->seq))
             deliver_gap(r, dir, h->segs->seq - h->next);
-        stream_deliver_held(r, dir);
+        deliver_held(r, dir);
     }
+}
+
+/* Where a hole at h->next ends: at data of any kind, or at `limit`. */
+static uint32_t hole_end(const struct stream_half *h, uint32_t limit)
+{
+    uint32_t to = limit;
+    if (h->segs)
+        to = seq_min(to, h->segs->seq);
+    for (const struct stream_segment *g = h->doubt; g; g = g->next)
+        if (seq_lt(h->next, g->seq))
+            to = seq_min(to, g->seq);
+    return to;
 }
 
 void stream_acked(struct stream_run *r, int dir, uint32_t ack)
@@ -132,24 +143,23 @@ void stream_acked(struct stream_run *r, int dir, uint32_t ack)
     if (!h->has_isn || seq_le(ack, h->last_ack))
         return;
     h->last_ack = ack;
-    uint32_t limit = h->has_fin && seq_lt(h->fin_seq, ack) ? h->fin_seq : ack;
-    if (r->ctx->conf.is_inline)
-        return;
-    while (seq_lt(h->next, limit)) {
-        uint32_t to = h->segs && seq_lt(h->segs->seq, limit) ? h->segs->seq : limit;
-        if (seq_lt(h->next, to))
-            deliver_gap(r, dir, to - h->next);
-        stream_deliver_held(r, dir);
+    uint32_t limit = h->has_fin && ack == h->fin_seq + 1 ? h->fin_seq : ack;
+    while (seq_lt(h->next, limit) && !h->fin_in) {
+        struct stream_segment *g = held_take_doubt(h, h->next);
+        if (g)
+            deliver_piece(r, dir, g, limit); /* the receiver had it, and nothing else explains that */
+        else
+            deliver_gap(r, dir, hole_end(h, limit) - h->next);
+        deliver_held(r, dir);
     }
-    check_fin(r, dir);
+    stream_check_fin(r, dir);
 }
 
 /* --- holding --- */
 
 static void note_difference(struct stream_run *r, const struct stream_segment *g, uint32_t seq, struct sk_span d)
 {
-    uint32_t from = seq_max(g->seq, seq), ge = g->seq + g->len, de = seq + d.len;
-    uint32_t to = seq_lt(ge, de) ? ge : de;
+    uint32_t from = seq_max(g->seq, seq), to = seq_min(g->seq + g->len, seq + d.len);
     if (!seq_lt(from, to))
         return;
     sk_count(r->ctx->c, SK_C_TCP_OVERLAP);
@@ -161,117 +171,104 @@ static void note_difference(struct stream_run *r, const struct stream_segment *g
 
 static void compare_held(struct stream_run *r, const struct stream_half *h, uint32_t seq, struct sk_span d)
 {
-    for (const struct stream_segment *g = h->segs; g && seq_lt(g->seq, seq + d.len); g = g->next)
+    if (h->segs_last && seq_le(h->segs_last->to, seq))
+        return;
+    for (const struct stream_segment *g = h->segs; g && seq_lt(g->from, seq + d.len); g = g->next)
         note_difference(r, g, seq, d);
 }
 
-/* Puts d, which overlaps nothing to its left, at *at; long data as several pieces. False: no memory. */
-static bool put_pieces(struct stream_run *r, struct stream_half *h, struct stream_segment **at, uint32_t seq,
-                       struct sk_span d)
+/* d starts at or before h->next and has something new. */
+static void in_order(struct stream_run *r, struct stream_half *h, uint32_t seq, struct sk_span d)
 {
-    while (d.len) {
-        struct stream_segment *g = h->nsegs < r->ctx->conf.max_segs ? piece_get(r->ctx) : NULL;
-        if (!g)
-            return false;
-        uint32_t n = d.len < SEG_DATA ? d.len : SEG_DATA;
-        g->seq = seq;
-        g->len = (uint16_t)n;
-        memcpy(g->data, d.p, n);
-        g->next = *at;
-        *at = g;
-        at = &g->next;
-        h->held += n;
-        h->nsegs++;
-        seq += n;
-        d.p += n;
-        d.len -= n;
-    }
-    return true;
+    uint32_t old = h->next - seq;
+    r->v |= STREAM_V_ADDED;
+    deliver(r, r->dir, sk_span_of(d.p + old, d.len - old));
+    deliver_held(r, r->dir);
 }
 
-/*
- * Linux (tcp_data_queue_ofo): what an earlier-starting held segment covers is cut from the new one; held segments that
- * the new one covers wholly go; one that it covers in part stays, and loses the common part when it is delivered,
- * because it starts later.
- */
-static bool hold(struct stream_run *r, struct stream_half *h, uint32_t seq, struct sk_span d, bool *fresh)
+/* No room: the oldest hole is given up, until there is room or d is in order. */
+static void hold_by_force(struct stream_run *r, struct stream_half *h, uint32_t seq, struct sk_span d)
 {
-    struct stream_segment **at = &h->segs;
-    uint32_t end = seq + d.len;
-    *fresh = true;
-    while (*at && seq_le((*at)->seq, seq)) {
-        struct stream_segment *g = *at;
-        uint32_t ge = g->seq + g->len;
-        if (g->seq == seq && seq_lt(ge, end)) {
-            unlink_piece(r->ctx, h, at); /* same start, and the new one is longer: it replaces */
-            continue;
-        }
-        if (seq_lt(seq, ge)) {
-            if (seq_le(end, ge)) {
-                *fresh = false;
-                return true;
-            }
-            d.p += ge - seq;
-            d.len -= ge - seq;
-            seq = ge;
-        }
-        at = &g->next;
+    sk_count(r->ctx->c, SK_C_TCP_SEG_FULL);
+    stream_event_add(r, STREAM_EV_REASSEMBLY_NO_SEGMENT);
+    if (r->ctx->conf.is_inline) {
+        r->v |= STREAM_V_INVALID;
+        return;
     }
-    while (*at && seq_le((*at)->seq + (*at)->len, end))
-        unlink_piece(r->ctx, h, at);
-    return put_pieces(r, h, at, seq, d);
+    while (h->segs) {
+        if (seq_lt(h->next, h->segs->seq))
+            deliver_gap(r, r->dir, seq_min(h->segs->seq, seq) - h->next);
+        deliver_held(r, r->dir);
+        if (seq_le(seq, h->next)) {
+            if (seq_lt(h->next, seq + d.len) && !h->fin_in)
+                in_order(r, h, seq, d);
+            break;
+        }
+        if (held_add(r->ctx, h, seq, d) != HELD_FULL) {
+            r->v |= STREAM_V_ADDED;
+            break;
+        }
+    }
 }
 
 static void out_of_order(struct stream_run *r, struct stream_half *h, uint32_t seq, struct sk_span d)
 {
-    bool fresh;
     compare_held(r, h, seq, d);
     sk_count(r->ctx->c, SK_C_TCP_OOO);
     r->v |= STREAM_V_OOO;
-    if (hold(r, h, seq, d, &fresh)) {
-        r->v |= fresh ? STREAM_V_ADDED : STREAM_V_RETRANS;
-        if (!fresh)
-            sk_count(r->ctx->c, SK_C_TCP_RETRANS);
-        return;
+    switch (held_add(r->ctx, h, seq, d)) {
+    case HELD_NEW:
+        r->v |= STREAM_V_ADDED;
+        h->high = seq_max(h->high, seq + d.len);
+        break;
+    case HELD_KNOWN:
+        r->v |= STREAM_V_RETRANS;
+        sk_count(r->ctx->c, SK_C_TCP_RETRANS);
+        break;
+    case HELD_FULL: hold_by_force(r, h, seq, d); break;
     }
-    sk_count(r->ctx->c, SK_C_TCP_SEG_FULL);
-    stream_event_add(r, STREAM_EV_REASSEMBLY_NO_SEGMENT);
-    if (r->ctx->conf.is_inline || !h->segs)
-        return;
-    /* No room to wait any longer for the oldest hole. */
-    r->v |= STREAM_V_ADDED;
-    if (seq_lt(h->next, h->segs->seq))
-        deliver_gap(r, r->dir, h->segs->seq - h->next);
-    stream_deliver_held(r, r->dir);
+}
+
+/* Nothing new. Of a hole that was given up it is new to the rules, which then see it as a packet of its own. */
+static void old_data(struct stream_run *r, const struct stream_half *h, uint32_t seq, uint32_t end)
+{
+    sk_count(r->ctx->c, SK_C_TCP_RETRANS);
+    r->v |= STREAM_V_RETRANS;
+    bool was_hole = h->had_gap && seq_lt(seq, h->gap_to) && seq_lt(h->gap_from, end);
+    if (!was_hole)
+        r->v |= STREAM_V_ADDED;
 }
 
 void stream_take(struct stream_run *r, uint32_t seq, struct sk_span d)
 {
-    struct stream_half *h = &r->s->half[r->dir];
+    struct stream_half *h = stream_me(r);
     uint32_t end = seq + d.len;
-    if (h->depth_reached || h->stopped) {
-        if (seq_lt(h->next, end)) {
-            h->delivered += end - h->next;
-            h->next = end;
-        }
-        r->v |= STREAM_V_ADDED;
-        return;
-    }
     if (seq_le(end, h->next)) {
-        sk_count(r->ctx->c, SK_C_TCP_RETRANS);
-        r->v |= STREAM_V_RETRANS | STREAM_V_ADDED;
-        return;
-    }
-    if (seq_lt(h->next, seq)) {
+        old_data(r, h, seq, end);
+    } else if (h->fin_in) {
+        stream_invalid(r, STREAM_EV_NONE); /* the host reads nothing behind a FIN */
+    } else if (is_silent(h)) {
+        h->delivered += end - h->next;
+        h->next = end;
+        h->high = seq_max(h->high, end);
+        r->v |= STREAM_V_ADDED;
+        stream_check_fin(r, r->dir);
+    } else if (seq_lt(h->next, seq)) {
         out_of_order(r, h, seq, d);
-        return;
+    } else {
+        if (seq != h->next)
+            sk_count(r->ctx->c, SK_C_TCP_RETRANS);
+        if (h->segs)
+            compare_held(r, h, seq, d);
+        in_order(r, h, seq, d);
     }
-    uint32_t old = h->next - seq;
-    if (old)
-        sk_count(r->ctx->c, SK_C_TCP_RETRANS);
-    if (h->segs)
-        compare_held(r, h, seq, d);
-    r->v |= STREAM_V_ADDED;
-    deliver(r, r->dir, sk_span_of(d.p + old, d.len - old));
-    stream_deliver_held(r, r->dir);
+}
+
+void stream_doubt(struct stream_run *r, uint32_t seq, struct sk_span d)
+{
+    struct stream_half *h = stream_me(r);
+    if (!d.len || is_silent(h) || h->fin_in || seq_le(seq + d.len, h->next))
+        return;
+    if (!held_add_doubt(r->ctx, h, seq, d))
+        sk_count(r->ctx->c, SK_C_TCP_SEG_FULL);
 }

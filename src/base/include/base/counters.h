@@ -52,6 +52,7 @@
     X(TCP_GAP, "tcp.reassembly_gap", "holes in streams that were given up")                                            \
     X(TCP_SEG_FULL, "tcp.segment_memcap_drop", "segments dropped because the segment memory was full")                 \
     X(TCP_DEPTH, "tcp.stream_depth_reached", "stream directions no longer reassembled past the depth")                 \
+    X(TCP_URG, "tcp.urgent_oob_data", "urgent bytes taken out of streams, as the host does")                           \
     X(TCP_BYPASS, "tcp.bypassed", "flows no longer inspected by choice")                                               \
     X(HTTP_TX, "app_layer.tx.http", "HTTP transactions")                                                               \
     X(HTTP_FLOWS, "app_layer.flow.http", "HTTP flows")                                                                 \
