@@ -141,7 +141,7 @@ static void each_second(struct worker *w, int64_t now)
 
 static void inspect(struct worker *w, struct capture_batch *b)
 {
-    for (unsigned i = 0; i < b->n; i++)
+    for (unsigned i = 0; i < b->n && w->ew != NULL; i++)
         engine_packet(w->ew, &b->f[i]);
     capture_release(w->cap, b);
 }
@@ -153,12 +153,10 @@ static void loop(struct worker *w)
         if (atomic_load_explicit(&w->has_mail, memory_order_relaxed))
             read_mail(w);
         int rc = capture_recv(w->cap, &batch, WAIT_MS);
-        if (w->ew != NULL) /* before the batch: what arrives after a reload meets the new rules */
+        if (w->ew != NULL) /* before the batch: what comes after a reload meets the new rules */
             engine_worker_idle(w->ew, sk_now_wall());
-        if (rc == SK_OK && w->ew != NULL)
+        if (rc == SK_OK)
             inspect(w, &batch);
-        else if (rc == SK_OK)
-            capture_release(w->cap, &batch);
         else if (rc != SK_EAGAIN)
             usleep(10000); /* an interface that fails again and again must not take the core */
         each_second(w, sk_now_mono());
