@@ -195,6 +195,8 @@ def evasions(path):
         b"GET\t/index.php?id=1/**/UNION/**/SELECT/**/1 HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET http://a/index.php?id=1%20UNION%20SELECT%201 HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET /index.php?id=1%20UNION%20SELECT%201 HTTP/1.0\n\n",
+        b"CUST /index.php?" + b"a=b&" * 60 + b"id=1%20UNION%20SELECT%201 HTTP/1.1\r\nHost: a\r\n\r\n",  # own method
+        b"CUST /a HTTP/1.1\r\nHost: a\r\n\r\nGET /index.php?id=1%20UNION%20SELECT%201 HTTP/1.1\r\nHost: a\r\n\r\n",
     )
     with Capture(path) as cap:
         for i, req in enumerate(spelled):

@@ -1,5 +1,7 @@
 #include "proto/probe.h"
 
+#define METHOD_MAX 32 /* characters of a method that nobody knows */
+
 /* How a run of first bytes compares with a pattern. */
 enum fit { FIT_NO, FIT_MAYBE /* the bytes so far agree */, FIT_YES };
 
@@ -79,10 +81,39 @@ static enum fit fit_method(struct sk_span d)
     return f;
 }
 
+static bool is_method_char(uint8_t c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
+}
+
+/*
+ * A request line with a method of somebody's own ("CUST /path HTTP/1.1"), which servers hand to their applications.
+ * Told from the client's line, because what is decided only by the answer has lost the request's later bytes.
+ */
+static enum fit fit_request_line(struct sk_span d)
+{
+    static const char *const targets[] = {"/", "*", "HTTP://", "HTTPS://"};
+    uint32_t n = 0;
+    while (n < d.len && n < METHOD_MAX && is_method_char(d.p[n]))
+        n++;
+    if (n == d.len)
+        return FIT_MAYBE;
+    if (n == 0 || d.p[n] != ' ')
+        return FIT_NO;
+    struct sk_span rest = sk_span_of(d.p + n + 1, d.len - n - 1);
+    enum fit target = FIT_ANY(rest, targets);
+    if (target != FIT_YES)
+        return target;
+    const uint8_t *eol = memchr(rest.p, '\n', rest.len);
+    if (!eol)
+        return d.len >= PROTO_PROBE_MAX ? FIT_YES : FIT_MAYBE;
+    return memmem(rest.p, (size_t)(eol - rest.p), " HTTP/1.", 8) ? FIT_YES : FIT_NO;
+}
+
 static enum fit fit_http(int dir, struct sk_span d)
 {
     static const char *const versions[] = {"HTTP/1.0", "HTTP/1.1", "HTTP/0.9"};
-    return dir == 0 ? fit_method(d) : FIT_ANY(d, versions);
+    return dir == 0 ? better(fit_method(d), fit_request_line(d)) : FIT_ANY(d, versions);
 }
 
 /* A TLS record (RFC 8446 section 5.1), or an SSLv2 client hello that offers SSLv3 or TLS (RFC 5246 appendix E.2). */
