@@ -122,6 +122,28 @@ static void http_data(struct engine_worker *w, int dir, struct sk_span data, uns
         probe_data(w, dir, sk_span_of(data.p + used, data.len - used), flags);
 }
 
+/* --- TLS --- */
+
+/* Encrypted from here on, in both directions: no rule can match it, so it is no longer reassembled. */
+static void stop_encrypted(struct engine_worker *w, struct engine_flow *ef)
+{
+    sk_count(w->c, SK_C_TCP_BYPASS);
+    stream_stop(w->stream, &ef->tcp, FLOW_TOSERVER);
+    stream_stop(w->stream, &ef->tcp, FLOW_TOCLIENT);
+    ef->encrypted = true;
+}
+
+static void tls_data(struct engine_worker *w, int dir, struct sk_span data, unsigned flags)
+{
+    struct engine_flow *ef = w->cur.ef;
+    if (ef->encrypted)
+        return;
+    if (flags & STREAM_DATA_GAP)
+        tls_track_gap(&ef->tls[dir], data.len);
+    else if (tls_track_input(&ef->tls[dir], data))
+        stop_encrypted(w, ef);
+}
+
 /* --- protocol detection --- */
 
 static void settle(struct engine_worker *w, int dir, enum proto_id id)
@@ -166,6 +188,8 @@ static void probe_data(struct engine_worker *w, int dir, struct sk_span data, un
         return;
     }
     settle(w, dir, id);
+    for (int d = 0; id == PROTO_TLS && d < 2; d++) /* what came before the decision; `data` follows */
+        tls_data(w, d, sk_span_of(ef->probe_buf[d], d == dir ? before : ef->seen[d]), 0);
     if (!ef->http)
         return;
     for (int d = 0; d < 2; d++) /* the client's bytes first, whoever decided */
@@ -199,6 +223,8 @@ void engine_app_data(struct engine_worker *w, int dir, struct sk_span data, unsi
     } else if (ef->app_dir[dir] == PROTO_UNKNOWN && data.len) {
         ef->app_dir[dir] = ef->app;
     }
+    if (ef->app == PROTO_TLS)
+        tls_data(w, dir, data, flags);
 }
 
 void engine_app_end(struct engine_worker *w, struct engine_flow *ef)

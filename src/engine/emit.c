@@ -325,14 +325,17 @@ void engine_emit_anomalies(struct engine_worker *w)
 
 /*
  * Whoever opened a TCP connection and answered the server's SYN has shown that the address is his; anything else can
- * carry a forged source.
+ * carry a forged source. Of a session picked up in midstream this is known once the server has acknowledged data: to a
+ * stray segment it answers with a reset.
  */
 static bool source_proven(const struct engine_worker *w)
 {
     const struct flow *f = w->cur.f;
     if (!f || f->proto != IPPROTO_TCP)
         return false;
-    return w->cur.ef->handshake || (w->cur.ef->tcp.midstream && f->pkts[0] > 1 && f->pkts[1] > 1);
+    const struct stream_session *s = &w->cur.ef->tcp;
+    const struct stream_half *client = &s->half[FLOW_TOSERVER];
+    return w->cur.ef->handshake || (s->midstream && !s->async && !s->rst_seen && client->last_ack != client->isn + 1);
 }
 
 /* How long, or 0: this alert blocks nobody. */

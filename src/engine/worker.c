@@ -34,7 +34,7 @@ static int create_stages(struct engine_worker *w)
     struct stream_conf sc = {.memcap = conf->stream.memcap,
                              .max_segs = conf->stream.max_segments,
                              .depth = conf->stream.depth,
-                             .midstream = conf->stream.midstream,
+                             .midstream = conf->stream.midstream || !w->e->opt.offline,
                              .async_oneside = conf->stream.async_oneside,
                              .is_inline = conf->stream.is_inline == CONF_YES};
     struct http_conf hc;
@@ -297,7 +297,7 @@ static void tcp_packet(struct engine_worker *w)
     }
     cur->v = v;
     if (v & STREAM_V_FIRST_EST)
-        cur->ef->handshake = !cur->ef->tcp.midstream;
+        cur->ef->handshake = !cur->ef->tcp.midstream && !cur->ef->tcp.async;
     set_class(w, cur->f, v);
 }
 
