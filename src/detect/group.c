@@ -422,7 +422,8 @@ static int cmp_ptr(const void *a, const void *b)
 /* Databases are shared: each is counted once. */
 static void count_dbs(struct detect_set *s)
 {
-    qsort(s->dbs, s->ndb, sizeof *s->dbs, cmp_ptr);
+    if (s->ndb) /* qsort(3) wants an array even of nothing */
+        qsort(s->dbs, s->ndb, sizeof *s->dbs, cmp_ptr);
     for (uint32_t i = 0; i < s->ndb; i++) {
         if (i > 0 && s->dbs[i] == s->dbs[i - 1])
             continue;
