@@ -37,19 +37,28 @@ static bool is_setting(enum ipc_text_kind k)
     return k == IPC_TEXT_CONF || k == IPC_TEXT_SET || k == IPC_TEXT_HOME;
 }
 
-/* Settings come first in a bundle (the guard builds it so); rules behind them. */
-static bool same_settings(const struct ipc_bundle *a, const struct ipc_bundle *b)
+static bool same_vars(const struct conf_vars *a, const struct conf_vars *b)
 {
-    unsigned na = ipc_bundle_count(a), nb = ipc_bundle_count(b);
-    for (unsigned i = 0;; i++) {
-        bool sa = i < na && is_setting(ipc_bundle_text(a, i).kind);
-        bool sb = i < nb && is_setting(ipc_bundle_text(b, i).kind);
-        if (!sa || !sb)
-            return sa == sb;
-        struct ipc_text x = ipc_bundle_text(a, i), y = ipc_bundle_text(b, i);
-        if (x.kind != y.kind || x.len != y.len || memcmp(x.text, y.text, x.len) != 0)
+    for (uint32_t i = 0; i < a->n && i < b->n; i++)
+        if (strcmp(a->v[i].name, b->v[i].name) != 0 || strcmp(a->v[i].text, b->v[i].text) != 0)
             return false;
-    }
+    return a->n == b->n;
+}
+
+/*
+ * Nothing that an engine is made of has changed; what else changes does not disturb its flows. Padding may differ
+ * between equal structs: then the change of engines is only unnecessary.
+ */
+static bool same_engine_conf(const struct conf *a, const struct conf *b)
+{
+#define SAME(member) (memcmp(&a->member, &b->member, sizeof(a->member)) == 0)
+    return a->mode == b->mode && same_vars(&a->address_groups, &b->address_groups) &&
+           same_vars(&a->port_groups, &b->port_groups) && SAME(defrag) && SAME(flow) && SAME(stream) && SAME(http) &&
+           SAME(detect) && SAME(decide) && SAME(vxlan) && SAME(geneve) && SAME(teredo) &&
+           a->capture.checksum_validation == b->capture.checksum_validation && a->eve.enabled == b->eve.enabled &&
+           a->eve.types == b->eve.types && a->eve.payload == b->eve.payload &&
+           a->eve.payload_printable == b->eve.payload_printable;
+#undef SAME
 }
 
 static int read_conf(const struct ipc_bundle *b, const struct sk_diag_sink *diag, struct conf **out)
@@ -108,24 +117,22 @@ static void generation_free(struct generation *g)
     if (g->engine != NULL)
         engine_free(g->engine);
     conf_free(g->conf);
-    ipc_bundle_free(g->texts);
+    free(g->home);
     free(g);
 }
 
-/* Takes texts over, also on failure. */
-static int generation_create(struct ipc_bundle *texts, const struct sk_diag_sink *diag, struct generation **out)
+/* Takes conf over, also on failure. */
+static int generation_create(struct conf *conf, const char *home, struct generation **out)
 {
     struct generation *g = (struct generation *)calloc(1, sizeof(*g));
     if (g == NULL) {
-        ipc_bundle_free(texts);
+        conf_free(conf);
         return SK_ENOMEM;
     }
-    g->texts = texts;
-    int rc = read_conf(texts, diag, &g->conf);
-    if (rc == SK_OK) {
-        struct engine_options opt = {.event_mask = event_mask(g->conf), .home_net = home_net(texts)};
-        rc = engine_create(g->conf, &opt, &g->engine);
-    }
+    g->conf = conf;
+    g->home = home != NULL ? strdup(home) : NULL;
+    struct engine_options opt = {.event_mask = event_mask(conf), .home_net = g->home};
+    int rc = engine_create(conf, &opt, &g->engine);
     if (rc != SK_OK)
         generation_free(g);
     else
@@ -133,10 +140,6 @@ static int generation_create(struct ipc_bundle *texts, const struct sk_diag_sink
     return rc;
 }
 
-/*
- * strict: a reload with a rule that is wrong leaves the old rules in force. The first load takes what is right: a host
- * with nearly all rules is better off than one with none.
- */
 static int load_rules(struct engine *e, const struct ipc_bundle *b, bool strict, const struct sk_diag_sink *diag,
                       struct engine_rule_stats *stats)
 {
@@ -170,7 +173,7 @@ static void wait_for_workers(const struct loader *l, const struct generation *g)
             usleep(10000);
 }
 
-static int hand_out(struct loader *l, struct generation *g)
+static void hand_out(struct loader *l, struct generation *g)
 {
     struct mail m = {.kind = MAIL_GENERATION, .gen = g};
     for (unsigned i = 0; i < l->nworkers; i++)
@@ -179,29 +182,41 @@ static int hand_out(struct loader *l, struct generation *g)
     wait_for_workers(l, g);
     generation_free(l->current);
     l->current = g;
-    atomic_store(&l->stats_interval, event_mask(g->conf) & 1u << EVENT_STATS ? g->conf->stats_interval : 0);
-    atomic_store(&l->loaded, true);
-    return SK_OK;
 }
 
-static int load_into(struct loader *l, struct ipc_bundle *b, const struct sk_diag_sink *diag,
+static bool same_engine(const struct generation *g, const struct conf *conf, const char *home)
+{
+    return g != NULL && same_engine_conf(g->conf, conf) &&
+           strcmp(g->home != NULL ? g->home : "", home != NULL ? home : "") == 0;
+}
+
+static int load_into(struct loader *l, const struct ipc_bundle *b, const struct sk_diag_sink *diag,
                      struct engine_rule_stats *stats)
 {
-    if (l->current != NULL && same_settings(l->current->texts, b)) {
-        int rc = load_rules(l->current->engine, b, true, diag, stats);
-        ipc_bundle_free(b);
-        return rc;
-    }
+    struct conf *conf;
     struct generation *g;
-    int rc = generation_create(b, diag, &g);
+    int rc = read_conf(b, diag, &conf);
     if (rc != SK_OK)
         return rc;
-    rc = load_rules(g->engine, b, l->current != NULL, diag, stats);
-    if (rc != SK_OK) {
-        generation_free(g);
-        return rc;
+    int64_t interval = event_mask(conf) & 1u << EVENT_STATS ? conf->stats_interval : 0;
+    if (same_engine(l->current, conf, home_net(b))) {
+        conf_free(conf);
+        rc = load_rules(l->current->engine, b, true, diag, stats);
+    } else {
+        rc = generation_create(conf, home_net(b), &g);
+        if (rc != SK_OK)
+            return rc;
+        rc = load_rules(g->engine, b, l->current != NULL, diag, stats);
+        if (rc != SK_OK)
+            generation_free(g);
+        else
+            hand_out(l, g);
     }
-    return hand_out(l, g);
+    if (rc == SK_OK) {
+        atomic_store(&l->stats_interval, interval);
+        atomic_store(&l->loaded, true);
+    }
+    return rc;
 }
 
 static void load(struct loader *l, int fd, uint64_t generation)
@@ -212,8 +227,10 @@ static void load(struct loader *l, int fd, uint64_t generation)
     struct ipc_bundle *b;
     int rc = ipc_bundle_open(fd, &b);
     close(fd);
-    if (rc == SK_OK)
+    if (rc == SK_OK) {
         rc = load_into(l, b, &diag, &st);
+        ipc_bundle_free(b);
+    }
     if (f.n > LOGGED_FINDINGS || f.unsupported > 0)
         sk_log(SK_LOG_WARN, "%u rules are not supported, %u more findings; `sekisho check` lists them all",
                f.unsupported, f.n > LOGGED_FINDINGS ? f.n - LOGGED_FINDINGS : 0);

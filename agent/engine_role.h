@@ -7,9 +7,9 @@
  *                         v
  *                      loader thread: engine_load beside the rules in force
  *
- * A reload that changes only rules swaps them inside the engine. One that changes the configuration makes a second
- * engine beside the first and hands it to the workers (struct generation); they end their flows and go on with the new
- * one, on the same capture rings.
+ * A reload swaps rules inside the engine. One that changes what an engine is made of (limits, address groups, ...)
+ * makes a second engine beside the first and hands it to the workers (struct generation); they end their flows and go
+ * on with the new one, on the same capture rings.
  */
 #ifndef AGENT_ENGINE_ROLE_H
 #define AGENT_ENGINE_ROLE_H
@@ -24,8 +24,8 @@
 
 /* An engine with the configuration that it was made of. */
 struct generation {
-    struct ipc_bundle *texts; /* holds what identifies the configuration */
     struct conf *conf;
+    char *home; /* what HOME_NET "auto" stands for, or NULL */
     struct engine *engine;
 };
 

@@ -114,7 +114,6 @@ static int add_rules(struct ipc_bundle *b, const struct guard_options *opt, cons
     return rc;
 }
 
-/* Settings first, then rules: the engine compares the former to see whether only the latter changed. */
 static int add_all(struct guard *g, struct ipc_bundle *b, const struct conf *conf, const struct sk_diag_sink *diag)
 {
     const struct guard_options *opt = &g->opt;
