@@ -280,7 +280,7 @@ static bool completes(struct stream_run *r)
     uint32_t ack = r->p->tcp.ack;
     if (seq_lt(r->p->tcp.seq, me->isn))
         return false;
-    if (!seq_lt(ack, other->isn + 1) && !seq_lt(other->high, ack))
+    if (!seq_lt(ack, other->isn + 1) && (!seq_lt(other->high, ack) || (r->s->midstream && !other->seen)))
         return true;
     if (!other->alt.seen || ack != other->alt.isn + 1)
         return false;

@@ -80,7 +80,8 @@ static void take_ack(struct stream_run *r)
     const struct sk_packet *p = r->p;
     if (!(p->tcp.flags & TCP_ACK))
         return;
-    if (!other->has_isn)
+    bool unknown = r->s->midstream && !other->seen && seq_lt(other->next, p->tcp.ack);
+    if (!other->has_isn || unknown) /* what is under way at the pick-up is not missing */
         stream_begin_half(other, p->tcp.ack - 1);
     if (r->s->async)
         return;
