@@ -187,7 +187,8 @@ static int load_engine(struct replay *r, struct findings *f)
     uint32_t mask = 1u << EVENT_ALERT;
     if (r->a->dir) {
         mask |= (types & CONF_EVE_HTTP ? 1u << EVENT_HTTP : 0) | (types & CONF_EVE_FLOW ? 1u << EVENT_FLOW : 0) |
-                (types & CONF_EVE_DROP ? 1u << EVENT_DROP : 0) | (types & CONF_EVE_ANOMALY ? 1u << EVENT_ANOMALY : 0);
+                (types & CONF_EVE_DROP ? 1u << EVENT_DROP : 0) | (types & CONF_EVE_ANOMALY ? 1u << EVENT_ANOMALY : 0) |
+                (types & CONF_EVE_FILEINFO ? 1u << EVENT_FILEINFO : 0);
     }
     struct engine_options opt = {.offline = true, .event_mask = mask};
     struct inputs in = {0};

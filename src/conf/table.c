@@ -15,7 +15,7 @@
 
 static const char *const words_mode[] = {"detect", "prevent", NULL};
 static const char *const words_tristate[] = {"auto", "yes", "no", NULL};
-static const char *const words_eve[] = {"alert", "http", "flow", "drop", "stats", "anomaly", NULL};
+static const char *const words_eve[] = {"alert", "http", "flow", "drop", "stats", "anomaly", "fileinfo", NULL};
 static const char *const words_auto[] = {"auto", NULL};
 
 #define F(field) offsetof(struct conf, field)
@@ -162,7 +162,7 @@ const struct conf_entry conf_table[] = {
 
     BOOL("outputs.eve.enabled", eve.enabled, "yes", "write events as EVE JSON"),
     TEXT("outputs.eve.path", eve.path, 1, PATH_LEN, "/var/log/sekisho/eve.json", "file of the events"),
-    FLAGS("outputs.eve.types", eve.types, words_eve, "alert,http,flow,drop,stats,anomaly", "kinds of events"),
+    FLAGS("outputs.eve.types", eve.types, words_eve, "alert,http,flow,drop,stats,anomaly,fileinfo", "kinds of events"),
     BOOL("outputs.eve.payload", eve.payload, "no", "alerts carry the payload in base64"),
     BOOL("outputs.eve.payload-printable", eve.payload_printable, "no", "alerts carry the payload as text"),
     TIME("stats.interval", stats_interval, 1, 86400, "8s", "time between stats events"),

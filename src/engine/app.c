@@ -61,6 +61,7 @@ static void on_tx_done(void *arg, struct http_conn *conn, struct http_tx *tx)
     (void)conn;
     struct engine_worker *w = arg;
     engine_emit_http(w, tx);
+    engine_emit_files(w, tx);
     detect_tx_release(w->det, http_tx_user(tx));
 }
 

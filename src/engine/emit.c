@@ -97,7 +97,7 @@ static void put_http(struct event_builder *b, struct event_rec *r, struct http_t
             v.len = (uint32_t)(semi - v.p);
         add_span(b, EVENT_I_HTTP_CONTENT_TYPE, v);
     }
-    if (http_header_get(tx, HTTP_TS, "Referer", 0, &v))
+    if (http_header_get(tx, HTTP_TS, "Referer", 0, &v) && v.len > 0)
         add_span(b, EVENT_I_HTTP_REFERER, v);
     add_span(b, EVENT_I_HTTP_METHOD, http_tx_method(tx));
     add_span(b, EVENT_I_HTTP_PROTOCOL, http_tx_protocol(tx));
@@ -195,6 +195,33 @@ void engine_emit_http(struct engine_worker *w, struct http_tx *tx)
     put_http(&b, r, tx);
     put_flowbits(&b, w->cur.ef);
     w->sink.event(w->sink.arg, w->rec, event_end(&b));
+}
+
+static void emit_file(struct engine_worker *w, struct http_tx *tx, int dir, const struct http_file *file)
+{
+    struct event_builder b;
+    struct event_rec *r = event_begin(&b, w->rec, sizeof w->rec, EVENT_FILEINFO);
+    put_packet(w, r);
+    put_addrs(w, r, dir);
+    put_flow(r, w->cur.f);
+    r->has &= ~(uint32_t)EVENT_HAS_FLOW;
+    put_http(&b, r, tx);
+    r->has |= EVENT_HAS_FILE;
+    r->file.size = file->size;
+    r->file.truncated = file->truncated;
+    r->file.gaps = file->gaps;
+    event_add(&b, EVENT_I_FILE_NAME, file->name);
+    w->sink.event(w->sink.arg, w->rec, event_end(&b));
+}
+
+void engine_emit_files(struct engine_worker *w, struct http_tx *tx)
+{
+    if (!wanted(w, EVENT_FILEINFO))
+        return;
+    struct http_file file;
+    for (int dir = 0; dir < 2; dir++)
+        for (unsigned i = 0; http_tx_file(tx, dir, i, &file); i++)
+            emit_file(w, tx, dir, &file);
 }
 
 static enum event_tcp_state tcp_state(enum stream_state s)

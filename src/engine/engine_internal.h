@@ -113,6 +113,7 @@ enum event_app engine_event_app(uint8_t proto);
 /* --- emit.c --- */
 void engine_emit_alert(struct engine_worker *w, const struct detect_alert *a, int dir, struct http_tx *tx);
 void engine_emit_http(struct engine_worker *w, struct http_tx *tx);
+void engine_emit_files(struct engine_worker *w, struct http_tx *tx);
 void engine_emit_flow(struct engine_worker *w, const struct flow *f, enum flow_end why);
 void engine_emit_drop(struct engine_worker *w, bool of_flow);
 void engine_emit_anomalies(struct engine_worker *w);

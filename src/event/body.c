@@ -105,6 +105,18 @@ void write_http(struct writer *w, json_t *root)
         put_int(w, o, "length", r->http.length);
 }
 
+void write_file(struct writer *w, json_t *root)
+{
+    const struct event_rec *r = w->r;
+    json_t *o = put_object(w, root, "fileinfo");
+    put_item(w, o, "filename", EVENT_I_FILE_NAME);
+    put_bool(w, o, "gaps", r->file.gaps);
+    put_str(w, o, "state", r->file.truncated ? "TRUNCATED" : "CLOSED");
+    put_bool(w, o, "stored", false);
+    put_int(w, o, "size", r->file.size);
+    put_int(w, o, "tx_id", r->tx_id);
+}
+
 static void write_flow_end(struct writer *w, json_t *o)
 {
     static const char *const states[] = {"new", "established", "closed", "bypassed"};

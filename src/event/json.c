@@ -10,7 +10,7 @@
 
 static const char *const type_names[EVENT_TYPE_COUNT] = {
     [EVENT_ALERT] = "alert", [EVENT_DROP] = "drop",       [EVENT_HTTP] = "http",   [EVENT_FLOW] = "flow",
-    [EVENT_STATS] = "stats", [EVENT_ANOMALY] = "anomaly", [EVENT_BLOCK] = "block",
+    [EVENT_STATS] = "stats", [EVENT_ANOMALY] = "anomaly", [EVENT_BLOCK] = "block", [EVENT_FILEINFO] = "fileinfo",
 };
 
 static const char *const app_names[EVENT_APP_COUNT] = {
@@ -61,7 +61,8 @@ static const char *proto_name(uint8_t proto, char buf[8])
 
 static bool is_packet_event(uint8_t type)
 {
-    return type == EVENT_ALERT || type == EVENT_DROP || type == EVENT_HTTP || type == EVENT_ANOMALY;
+    return type == EVENT_ALERT || type == EVENT_DROP || type == EVENT_HTTP || type == EVENT_ANOMALY ||
+           type == EVENT_FILEINFO;
 }
 
 static void write_origin(struct writer *w, json_t *root)
@@ -119,7 +120,7 @@ static void write_common(struct writer *w, json_t *root)
     if (is_packet_event(r->type))
         put_str(w, root, "pkt_src", pkt_src_names[r->pkt_src]);
     write_metadata(w, root);
-    if (r->has & EVENT_HAS_TX)
+    if ((r->has & EVENT_HAS_TX) && r->type != EVENT_FILEINFO)
         put_int(w, root, "tx_id", r->tx_id);
 }
 
@@ -134,8 +135,10 @@ static void write_parts(struct writer *w, json_t *root)
         write_http(w, root);
     if (r->type == EVENT_ANOMALY)
         write_anomaly(w, root);
-    if (r->type == EVENT_ALERT || r->type == EVENT_DROP || r->type == EVENT_FLOW)
+    if (r->type == EVENT_ALERT || r->type == EVENT_DROP || r->type == EVENT_FLOW || r->type == EVENT_FILEINFO)
         write_app(w, root);
+    if (r->has & EVENT_HAS_FILE)
+        write_file(w, root);
     if (r->has & EVENT_HAS_DIR)
         put_str(w, root, "direction", r->to_client ? "to_client" : "to_server");
     if (r->has & EVENT_HAS_FLOW)

@@ -30,6 +30,7 @@ void append(struct writer *w, json_t *array, json_t *v);
 /* The parts of each event type, in body.c. */
 void write_alert(struct writer *w, json_t *root);
 void write_http(struct writer *w, json_t *root);
+void write_file(struct writer *w, json_t *root);
 void write_flow(struct writer *w, json_t *root);
 void write_drop(struct writer *w, json_t *root);
 void write_anomaly(struct writer *w, json_t *root);

@@ -18,6 +18,7 @@ static void coding_add(struct http_tx *tx, int dir, enum http_coding c)
     /* Codings are listed in the order of their application: the last one is undone first. */
     memmove(&b->dec[1], &b->dec[0], b->ndec * sizeof b->dec[0]);
     b->dec[0] = d;
+    b->coded = true;
     b->ndec++;
 }
 
@@ -122,6 +123,7 @@ void body_data(struct http_tx *tx, int dir, const uint8_t *p, uint32_t len)
 {
     struct http_body *b = &tx->msg[dir].body;
     b->message_len += len;
+    b->data_len += len;
     tx_progress(tx, dir, HTTP_P_BODY);
     if (!b->want || b->full)
         return;
@@ -136,7 +138,9 @@ void body_gap(struct http_tx *tx, int dir, uint32_t len)
 {
     struct http_body *b = &tx->msg[dir].body;
     b->message_len += len;
+    b->data_len += len;
     tx_progress(tx, dir, HTTP_P_BODY);
+    b->gap = true;
     b->full = true;
 }
 

@@ -172,41 +172,56 @@ unsigned files_update(struct http_tx *tx)
     return f->n;
 }
 
-static bool request_file(struct http_tx *tx, unsigned index, struct http_file *out)
+/* A whole body as a file. */
+static bool body_file(struct http_tx *tx, int dir, struct http_file *out)
 {
-    const struct http_msg *m = &tx->msg[HTTP_TS];
-    struct sk_span boundary;
-    if (tx->method_id == HM_POST && files_param(head_value(m, HK_CONTENT_TYPE), "boundary=", &boundary)) {
-        if (index >= files_update(tx))
-            return false;
-        const struct http_part *p = &tx->files->part[index];
-        *out = (struct http_file){.name = p->name,
-                                  .field = p->field,
-                                  .data = sk_span_of(m->body.mem.p + p->off, p->len),
-                                  .complete = p->complete};
-        return true;
-    }
-    if (index > 0 || m->body.mem.len == 0 || (tx->method_id != HM_POST && tx->method_id != HM_PUT))
+    const struct http_body *b = &tx->msg[dir].body;
+    bool ended = tx->progress[dir] == HTTP_P_COMPLETE;
+    if (b->data_len == 0)
         return false;
     uri_parse(tx);
     *out = (struct http_file){.name = tx->parts.path,
-                              .data = sk_span_of(m->body.mem.p, m->body.mem.len),
-                              .complete = m->body.full || tx->progress[HTTP_TS] == HTTP_P_COMPLETE};
+                              .data = sk_span_of(b->mem.p, b->mem.len),
+                              .size = b->coded ? b->entity_len : b->data_len,
+                              .complete = b->full || ended,
+                              .gaps = b->gap,
+                              .truncated = b->gap || !ended || (b->want && b->full)};
     return true;
+}
+
+static bool part_file(struct http_tx *tx, unsigned index, struct http_file *out)
+{
+    const struct http_body *b = &tx->msg[HTTP_TS].body;
+    if (index >= files_update(tx))
+        return false;
+    const struct http_part *p = &tx->files->part[index];
+    *out = (struct http_file){.name = p->name,
+                              .field = p->field,
+                              .data = sk_span_of(b->mem.p + p->off, p->len),
+                              .size = p->len,
+                              .complete = p->complete,
+                              .gaps = b->gap && !p->complete,
+                              .truncated = !p->complete || (b->full && p->off + p->len == b->mem.len)};
+    return true;
+}
+
+static bool request_file(struct http_tx *tx, unsigned index, struct http_file *out)
+{
+    struct sk_span boundary;
+    if (tx->method_id != HM_POST && tx->method_id != HM_PUT)
+        return false;
+    if (tx->method_id == HM_POST && files_param(head_value(&tx->msg[HTTP_TS], HK_CONTENT_TYPE), "boundary=", &boundary))
+        return part_file(tx, index, out);
+    return index == 0 && body_file(tx, HTTP_TS, out);
 }
 
 bool http_tx_file(struct http_tx *tx, int dir, unsigned index, struct http_file *out)
 {
-    const struct http_msg *m = &tx->msg[dir];
     if (dir == HTTP_TS)
         return request_file(tx, index, out);
-    if (index > 0 || m->body.mem.len == 0)
+    if (index > 0 || !body_file(tx, HTTP_TC, out))
         return false;
-    uri_parse(tx);
-    *out = (struct http_file){.name = tx->parts.path,
-                              .data = sk_span_of(m->body.mem.p, m->body.mem.len),
-                              .complete = m->body.full || tx->progress[HTTP_TC] == HTTP_P_COMPLETE};
-    files_param(head_value(m, HK_CONTENT_DISPOSITION), "filename=", &out->name);
+    files_param(head_value(&tx->msg[HTTP_TC], HK_CONTENT_DISPOSITION), "filename=", &out->name);
     return true;
 }
 

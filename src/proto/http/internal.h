@@ -78,11 +78,14 @@ struct http_body {
     struct http_mem mem;
     uint64_t message_len;                      /* on the wire, chunk framing included, as libhtp counts */
     uint64_t entity_len;                       /* after decompression (as far as it was done) */
+    uint64_t data_len;                         /* on the wire, without chunk framing; gaps count */
     uint64_t limit;                            /* bytes to keep */
     struct http_decoder *dec[HTTP_MAX_LAYERS]; /* [0] takes the wire bytes */
     uint8_t ndec;
     bool want;  /* somebody inspects it: keep and decompress */
     bool full;  /* cut at its limit, by memcap, or by a gap */
+    bool gap;   /* bytes are missing */
+    bool coded; /* entity_len differs from data_len */
     bool grown; /* since the last callback */
 };
 

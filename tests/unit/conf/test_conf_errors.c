@@ -50,7 +50,7 @@ static void wrong_values_say_what_is_allowed(void **state)
              "t.yaml:1:23: outputs.eve.path: \"\" is not valid here; allowed: a text of 1..4095 characters");
     load_bad("outputs: {eve: {types: [alert, dns]}}",
              "t.yaml:1:32: outputs.eve.types: \"dns\" is not valid here; allowed: a list of alert, http, flow, drop, "
-             "stats or anomaly");
+             "stats, anomaly or fileinfo");
     load_bad(
         "decoder: {vxlan: {ports: [4789, 70000]}}",
         "t.yaml:1:33: decoder.vxlan.ports: \"70000\" is not valid here; allowed: a list of at most 4 ports, 1..65535");

@@ -32,6 +32,7 @@ enum conf_eve_type {
     CONF_EVE_DROP = 8,
     CONF_EVE_STATS = 16,
     CONF_EVE_ANOMALY = 32,
+    CONF_EVE_FILEINFO = 64,
 };
 
 struct conf_list {

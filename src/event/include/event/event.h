@@ -40,7 +40,8 @@ enum event_type {
     EVENT_FLOW,
     EVENT_STATS,
     EVENT_ANOMALY,
-    EVENT_BLOCK, /* of the guard: a block was set, refused, or ended */
+    EVENT_FILEINFO, /* a file that a transaction carried */
+    EVENT_BLOCK,    /* of the guard: a block was set, refused, or ended */
     EVENT_TYPE_COUNT
 };
 
@@ -60,6 +61,7 @@ enum event_has {
     EVENT_HAS_IFACE = 1 << 12,  /* iface */
     EVENT_HAS_STREAM = 1 << 13, /* payload_stream: 0 or 1 is written as `stream` */
     EVENT_HAS_BLOCK = 1 << 14,  /* block.* */
+    EVENT_HAS_FILE = 1 << 15,   /* file.* */
 };
 
 enum event_flag {
@@ -223,6 +225,13 @@ struct event_rec {
         uint8_t pad[6];
     } block;
 
+    struct {
+        uint64_t size;     /* bytes seen of it, unpacked */
+        uint8_t truncated; /* not all of it was seen */
+        uint8_t gaps;
+        uint8_t pad[6];
+    } file;
+
     int64_t uptime;  /* stats: seconds */
     uint8_t anomaly; /* enum event_anomaly */
     uint8_t pad2[7];
@@ -249,7 +258,8 @@ enum event_item {
     EVENT_I_HTTP_PROTOCOL,
     EVENT_I_HTTP_REDIRECT,      /* Location of a 3xx answer */
     EVENT_I_HTTP_STATUS_STRING, /* a status that is no number */
-    EVENT_I_ANOMALY_EVENT,      /* name of the event, with or without the decoder. or stream. in front */
+    EVENT_I_FILE_NAME,
+    EVENT_I_ANOMALY_EVENT, /* name of the event, with or without the decoder. or stream. in front */
     EVENT_I_ANOMALY_LAYER,
     EVENT_I_COUNTERS,     /* stats: uint64_t[SK_C_COUNT] */
     EVENT_I_BLOCK_REASON, /* text */

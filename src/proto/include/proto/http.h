@@ -238,8 +238,10 @@ bool http_header_at(struct http_tx *tx, int dir, unsigned index, struct sk_span 
 struct http_file {
     struct sk_span name;  /* file name as sent (multipart), or the last path element's URI; may be empty */
     struct sk_span field; /* multipart field name */
-    struct sk_span data;  /* as far as it is there */
-    bool complete;
+    struct sk_span data;  /* as far as it is there; empty when no rule wants it */
+    uint64_t size;        /* bytes of it that were seen, unpacked if somebody wanted it unpacked */
+    bool complete;        /* data will not grow */
+    bool truncated, gaps; /* less than all of it was seen; because the stream had a hole */
 };
 /* HTTP_TS: multipart file parts, or the whole body of PUT and POST without multipart; HTTP_TC: the response body. */
 bool http_tx_file(struct http_tx *tx, int dir, unsigned index, struct http_file *out);
