@@ -9,17 +9,29 @@ static bool queued(const struct detect_thread *t, uint32_t rank, bool has_tx, ui
     return false;
 }
 
+/* A full queue keeps the best ranks: many alerts must not push out a pass or drop rule that is met later. */
+static uint32_t queue_place(struct detect_thread *t, uint32_t rank)
+{
+    if (t->nalerts < t->conf.max_alerts)
+        return t->nalerts++;
+    sk_count(t->c, SK_C_DETECT_ALERT_OVERFLOW);
+    uint32_t worst = 0;
+    for (uint32_t i = 1; i < t->nalerts; i++)
+        if (t->alert_rank[i] > t->alert_rank[worst])
+            worst = i;
+    return t->alert_rank[worst] > rank ? worst : DET_NONE;
+}
+
 void det_alert(struct detect_thread *t, uint32_t rank, bool stream, bool has_tx, uint64_t tx_id,
                struct sk_span evidence)
 {
     if (t->packet_passed || queued(t, rank, has_tx, tx_id))
         return;
-    if (t->nalerts == t->conf.max_alerts) {
-        sk_count(t->c, SK_C_DETECT_ALERT_OVERFLOW);
+    uint32_t at = queue_place(t, rank);
+    if (at == DET_NONE)
         return;
-    }
-    struct detect_alert *a = &t->alerts[t->nalerts];
-    t->alert_rank[t->nalerts++] = rank;
+    struct detect_alert *a = &t->alerts[at];
+    t->alert_rank[at] = rank;
     a->rule = t->set->rules[rank].r;
     a->noalert = a->rule->noalert;
     a->stream = stream;
@@ -60,20 +72,18 @@ static bool is_suppressed(const struct rule *r, const struct detect_input *in)
     return false;
 }
 
-static enum det_threshold_result limits(struct detect_thread *t, const struct detect_flow *df, const struct rule *r,
-                                        const struct detect_input *in)
+static enum det_threshold_result limits(struct detect_thread *t, const struct rule *r, const struct detect_input *in)
 {
     if (is_suppressed(r, in))
         return DET_TH_SILENT;
-    uint64_t key = (uint64_t)(uintptr_t)df;
     if (r->det_filter.type != RULE_TH_NONE) {
-        enum det_threshold_result f = det_threshold_check(t->th, r, &r->det_filter, in, key, t->c);
+        enum det_threshold_result f = det_threshold_check(t->th, r, &r->det_filter, in, t->c);
         if (f != DET_TH_ALERT)
             return DET_TH_NOTHING;
     }
     if (r->threshold.type == RULE_TH_NONE)
         return DET_TH_ALERT;
-    return det_threshold_check(t->th, r, &r->threshold, in, key, t->c);
+    return det_threshold_check(t->th, r, &r->threshold, in, t->c);
 }
 
 /* A pass rule matched: it takes the packet, and the flow when it looked at the flow's data. */
@@ -83,7 +93,8 @@ static bool take_pass(struct detect_thread *t, struct detect_flow *df)
         if (t->alerts[i].rule->action != RULE_PASS)
             continue;
         const struct det_rule *d = &t->set->rules[t->alert_rank[i]];
-        if (df && d->kind != DET_PKT)
+        bool of_packet = d->kind == DET_PKT || (d->kind == DET_PAYLOAD && !t->alerts[i].stream);
+        if (df && !of_packet)
             df->passed = true;
         return true;
     }
@@ -105,7 +116,7 @@ const struct detect_alert *detect_end(struct detect_thread *t, struct detect_flo
     }
     for (uint32_t i = 0; i < t->nalerts; i++) {
         struct detect_alert *a = &t->alerts[i];
-        enum det_threshold_result r = limits(t, df, a->rule, in);
+        enum det_threshold_result r = limits(t, a->rule, in);
         if (r == DET_TH_NOTHING) {
             sk_count(t->c, SK_C_DETECT_SUPPRESSED);
             continue;

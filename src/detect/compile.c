@@ -1,6 +1,7 @@
 /* Rules to runnable rules: kind, order, direction, fast pattern, compiled matches. */
 #include <stdlib.h>
 
+#include "decode/decode.h"
 #include "detect_internal.h"
 
 static uint8_t protos_of(enum rule_proto p)
@@ -111,6 +112,24 @@ static void free_inspects(struct det_rule *d)
     d->prog = NULL;
 }
 
+static bool events_known(const struct rule *r, const struct detect_conf *conf, const struct sk_diag_sink *diag)
+{
+    for (unsigned i = 0; i < r->npkt; i++) {
+        const struct rule_match *m = &r->pkt[i];
+        bool known = true;
+        if (m->type == RM_DECODE_EVENT)
+            known = decode_event_find(m->name.name) != DECODE_EV_NONE;
+        else if (m->type == RM_STREAM_EVENT)
+            known = !conf->stream_event_known || conf->stream_event_known(m->name.name);
+        if (!known) {
+            sk_diag(diag, SK_DIAG_UNSUPPORTED, r->file, m->line, m->col, "sid %u: no event is named %s", r->sid,
+                    m->name.name);
+            return false;
+        }
+    }
+    return true;
+}
+
 static int compile_rule(struct detect_set *s, struct det_rule *d, const struct rule *r, const struct detect_conf *conf,
                         const struct sk_diag_sink *diag)
 {
@@ -120,6 +139,10 @@ static int compile_rule(struct detect_set *s, struct det_rule *d, const struct r
         d->protos = 1 << DET_TCP;
     for (unsigned i = 0; d->kind == DET_PKT && i < r->npkt; i++)
         d->on_decision |= r->pkt[i].type == RM_APP_PROTO;
+    for (unsigned i = 0; i < r->npkt; i++)
+        d->on_decode_event |= r->pkt[i].type == RM_DECODE_EVENT;
+    if (!events_known(r, conf, diag))
+        return SK_EINVAL;
     if (d->dirs == 0) {
         sk_diag(diag, SK_DIAG_ERROR, r->file, r->line, 0, "sid %u: no direction has all the buffers that it names",
                 r->sid);
@@ -183,6 +206,31 @@ static int cmp_rank(const void *a, const void *b)
     return c ? c : (x->index > y->index) - (x->index < y->index);
 }
 
+static bool same_buffer(const struct rule_inspect *a, const struct rule_inspect *b)
+{
+    return a->buf == b->buf && a->nxf == b->nxf && memcmp(a->xf, b->xf, a->nxf) == 0;
+}
+
+/* A transaction remembers DET_MAX_SLOTS buffers that have been scanned: rules on further ones run without prefilter. */
+static void limit_slots(struct detect_set *s)
+{
+    const struct rule_inspect *slot[DET_MAX_SLOTS];
+    unsigned n = 0;
+    for (uint32_t i = 0; i < s->n; i++) {
+        struct det_rule *d = &s->rules[i];
+        if (d->kind != DET_TX || !d->fp)
+            continue;
+        const struct rule_inspect *in = &d->r->inspect[d->fp_inspect];
+        unsigned k = 0;
+        while (k < n && !same_buffer(slot[k], in))
+            k++;
+        if (k == DET_MAX_SLOTS)
+            d->fp = NULL;
+        else if (k == n)
+            slot[n++] = in;
+    }
+}
+
 /* With the classes known: which address tests the group saves, and which rules are found by address. */
 static void place_rules(struct detect_set *s)
 {
@@ -197,6 +245,10 @@ static void place_rules(struct detect_set *s)
             continue;
         d->by_addr_src = !src_class && r->src->npos > 0;
         d->by_addr_dst = !d->by_addr_src && !dst_class && r->dst->npos > 0;
+        if (d->by_addr_src || d->by_addr_dst) { /* no group has looked at the other address */
+            d->src_exact = any_addr(r->src);
+            d->dst_exact = any_addr(r->dst);
+        }
     }
 }
 
@@ -222,6 +274,7 @@ static int compile_rules(struct detect_set *s, const struct detect_conf *conf, c
             s->rejected++;
     }
     qsort(s->rules, s->n, sizeof *s->rules, cmp_rank);
+    limit_slots(s);
     return SK_OK;
 }
 

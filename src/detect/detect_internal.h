@@ -6,7 +6,7 @@
 #include "detect/detect.h"
 #include "match/mpm.h"
 
-#define DET_MAX_SLOTS      64 /* buffers of one group; a rule on a further one is rejected */
+#define DET_MAX_SLOTS      64 /* buffers with a prefilter; rules on a further one run without */
 #define DET_MAX_ADDR_SPECS 16 /* address specs that may split the address space into classes */
 #define DET_MAX_ADDR_CLASS 16
 #define DET_MAX_PORT_CLASS 16 /* each costs databases to compile for every orientation */
@@ -39,6 +39,7 @@ struct det_rule {
     uint8_t protos;     /* bits 1 << enum det_proto */
     uint8_t dirs;       /* bit 0 to server, bit 1 to client */
     bool need_http;
+    bool on_decode_event;          /* tests a decoder event: looks also at packets that are not IP or do not decode */
     bool on_decision;              /* packet rule on app-layer-protocol: looks at packets that end protocol detection */
     bool src_exact, dst_exact;     /* the group's class decides the address: no test needed */
     bool by_addr_src, by_addr_dst; /* found through the address index, not through a group */
@@ -132,8 +133,9 @@ enum det_node_state { DET_PENDING, DET_DONE, DET_FAILED };
 struct detect_tx_node {
     struct detect_tx_node *next;
     uint32_t rank;
-    uint32_t seen;    /* bytes of the growing buffer at the last attempt */
+    uint32_t seen;    /* bytes of the growing buffer `part` at the last attempt; 0: it was not there */
     uint32_t matched; /* bit per inspect of the rule that has matched for good */
+    uint16_t part;    /* inspect of the rule that it waits for */
     uint8_t dir, state;
 };
 
@@ -207,6 +209,6 @@ void det_alert(struct detect_thread *t, uint32_t rank, bool stream, bool has_tx,
 enum det_threshold_result { DET_TH_ALERT, DET_TH_SILENT /* no alert, but the action holds */, DET_TH_NOTHING };
 enum det_threshold_result det_threshold_check(struct detect_thresholds *th, const struct rule *r,
                                               const struct rule_threshold *t, const struct detect_input *in,
-                                              uint64_t flow_key, struct sk_counters *c);
+                                              struct sk_counters *c);
 
 #endif

@@ -104,14 +104,17 @@ static bool flowbits_match(const struct rule_flowbits *fb, const struct detect_f
 {
     if (fb->op != FB_ISSET && fb->op != FB_ISNOTSET)
         return true;
-    bool any = false;
+    bool want = fb->op == FB_ISSET; /* of several, one is enough either way; without a flow there is nothing to ask */
     for (unsigned i = 0; df && i < fb->nbits; i++)
-        any |= bit_is_set(df, fb->bits[i]);
-    return fb->op == FB_ISSET ? any : !any;
+        if (bit_is_set(df, fb->bits[i]) == want)
+            return true;
+    return false;
 }
 
 static bool decode_event_match(const char *name, const struct sk_packet *p)
 {
+    if (!p->nevents)
+        return false;
     enum decode_event ev = decode_event_find(name);
     for (unsigned i = 0; i < p->nevents; i++)
         if (p->events[i] == ev)
@@ -241,9 +244,17 @@ static bool field_match(const struct rule_match *m, const struct detect_flow *df
     }
 }
 
+/* Of a packet that is not IP, or does not decode, only its decoder events are to be trusted. */
+static bool is_sound_ip(const struct detect_input *in)
+{
+    return !in->p || ((in->p->flags & (PKT_IPV4 | PKT_IPV6)) && !(in->p->flags & PKT_INVALID));
+}
+
 bool det_rule_header(const struct det_rule *d, const struct detect_flow *df, const struct detect_input *in)
 {
     if (d->need_http && in->app != DETECT_APP_HTTP)
+        return false;
+    if (!d->on_decode_event && !is_sound_ip(in))
         return false;
     const struct rule *r = d->r;
     if (!flow_match(r, in) || !proto_match(r, in))

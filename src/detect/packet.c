@@ -37,14 +37,13 @@ void detect_begin(struct detect_thread *t, struct detect_flow *df, const struct 
     t->packet_passed = false;
     if (!t->set)
         return;
-    if (!df) {
-        df = &t->nof;
-        df->looked_up = false;
-    }
-    if (df->looked_up && df->stamp == t->set->stamp)
+    if (!df || (df->looked_up && df->stamp == t->set->stamp))
         return;
-    if (df->stamp != t->set->stamp)
+    if (df->stamp != t->set->stamp) {
         df->nbits = 0; /* bit numbers belong to the set */
+        df->app_done = 0;
+        df->renewed = df->stamp ? 3 : 0;
+    }
     look_up(t->set, df, in, 0);
     look_up(t->set, df, in, 1);
     df->set = t->set;
@@ -75,7 +74,8 @@ static bool payload_applies(const struct det_rule *d, const struct detect_input 
 static bool packet_rule_matches(struct detect_thread *t, const struct det_rule *d, struct detect_flow *df,
                                 const struct detect_input *in)
 {
-    if (d->kind == DET_HEADER && in->has_flow && !in->first)
+    bool again = df && (df->renewed >> in->dir & 1);
+    if (d->kind == DET_HEADER && in->has_flow && !in->first && !again && !in->quoted)
         return false;
     if (d->on_decision && !in->app_decided)
         return false;
@@ -123,7 +123,11 @@ void detect_packet(struct detect_thread *t, struct detect_flow *df, const struct
 {
     if (!t->set || !in->p || (df && df->passed))
         return;
-    struct detect_flow *look = df ? df : &t->nof;
+    struct detect_flow *look = df;
+    if (!df || in->quoted) {
+        look = &t->nof;
+        look_up(t->set, look, in, in->dir);
+    }
     const struct detect_group *g = look->group[in->dir];
     if (in->p->payload.len && g->pkt_all.db)
         scan_payload(t, g, in);
@@ -141,6 +145,8 @@ void detect_packet(struct detect_thread *t, struct detect_flow *df, const struct
         det_alert(t, rank, false, false, 0,
                   d->kind == DET_PAYLOAD ? inspect_evidence(t->inspect) : (struct sk_span){0});
     }
-    if (df)
-        app_rules(t, df, g, in);
+    if (!df || in->quoted)
+        return;
+    df->renewed &= (uint8_t) ~(1u << in->dir);
+    app_rules(t, df, g, in);
 }

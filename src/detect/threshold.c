@@ -1,6 +1,7 @@
 /*
  * Counts of alerts by rule and address, over all flows and workers. A set-associative table: buckets of eight entries,
- * a lock for every 64th bucket. Policy when a bucket is full: the entry with the oldest window goes (THRESHOLD_FULL).
+ * a lock for every 64th bucket. Policy when a bucket is full: the entry whose window ends first goes (THRESHOLD_FULL,
+ * unless it has ended already).
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@
 struct entry {
     uint64_t h; /* 0: free. 64 bits of a keyed hash stand for the key */
     int64_t start;
-    uint32_t count;
+    uint32_t count, seconds;
 };
 
 struct detect_thresholds {
@@ -56,7 +57,7 @@ void detect_thresholds_free(struct detect_thresholds *th)
 }
 
 static uint64_t key_hash(const struct detect_thresholds *th, const struct rule *r, const struct rule_threshold *t,
-                         const struct detect_input *in, uint64_t flow_key)
+                         const struct detect_input *in)
 {
     uint64_t w[5] = {(uint64_t)r->gid << 32 | r->sid, (uint64_t)t->type << 8 | t->track, 0, 0, 0};
     switch (t->track) {
@@ -70,32 +71,46 @@ static uint64_t key_hash(const struct detect_thresholds *th, const struct rule *
         w[3] = sk_mix64(b->q[0] + 1) ^ b->q[1];
         break;
     }
-    case RULE_BY_FLOW: w[4] = flow_key; break;
+    case RULE_BY_FLOW: w[4] = in->flow_id; break;
     case RULE_BY_RULE: break;
     }
     uint64_t h = sk_siphash_words(&th->key, w, 5);
     return h ? h : 1;
 }
 
+static int64_t window_end(const struct entry *e)
+{
+    return e->h ? e->start + (int64_t)e->seconds * SK_NS_PER_S : INT64_MIN;
+}
+
+/* The last instant of a window belongs to it. A clock that was set back ends it too: a limit must not last for ever. */
+static bool is_over(const struct entry *e, int64_t now)
+{
+    int64_t length = (int64_t)e->seconds * SK_NS_PER_S;
+    return now - e->start > length || e->start - now > length;
+}
+
 /* The key's entry; a new one has count 0. */
-static struct entry *find(struct entry *b, uint64_t h, int64_t now, struct sk_counters *c)
+static struct entry *find(struct entry *b, uint64_t h, uint32_t seconds, int64_t now, struct sk_counters *c)
 {
     struct entry *victim = &b[0];
     for (unsigned i = 0; i < WAYS; i++) {
-        if (b[i].h == h)
+        if (b[i].h == h) {
+            b[i].seconds = seconds;
             return &b[i];
-        if (victim->h && (!b[i].h || b[i].start < victim->start))
+        }
+        if (window_end(&b[i]) < window_end(victim))
             victim = &b[i];
     }
-    if (victim->h)
+    if (victim->h && !is_over(victim, now))
         sk_count(c, SK_C_THRESHOLD_FULL);
-    *victim = (struct entry){.h = h, .start = now};
+    *victim = (struct entry){.h = h, .start = now, .seconds = seconds};
     return victim;
 }
 
 static enum det_threshold_result judge(struct entry *e, const struct rule_threshold *t, int64_t now)
 {
-    if (e->count == 0 || now - e->start >= (int64_t)t->seconds * SK_NS_PER_S) {
+    if (is_over(e, now)) {
         e->start = now;
         e->count = 0;
     }
@@ -122,13 +137,13 @@ static enum det_threshold_result judge(struct entry *e, const struct rule_thresh
 
 enum det_threshold_result det_threshold_check(struct detect_thresholds *th, const struct rule *r,
                                               const struct rule_threshold *t, const struct detect_input *in,
-                                              uint64_t flow_key, struct sk_counters *c)
+                                              struct sk_counters *c)
 {
-    uint64_t h = key_hash(th, r, t, in, flow_key);
+    uint64_t h = key_hash(th, r, t, in);
     uint32_t b = (uint32_t)(h >> 20) & (th->nbuckets - 1);
     pthread_mutex_t *lock = &th->lock[b % STRIPES];
     pthread_mutex_lock(lock);
-    enum det_threshold_result res = judge(find(th->bucket[b], h, in->now, c), t, in->now);
+    enum det_threshold_result res = judge(find(th->bucket[b], h, t->seconds, in->now, c), t, in->now);
     pthread_mutex_unlock(lock);
     return res;
 }

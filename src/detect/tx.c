@@ -27,12 +27,12 @@ void detect_tx_release(struct detect_thread *t, struct detect_tx *dt)
     }
 }
 
-static struct detect_tx_node *node_find(const struct detect_tx *dt, uint32_t rank, int dir)
+/* Nodes are sorted by rank, then direction: from *at on, the place where (rank, dir) stands or belongs. */
+static struct detect_tx_node **node_place(struct detect_tx_node **at, uint32_t rank, int dir)
 {
-    for (struct detect_tx_node *n = dt->nodes; n; n = n->next)
-        if (n->rank == rank && n->dir == dir)
-            return n;
-    return NULL;
+    while (*at && ((*at)->rank < rank || ((*at)->rank == rank && (*at)->dir < dir)))
+        at = &(*at)->next;
+    return at;
 }
 
 static unsigned body_index(enum rule_buf buf)
@@ -87,6 +87,7 @@ static void scan_slot(struct detect_thread *t, struct detect_tx *dt, const struc
         if (slot->nxf && !in.complete && !v->done)
             return; /* a transform needs the whole */
         if (growing && index == 0) {
+            in.complete = true; /* or the direction ends, and nothing more will come */
             scan_body(t, dt, slot, dir, at, &in);
         } else if (transform(t, slot->xf, slot->nxf, &in)) {
             if (slot->bound && in.buf.len > slot->bound)
@@ -147,14 +148,21 @@ static enum part_result buffer_part(struct detect_thread *t, const struct det_ru
     }
 }
 
-/* All parts of a rule. *matched remembers those that hold for good; rules with variables start over each time. */
+/* A rule under way. */
+struct attempt {
+    uint32_t matched; /* parts that hold for good */
+    uint32_t seen;
+    uint16_t part; /* the one that it waits for */
+};
+
+/* All parts of a rule. Rules with variables start over each time. */
 static enum part_result all_parts(struct detect_thread *t, const struct det_rule *d, struct detect_flow *df,
                                   const struct detect_input *in, int dir, const struct detect_tx_view *v,
-                                  uint32_t *matched, uint32_t *seen)
+                                  struct attempt *a)
 {
     uint64_t vars[RULE_MAX_VARS] = {0};
     enum part_result worst = PART_YES;
-    uint32_t have = d->r->nvars ? 0 : *matched;
+    uint32_t have = d->r->nvars ? 0 : a->matched;
     for (unsigned i = 0; i < d->r->ninspect; i++) {
         if (i < 32 && (have >> i & 1))
             continue;
@@ -163,56 +171,87 @@ static enum part_result all_parts(struct detect_thread *t, const struct det_rule
                                                                        : buffer_part(t, d, i, dir, v, vars, &len);
         if (pr == PART_NO)
             return PART_NO;
-        if (pr == PART_LATER) {
-            worst = PART_LATER;
-            *seen = len;
-            if (d->r->nvars)
-                break;
-        } else if (i < 32) {
-            *matched |= 1u << i;
+        if (pr == PART_YES) {
+            if (i < 32)
+                a->matched |= 1u << i;
+            continue;
         }
+        worst = PART_LATER;
+        a->seen = len;
+        a->part = (uint16_t)i;
+        if (d->r->nvars)
+            break;
     }
     return worst == PART_LATER && v->done ? PART_NO : worst;
 }
 
-static void finish(struct detect_thread *t, struct detect_tx *dt, struct detect_tx_node *n, uint32_t rank, int dir,
-                   enum part_result pr, uint32_t matched, uint32_t seen)
+/*
+ * Is another attempt worth it? Where a rule waits for a body to grow, only when the body has grown by half since, or is
+ * whole: a client that sends it byte by byte must not have it searched from its start each time.
+ */
+static bool worth_it(const struct detect_thread *t, const struct det_rule *d, const struct detect_tx_node *n,
+                     const struct detect_tx_view *v)
 {
-    if (!n) {
+    const struct rule_inspect *ri = &d->r->inspect[n->part];
+    struct inspect_input in = {0};
+    if (n->seen == 0 || v->done || t->conf.every_packet || !rule_buf_info[ri->buf].body)
+        return true;
+    if (v->buffer(v->arg, ri->buf, n->dir, 0, &in) != DETECT_READY || in.complete)
+        return true;
+    return in.buf.len >= n->seen + n->seen / 2;
+}
+
+/* Remembers how far a rule has come. *at: where its node stands, or belongs. */
+static void remember(struct detect_thread *t, struct detect_tx_node **at, uint32_t rank, int dir, enum part_result pr,
+                     const struct attempt *a)
+{
+    struct detect_tx_node *n = *at;
+    if (!n || n->rank != rank || n->dir != dir) {
         n = node_get(t);
         if (!n) {
             if (pr == PART_LATER)
                 sk_count(t->c, SK_C_DETECT_TX_FULL);
             return;
         }
-        *n = (struct detect_tx_node){.next = dt->nodes, .rank = rank, .dir = (uint8_t)dir};
-        dt->nodes = n;
+        *n = (struct detect_tx_node){.next = *at, .rank = rank, .dir = (uint8_t)dir};
+        *at = n;
     }
-    n->matched = matched;
-    n->seen = seen;
+    n->matched = a->matched;
+    n->seen = a->seen;
+    n->part = a->part;
     n->state = pr == PART_YES ? DET_DONE : pr == PART_NO ? DET_FAILED : DET_PENDING;
 }
 
+/* Candidates and nodes have the same order, so one pass over both does. */
 static void evaluate(struct detect_thread *t, struct detect_flow *df, struct detect_tx *dt,
                      const struct detect_input *in, int dir, const struct detect_tx_view *v)
 {
     uint32_t n = det_take_candidates(t);
+    struct detect_tx_node **at = &dt->nodes;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t rank = t->cands[i];
         const struct det_rule *d = &t->set->rules[rank];
-        struct detect_tx_node *node = node_find(dt, rank, dir);
-        if (node && node->state != DET_PENDING)
+        at = node_place(at, rank, dir);
+        const struct detect_tx_node *node = *at && (*at)->rank == rank && (*at)->dir == dir ? *at : NULL;
+        if (node && (node->state != DET_PENDING || !worth_it(t, d, node, v)))
             continue;
         if (!det_rule_header(d, df, in))
             continue;
-        uint32_t matched = node ? node->matched : 0, seen = 0;
-        enum part_result pr = all_parts(t, d, df, in, dir, v, &matched, &seen);
-        finish(t, dt, node, rank, dir, pr, matched, seen);
+        struct attempt a = {.matched = node ? node->matched : 0};
+        enum part_result pr = all_parts(t, d, df, in, dir, v, &a);
+        remember(t, at, rank, dir, pr, &a);
         if (pr != PART_YES)
             continue;
         det_rule_effects(t, d, df);
         det_alert(t, rank, false, true, v->tx_id, inspect_evidence(t->inspect));
     }
+}
+
+/* New rules: all that the transaction still shows is looked at again, with them. */
+static void start_over(struct detect_thread *t, struct detect_tx *dt, uint64_t stamp)
+{
+    detect_tx_release(t, dt);
+    *dt = (struct detect_tx){.stamp = stamp};
 }
 
 void detect_tx(struct detect_thread *t, struct detect_flow *df, struct detect_tx *dt, const struct detect_input *in,
@@ -221,14 +260,8 @@ void detect_tx(struct detect_thread *t, struct detect_flow *df, struct detect_tx
     if (!t->set || !df->looked_up || df->passed)
         return;
     const struct detect_group *g = df->group[dir];
-    if (dt->stamp != df->stamp) {
-        if (dt->stamp) { /* new rules take up the next transaction */
-            detect_tx_release(t, dt);
-            dt->scanned[0] = dt->scanned[1] = UINT64_MAX;
-            dt->unpatterned[0] = dt->unpatterned[1] = true;
-        }
-        dt->stamp = df->stamp;
-    }
+    if (dt->stamp != df->stamp)
+        start_over(t, dt, df->stamp);
     if (!g->ntx && !g->ntxr)
         return;
     scan_slots(t, dt, g, dir, v);

@@ -194,7 +194,7 @@ static void probe_data(struct engine_worker *w, int dir, struct sk_span data, un
     if (!ef->http)
         return;
     for (int d = 0; d < 2; d++) /* the client's bytes first, whoever decided */
-        if (d == dir ? before : ef->seen[d])
+        if (ef->http && (d == dir ? before : ef->seen[d]))
             http_data(w, d, sk_span_of(ef->probe_buf[d], d == dir ? before : ef->seen[d]), 0);
     if (ef->http)
         http_data(w, dir, data, flags);

@@ -136,8 +136,7 @@ out:
     return rc;
 }
 
-/* Frees the retired generations that no worker uses any more. Lock held. */
-static void reap(struct engine *e)
+void engine_reap(struct engine *e)
 {
     for (struct engine_rules **p = &e->retired; *p;) {
         struct engine_rules *r = *p;
@@ -162,7 +161,7 @@ static void put_in_force(struct engine *e, struct engine_rules *r)
         old->next = e->retired;
         e->retired = old;
     }
-    reap(e);
+    engine_reap(e);
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -192,6 +191,11 @@ static void count_error(void *arg, const struct sk_diag *d)
         c->to->fn(c->to->arg, d);
 }
 
+static bool is_stream_event(const char *name)
+{
+    return stream_event_find(name) != STREAM_EV_NONE;
+}
+
 int engine_load(struct engine *e, const struct engine_text *texts, unsigned n, bool strict,
                 const struct sk_diag_sink *to, struct engine_rule_stats *stats)
 {
@@ -205,7 +209,7 @@ int engine_load(struct engine *e, const struct engine_text *texts, unsigned n, b
     int64_t t0 = sk_now_mono();
     int rc = parse_rules(e, texts, n, diag, &r->tree, &rejected);
     int64_t t1 = sk_now_mono();
-    struct detect_conf dc = {.inspect = e->inspect};
+    struct detect_conf dc = {.inspect = e->inspect, .stream_event_known = is_stream_event};
     if (rc == SK_OK)
         rc = detect_compile(r->tree, &dc, diag, &r->set);
     if (rc == SK_OK) {

@@ -95,6 +95,10 @@ static inline struct engine_flow *engine_flow_of(struct flow *f)
     return (struct engine_flow *)(void *)f->user;
 }
 
+/* --- engine.c --- */
+/* Frees the retired generations that no worker uses any more. The lock is held. */
+void engine_reap(struct engine *e);
+
 /* --- worker.c --- */
 /* The packet at hand, for rules, as seen in direction dir. */
 void engine_input(const struct engine_worker *w, int dir, struct detect_input *in);

@@ -74,6 +74,7 @@ static void take_up_rules(struct engine_worker *w)
     r = w->e->rules;
     if (detect_thread_use(w->det, r->set) == SK_OK)
         __atomic_store_n(&w->rules, r, __ATOMIC_RELEASE);
+    engine_reap(w->e); /* the last worker to move on frees what it leaves */
     pthread_mutex_unlock(&w->e->lock);
 }
 
@@ -158,9 +159,11 @@ static void flow_input(const struct engine_worker *w, int dir, struct detect_inp
     in->stream_bytes[0] = ef->tcp.half[0].delivered;
     in->stream_bytes[1] = ef->tcp.half[1].delivered;
     in->first = !ef->seen_packet[dir];
+    in->flow_id = f->id;
 }
 
-void engine_input(const struct engine_worker *w, int dir, struct detect_input *in)
+/* The packet at hand as part of its flow. */
+static void base_input(const struct engine_worker *w, int dir, struct detect_input *in)
 {
     const struct engine_current *cur = &w->cur;
     *in = (struct detect_input){.p = dir == cur->dir ? cur->p : NULL,
@@ -180,7 +183,14 @@ void engine_input(const struct engine_worker *w, int dir, struct detect_input *i
         in->dport = cur->p->dport;
         in->proto = cur->p->proto;
     }
+}
+
+void engine_input(const struct engine_worker *w, int dir, struct detect_input *in)
+{
+    const struct engine_current *cur = &w->cur;
+    base_input(w, dir, in);
     if (cur->p && dir == cur->dir && cur->p->proto != IPPROTO_TCP && cur->p->proto != IPPROTO_UDP) {
+        in->quoted = cur->f && cur->f->proto != cur->p->proto;
         in->src = &cur->p->src; /* an ICMP error belongs to the flow that it quotes, but has addresses of its own */
         in->dst = &cur->p->dst;
         in->proto = cur->p->proto;
@@ -198,7 +208,7 @@ void engine_detect_packet(struct engine_worker *w)
     struct detect_input in;
     engine_input(w, cur->dir, &in);
     detect_packet(w->det, cur->ef ? &cur->ef->det : NULL, &in);
-    if (cur->ef)
+    if (cur->ef && !in.quoted)
         cur->ef->seen_packet[cur->dir] = true;
 }
 
@@ -256,7 +266,7 @@ static void set_class(struct engine_worker *w, struct flow *f, unsigned v)
 static void begin_flow_packet(struct engine_worker *w)
 {
     struct detect_input in;
-    engine_input(w, w->cur.dir, &in);
+    base_input(w, w->cur.dir, &in);
     detect_begin(w->det, w->cur.ef ? &w->cur.ef->det : NULL, &in);
 }
 

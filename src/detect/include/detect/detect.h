@@ -39,6 +39,7 @@ struct detect_thresholds;
 
 struct detect_conf {
     struct inspect_conf inspect;
+    bool (*stream_event_known)(const char *name); /* NULL: every name is taken */
 };
 
 struct detect_stats {
@@ -46,7 +47,10 @@ struct detect_stats {
     uint64_t memory;
 };
 
-/* Compiles; `rules` must outlive the set. Rules whose expressions do not compile are rejected with a diagnostic. */
+/*
+ * Compiles; `rules` must outlive the set. Rules whose expressions do not compile, or that name an event which nothing
+ * reports, are rejected with a diagnostic.
+ */
 SK_MUST_USE int detect_compile(const struct rule_set *rules, const struct detect_conf *conf,
                                const struct sk_diag_sink *diag, struct detect_set **out);
 void detect_set_free(struct detect_set *s);
@@ -63,11 +67,13 @@ struct detect_input {
     uint8_t proto; /* IPPROTO_* */
     uint8_t dir;   /* 0 to server, 1 to client */
     bool has_flow, established;
+    bool quoted;    /* an ICMP error about the flow: addresses and protocol above are its own, not the flow's */
     bool in_stream; /* the payload became part of the stream (now or held) */
     bool first;     /* first packet of the flow in this direction */
     enum detect_app app;
     bool app_decided;              /* protocol detection ended with this packet, in some direction */
     const char *app_name[3];      /* app-layer-protocol: of the flow, to server, to client; NULL: unknown */
+    uint64_t flow_id;             /* unique for the process, for thresholds by flow; 0: no flow */
     uint64_t stream_bytes[2];     /* stream_size: bytes seen, [0] client's, [1] server's */
     const uint8_t *stream_events; /* enum stream_event numbers; names through event_name */
     unsigned nstream_events;
@@ -88,6 +94,7 @@ struct detect_flow {
     bool passed;  /* a pass rule took the flow */
     bool dropped; /* a drop rule took the flow (prevent mode) */
     bool looked_up;
+    uint8_t renewed;  /* new rules since: rules on the header alone run again, bit per direction */
     uint8_t app_done; /* rules on the application protocol alone have run, bit per direction */
 };
 /* The flow ends: gives pool memory back. */
@@ -129,7 +136,10 @@ SK_MUST_USE int detect_thread_use(struct detect_thread *t, const struct detect_s
 void detect_thread_free(struct detect_thread *t);
 uint64_t detect_thread_memory(const struct detect_thread *t);
 
-/* Begins a packet: forgets the alerts of the one before, looks up the flow's groups. df NULL: no flow. */
+/*
+ * Begins a packet: forgets the alerts of the one before, looks up the flow's groups. df NULL: no flow. Addresses, ports
+ * and protocol of `in` must be the flow's (that a packet may only quote).
+ */
 void detect_begin(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in);
 /* Rules on the packet itself: headers, packet payload. Once a packet. */
 void detect_packet(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in);
