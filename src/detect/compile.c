@@ -64,6 +64,17 @@ static bool needs_packet_field(enum rule_match_type t)
     return t != RM_FLOWBITS && t != RM_STREAM_SIZE && t != RM_APP_PROTO && t != RM_STREAM_EVENT;
 }
 
+static bool is_negated(const struct rule_match *m)
+{
+    switch (m->type) {
+    case RM_CONTENT: return m->content.flags & RC_NEGATED;
+    case RM_PCRE: return m->pcre.flags & RP_NEGATED;
+    case RM_ISDATAAT: return m->isdataat.negated;
+    case RM_BYTE_TEST: return m->byte_test.negated;
+    default: return false;
+    }
+}
+
 /* Which of packets and stream a payload rule looks at: an offset or depth may be meant for each packet. */
 static void payload_scope(struct det_rule *d)
 {
@@ -78,6 +89,9 @@ static void payload_scope(struct det_rule *d)
     d->stream_only = stream;
     d->need_stream = stream || !packet;
     d->need_packet = packet && !stream;
+    for (unsigned i = 0; i < r->ninspect; i++)
+        for (unsigned k = 0; k < r->inspect[i].n; k++)
+            d->negates |= is_negated(&r->inspect[i].m[k]);
     if (packet || stream)
         return;
     d->need_packet = stream_size;

@@ -45,6 +45,7 @@ struct det_rule {
     bool by_addr_src, by_addr_dst; /* found through the address index, not through a group */
     bool need_stream, need_packet; /* payload: looks at the stream, at packets */
     bool stream_only;
+    bool negates; /* payload: something must not be there, which can be judged no more when the window has moved on */
     uint32_t hdr_mask; /* packet flags that must be there, quick refusal */
 };
 
@@ -121,11 +122,20 @@ struct detect_set {
     uint64_t memory;
 };
 
+#define DET_WINDOW_RULES 24 /* rules under way in a window; for a further one only the data at hand counts (counted) */
+
 struct detect_window {
     struct detect_window *next_free;
     uint64_t base;    /* stream offset of buf[0] */
     uint32_t len;     /* bytes in buf */
     uint32_t scanned; /* of these, bytes already scanned */
+    uint32_t tried;   /* length when the rules below were last tried */
+    uint32_t nrules;
+    uint64_t stamp; /* of the set that their ranks belong to */
+    struct {
+        uint32_t rank;
+        uint64_t end; /* stream offset behind the data in which the pattern was found */
+    } rules[DET_WINDOW_RULES]; /* pattern found, rest not yet: it may come with the next segments */
     uint8_t buf[DETECT_WINDOW];
 };
 
