@@ -153,6 +153,15 @@ def pipelined(path):
         c.server(b"".join(response(b"%d\n" % i) for i in range(1, 6))).close()
 
 
+def keepalive(path):
+    """A connection that lives long, as a proxy's do: the attack comes in its last request."""
+    with Capture(path) as cap:
+        c = Conversation(cap, CLIENT, SERVER, 40000).open()
+        for i in range(40):
+            c.client(request(f"/page{i}")).server(response(b"x" * 400))
+        c.client(ATTACK).server(response(b"EVIL-MARKER")).close()
+
+
 def chunked(path):
     with Capture(path) as cap:
         head = FORM + (("Transfer-Encoding", "chunked"),)
@@ -342,6 +351,7 @@ FILES = {
     "attacks.pcap": attacks,
     "rates.pcap": rates,
     "http-pipelined.pcap": pipelined,
+    "http-keepalive.pcap": keepalive,
     "http-chunked.pcap": chunked,
     "http-encoded.pcap": encoded,
     "http-bomb.pcap": bomb,

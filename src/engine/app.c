@@ -53,6 +53,8 @@ static void on_progress(void *arg, struct http_conn *conn, struct http_tx *tx, i
     struct detect_tx_view v = {
         .arg = tx, .tx_id = http_tx_id(tx), .buffer = tx_buffer, .done = progress == HTTP_P_COMPLETE};
     detect_tx(w->det, &cur->ef->det, http_tx_user(tx), &in, dir, &v);
+    if (progress == HTTP_P_COMPLETE)
+        cur->ef->message_from[dir] = cur->ef->tcp.half[dir].delivered;
     engine_conclude(w, dir, tx);
 }
 
@@ -88,6 +90,7 @@ static void begin_http(struct engine_worker *w, struct engine_flow *ef)
         return;
     }
     ef->want_stamp = 0;
+    stream_unlimit(&ef->tcp, true);
 }
 
 static void stop_http(struct engine_worker *w, struct engine_flow *ef)
@@ -95,6 +98,7 @@ static void stop_http(struct engine_worker *w, struct engine_flow *ef)
     (void)w;
     http_conn_free(ef->http);
     ef->http = NULL;
+    stream_unlimit(&ef->tcp, false);
 }
 
 /* After a tunnel has opened: what follows is another protocol, told from its first bytes. */
@@ -115,6 +119,8 @@ static void http_data(struct engine_worker *w, int dir, struct sk_span data, uns
     uint32_t used = data.len;
     tell_wants(w, ef);
     enum http_result r = http_input(ef->http, dir, data, hf, w->cur.ts, &used);
+    if (r == HTTP_R_ERROR)
+        stream_unlimit(&ef->tcp, false);
     if (r == HTTP_R_OK || r == HTTP_R_ERROR)
         return;
     stop_http(w, ef);

@@ -45,14 +45,16 @@ struct engine_flow {
     struct proto_probe probe;
     struct http_conn *http;
     struct tls_track tls[2];
-    uint64_t want_stamp; /* of the rules that http_set_want was told about */
-    uint8_t app;         /* enum proto_id of the flow */
-    uint8_t app_dir[2];  /* as each direction showed it */
-    uint8_t seen[2];     /* bytes in probe_buf */
-    bool seen_packet[2]; /* a packet of this direction has been inspected */
-    bool blocked;        /* a block of its client has been asked for */
-    bool encrypted;      /* TLS application data has begun: no longer reassembled */
-    bool handshake;      /* three-way handshake seen: the client's address is proven */
+    uint64_t want_stamp;      /* of the rules that http_set_want was told about */
+    uint8_t app;              /* enum proto_id of the flow */
+    uint8_t app_dir[2];       /* as each direction showed it */
+    uint8_t seen[2];          /* bytes in probe_buf */
+    bool seen_packet[2];      /* a packet of this direction has been inspected */
+    bool blocked;             /* a block of its client has been asked for */
+    uint64_t message_from[2]; /* HTTP: stream offset where the message under way began; the raw stream's depth counts
+                                 from there */
+    bool encrypted;           /* TLS application data has begun: no longer reassembled */
+    bool handshake;           /* three-way handshake seen: the client's address is proven */
     uint8_t probe_buf[2][PROTO_PROBE_MAX];
 };
 

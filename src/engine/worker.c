@@ -232,6 +232,15 @@ void engine_conclude(struct engine_worker *w, int dir, struct http_tx *tx)
 
 /* --- TCP --- */
 
+/* HTTP goes on past the stream's depth, which then counts for each message: long bodies are not matched raw to their
+ * end. */
+static bool within_depth(const struct engine_worker *w, int dir, uint64_t offset)
+{
+    const struct engine_flow *ef = w->cur.ef;
+    uint64_t depth = w->e->conf->stream.depth;
+    return !ef->http || !depth || offset < ef->message_from[dir] + depth;
+}
+
 static void on_stream_data(void *arg, int dir, struct sk_span data, uint64_t offset, unsigned flags)
 {
     struct engine_worker *w = arg;
@@ -239,7 +248,8 @@ static void on_stream_data(void *arg, int dir, struct sk_span data, uint64_t off
     struct detect_input in;
     /* Rules may run from here on, before stream_packet() has answered. */
     cur->v |= STREAM_V_ADDED | (cur->ef->tcp.established_seen ? STREAM_V_ESTABLISHED : 0);
-    if (!(flags & STREAM_DATA_GAP) && data.len && detect_wants_stream(&cur->ef->det, dir)) {
+    if (!(flags & STREAM_DATA_GAP) && data.len && within_depth(w, dir, offset) &&
+        detect_wants_stream(&cur->ef->det, dir)) {
         engine_input(w, dir, &in);
         detect_stream_add(w->det, &cur->ef->det, &in, dir, data, offset);
     }
