@@ -92,7 +92,9 @@ const char *sk_time_format(int64_t wall_ns, char *buf)
     time_t t = (time_t)s;
     struct tm tm;
     gmtime_r(&t, &tm);
-    snprintf(buf, 40, "%04d-%02d-%02dT%02d:%02d:%02d.%06d+0000", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-             tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(ns / SK_NS_PER_US));
+    /* The remainders change nothing; they tell the compiler that the fields fit. */
+    snprintf(buf, 40, "%04u-%02u-%02uT%02u:%02u:%02u.%06u+0000", (unsigned)(tm.tm_year + 1900) % 10000u,
+             (unsigned)(tm.tm_mon + 1) % 100u, (unsigned)tm.tm_mday % 100u, (unsigned)tm.tm_hour % 100u,
+             (unsigned)tm.tm_min % 100u, (unsigned)tm.tm_sec % 100u, (unsigned)(ns / SK_NS_PER_US) % 1000000u);
     return buf;
 }

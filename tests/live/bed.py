@@ -56,7 +56,7 @@ def wait_until(test, seconds=5.0, step=0.05):
 
 class Bed:
     def __init__(self, agent, rules=None, keep_on_stop=True, extra=""):
-        self.agent, self.prefix = os.path.abspath(agent), f"sk{os.getpid()}"
+        self.agent, self.prefix = os.path.abspath(agent), f"skb{os.getpid()}"
         self.dir = tempfile.mkdtemp(prefix="sekisho-live-")
         os.chmod(self.dir, 0o755)
         self.server, self.attacker, self.visitor = (self.prefix + x for x in "sav")
@@ -151,7 +151,7 @@ class Bed:
 
     def left_behind(self):
         """What is still there after the end: namespaces and processes of ours."""
-        left = [n for n in self.sh(None, "ip", "netns", "list").stdout.split() if n.startswith(self.prefix)]
+        left = [n for n in self.sh(None, "ip", "netns", "list").stdout.split() if n in (self.server, self.attacker, self.visitor)]
         for path in glob.glob("/proc/[0-9]*/cmdline"):
             try:
                 if self.dir.encode() in open(path, "rb").read():

@@ -1,6 +1,7 @@
 #!/bin/bash
 # `sekisho run` in network namespaces with real nginx and curl: find, block, survive kill -9 of each role, reload, stop.
 # Usage: live_run.sh SEKISHO. Needs root; exit 77 (skipped) where namespaces or programs are missing.
+# shellcheck disable=SC2086 # names of namespaces and process ids have no spaces
 set -u
 bin=$1
 [ "$(id -u)" = 0 ] || { echo "SKIP: needs root"; exit 77; }
@@ -8,7 +9,7 @@ for p in ip nft nginx curl jq pgrep; do command -v $p >/dev/null || { echo "SKIP
 ns=sk$$
 ip netns add $ns-s 2>/dev/null || { echo "SKIP: no network namespaces"; exit 77; }
 dir=$(mktemp -d /tmp/sekisho-live-XXXXXX)
-guard= nginx=
+guard="" nginx=""
 
 cleanup() {
     [ -n "$guard" ] && kill -9 $guard 2>/dev/null
