@@ -7,8 +7,9 @@
 #include "base/clock.h"
 #include "engine_internal.h"
 
-#define WINDOW_MEMCAP (UINT64_C(64) << 20) /* raw stream windows of a worker */
-#define MAX_TX_NODES  65536                /* rules under way in transactions of a worker */
+#define WINDOW_MEMCAP (UINT64_C(64) << 20)       /* raw stream windows of a worker */
+#define IPFRAG_TIME   (INT64_C(30) * 1000000000) /* Linux's default for IPv4 */
+#define MAX_TX_NODES  65536                      /* rules under way in transactions of a worker */
 
 static void on_flow_end(void *arg, struct flow *f, enum flow_end why, int64_t now);
 
@@ -29,8 +30,10 @@ static int create_flows(struct engine_worker *w)
 static int create_stages(struct engine_worker *w)
 {
     const struct conf *conf = w->e->conf;
-    struct defrag_conf dc = {
-        .memcap = conf->defrag.memcap, .max_pending = conf->defrag.max_trackers, .timeout = conf->defrag.timeout};
+    struct defrag_conf dc = {.memcap = conf->defrag.memcap,
+                             .max_pending = conf->defrag.max_trackers,
+                             .timeout = conf->defrag.timeout,
+                             .timeout4 = conf->defrag.timeout < IPFRAG_TIME ? conf->defrag.timeout : IPFRAG_TIME};
     struct stream_conf sc = {.memcap = conf->stream.memcap,
                              .max_segs = conf->stream.max_segments,
                              .depth = conf->stream.depth,
@@ -416,7 +419,8 @@ static enum engine_verdict inspect_all(struct engine_worker *w, const struct sk_
         if (inspect_packet(w, &p[i]) == ENGINE_DROP)
             v = ENGINE_DROP;
         struct sk_span ip;
-        if (!(p[i].flags & PKT_FRAGMENT) || (p[i].flags & PKT_INVALID) || !defrag_packet(w->defrag, &p[i], &ip))
+        bool usable = (p[i].flags & (PKT_FRAGMENT | PKT_INVALID | PKT_BAD_CSUM)) == PKT_FRAGMENT;
+        if (!usable || !defrag_packet(w->defrag, &p[i], &ip))
             continue;
         struct sk_packet whole[SK_MAX_TUNNEL_DEPTH + 1];
         unsigned m = decode_ip(&w->e->decode, &p[i], ip, whole, w->c);
