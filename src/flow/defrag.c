@@ -1,36 +1,44 @@
 /*
- * Datagrams under reassembly: a fixed array of trackers, found by a keyed hash, each with one growing buffer and the
- * sorted ranges that it holds.
+ * Datagrams under reassembly: a fixed array of trackers, found by a keyed hash. The data lies in
+ * chunks of a fixed pool, each with two bitmaps of its 8-byte units (filled; first of a run), so that a fragment far
+ * behind the others costs no more than one beside them. A run is what Linux calls so (inet_frag_queue_insert):
+ * fragments that came each behind the last; a fragment within a run is a duplicate, whatever its bytes, and any other
+ * overlap ends the datagram.
  */
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/hash.h"
 #include "flow/defrag.h"
 
-#define MAX_RANGES 64    /* runs of bytes between holes; a datagram cut finer is given up (DEFRAG_BAD) */
-#define MAX_DATA   65535 /* longest datagram */
-#define GROW       2048
+#define MAX_DATA 65535 /* longest datagram */
+#define UNIT     8     /* of a fragment's offset */
+#define CHUNK    2048
+#define CHUNKS   32
+#define UNITS    (CHUNK / UNIT)
 
-struct range {
-    uint32_t from, to;
+struct chunk {
+    uint8_t filled[UNITS / 8], first[UNITS / 8];
+    uint8_t data[CHUNK];
 };
 
 struct tracker {
     struct sk_addr src, dst;
     uint32_t id;
     uint8_t proto, vlan_count, depth;
-    bool v6, used, dead; /* dead: overlapped; further fragments are swallowed until the time is over */
+    uint8_t ecn; /* bit n: ECN codepoint n has been seen */
+    bool v6;
     uint16_t vlan_id[SK_MAX_VLAN_LAYERS];
     uint64_t hash;
     int64_t first;
     uint32_t total; /* 0: last fragment not seen */
+    uint32_t end;   /* of the farthest fragment */
+    uint32_t meat;  /* bytes held */
     uint16_t hdr_len;
     uint8_t hdr[60];
-    uint32_t nranges;
-    struct range range[MAX_RANGES];
-    uint8_t *data;
-    uint32_t cap;
+    struct chunk *chunk[CHUNKS];
     struct tracker *hnext, *prev, *next; /* age order, oldest first */
 };
 
@@ -40,8 +48,11 @@ struct defrag {
     struct sk_hash_key key;
     struct tracker *t, *free_, *oldest, *newest;
     struct tracker **bucket;
-    uint32_t mask, held;
-    uint8_t out[40 + 60 + MAX_DATA];
+    uint32_t mask;
+    struct chunk *pool;
+    uint32_t npool, used;
+    struct chunk *spare; /* given back; the next one's address is in its data */
+    uint8_t out[60 + MAX_DATA];
 };
 
 int defrag_create(const struct defrag_conf *conf, struct sk_counters *c, struct defrag **out)
@@ -58,7 +69,12 @@ int defrag_create(const struct defrag_conf *conf, struct sk_counters *c, struct 
     d->mask = nb - 1;
     d->bucket = calloc(nb, sizeof(struct tracker *));
     d->t = calloc(conf->max_pending ? conf->max_pending : 1, sizeof *d->t);
-    if (!d->bucket || !d->t) {
+    d->npool = conf->memcap / (uint32_t)sizeof(struct chunk) + 1;
+    /* Pages come as chunks are first used. */
+    void *m = mmap(NULL, (size_t)d->npool * sizeof *d->pool, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    d->pool = m == MAP_FAILED ? NULL : m;
+    if (!d->bucket || !d->t || !d->pool) {
         defrag_free(d);
         return SK_ENOMEM;
     }
@@ -74,11 +90,29 @@ void defrag_free(struct defrag *d)
 {
     if (!d)
         return;
-    for (uint32_t i = 0; d->t && i < d->conf.max_pending; i++)
-        free(d->t[i].data);
+    if (d->pool)
+        munmap(d->pool, (size_t)d->npool * sizeof *d->pool);
     free(d->t);
     free(d->bucket);
     free(d);
+}
+
+static struct chunk *chunk_get(struct defrag *d)
+{
+    struct chunk *c = d->spare;
+    if (c)
+        memcpy(&d->spare, c->data, sizeof d->spare);
+    else if (d->used < d->npool)
+        c = &d->pool[d->used++];
+    if (c)
+        memset(c, 0, offsetof(struct chunk, data));
+    return c;
+}
+
+static void chunk_put(struct defrag *d, struct chunk *c)
+{
+    memcpy(c->data, &d->spare, sizeof d->spare);
+    d->spare = c;
 }
 
 static void release(struct defrag *d, struct tracker *t)
@@ -91,17 +125,23 @@ static void release(struct defrag *d, struct tracker *t)
     }
     *(t->prev ? &t->prev->next : &d->oldest) = t->next;
     *(t->next ? &t->next->prev : &d->newest) = t->prev;
-    d->held -= t->cap;
-    free(t->data);
+    for (uint32_t i = 0; i < CHUNKS; i++)
+        if (t->chunk[i])
+            chunk_put(d, t->chunk[i]);
     *t = (struct tracker){.hnext = d->free_};
     d->free_ = t;
 }
 
+static bool is_late(const struct defrag *d, const struct tracker *t, int64_t now)
+{
+    int64_t limit = t->v6 || !d->conf.timeout4 ? d->conf.timeout : d->conf.timeout4;
+    return now - t->first > limit;
+}
+
 static void expire(struct defrag *d, int64_t now)
 {
-    while (d->oldest && now - d->oldest->first > d->conf.timeout) {
-        if (!d->oldest->dead)
-            sk_count(d->c, SK_C_DEFRAG_TIMEOUT);
+    while (d->oldest && is_late(d, d->oldest, now)) {
+        sk_count(d->c, SK_C_DEFRAG_TIMEOUT);
         release(d, d->oldest);
     }
 }
@@ -137,7 +177,6 @@ static struct tracker *begin(struct defrag *d, const struct sk_packet *p, uint64
                           .vlan_count = p->vlan_count,
                           .depth = p->tunnel_depth,
                           .v6 = (p->flags & PKT_IPV6) != 0,
-                          .used = true,
                           .hash = h,
                           .first = p->ts};
     memcpy(t->vlan_id, p->vlan_id, sizeof t->vlan_id);
@@ -152,80 +191,83 @@ static struct tracker *begin(struct defrag *d, const struct sk_packet *p, uint64
 static struct tracker *find(struct defrag *d, const struct sk_packet *p)
 {
     uint64_t h = hash_of(d, p);
-    for (struct tracker *t = d->bucket[h & d->mask]; t; t = t->hnext)
-        if (t->hash == h && same(t, p))
+    for (struct tracker *t = d->bucket[h & d->mask]; t; t = t->hnext) {
+        if (t->hash != h || !same(t, p))
+            continue;
+        if (!is_late(d, t, p->ts))
             return t;
+        sk_count(d->c, SK_C_DEFRAG_TIMEOUT);
+        release(d, t);
+        break;
+    }
     return begin(d, p, h);
 }
 
-/* Room for `need` bytes of data; older datagrams give way. */
-static bool grow(struct defrag *d, struct tracker *t, uint32_t need)
+/* Chunks for [from, to); older datagrams give way. */
+static bool make_room(struct defrag *d, struct tracker *t, uint32_t from, uint32_t to)
 {
-    if (need <= t->cap)
-        return true;
-    uint32_t cap = t->cap ? t->cap : GROW;
-    while (cap < need)
-        cap *= 2;
-    while (d->held + (cap - t->cap) > d->conf.memcap) {
-        struct tracker *victim = d->oldest != t ? d->oldest : t->next;
-        if (!victim)
-            return false;
-        sk_count(d->c, SK_C_DEFRAG_FULL);
-        release(d, victim);
+    for (uint32_t i = from / CHUNK; i <= (to - 1) / CHUNK; i++) {
+        while (!t->chunk[i] && !(t->chunk[i] = chunk_get(d))) {
+            struct tracker *victim = d->oldest != t ? d->oldest : t->next;
+            if (!victim)
+                return false;
+            sk_count(d->c, SK_C_DEFRAG_FULL);
+            release(d, victim);
+        }
     }
-    uint8_t *data = realloc(t->data, cap);
-    if (!data)
-        return false;
-    d->held += cap - t->cap;
-    t->data = data;
-    t->cap = cap;
     return true;
 }
 
-enum place { PLACE_NEW, PLACE_DUPLICATE, PLACE_OVERLAP, PLACE_FULL };
+/* --- which bytes are there --- */
 
-/* Enters [from, to) into the sorted ranges, joining neighbours. */
-static enum place enter(struct tracker *t, uint32_t from, uint32_t to)
+static bool is_filled(const struct tracker *t, uint32_t unit)
 {
-    uint32_t i = 0;
-    while (i < t->nranges && t->range[i].to < from)
-        i++;
-    if (i < t->nranges && t->range[i].from <= from && to <= t->range[i].to)
-        return from == to ? PLACE_NEW : PLACE_DUPLICATE;
-    for (uint32_t k = 0; k < t->nranges; k++)
-        if (from < t->range[k].to && t->range[k].from < to)
-            return PLACE_OVERLAP;
-    bool left = i < t->nranges && t->range[i].to == from;
-    uint32_t next = left ? i + 1 : i;
-    bool right = next < t->nranges && t->range[next].from == to;
-    if (left && right) {
-        t->range[i].to = t->range[next].to;
-        memmove(&t->range[next], &t->range[next + 1], (t->nranges - next - 1) * sizeof t->range[0]);
-        t->nranges--;
-    } else if (left) {
-        t->range[i].to = to;
-    } else if (right) {
-        t->range[next].from = from;
-    } else {
-        if (t->nranges == MAX_RANGES)
-            return PLACE_FULL;
-        memmove(&t->range[i + 1], &t->range[i], (t->nranges - i) * sizeof t->range[0]);
-        t->range[i] = (struct range){from, to};
-        t->nranges++;
+    return t->chunk[unit / UNITS]->filled[unit % UNITS / 8] >> (unit % 8) & 1;
+}
+
+static bool is_first(const struct tracker *t, uint32_t unit)
+{
+    return t->chunk[unit / UNITS]->first[unit % UNITS / 8] >> (unit % 8) & 1;
+}
+
+enum place { PLACE_NEW, PLACE_DUPLICATE, PLACE_OVERLAP };
+
+static enum place place_of(const struct tracker *t, uint32_t from, uint32_t to)
+{
+    uint32_t a = from / UNIT, b = (to + UNIT - 1) / UNIT, have = 0;
+    bool one_run = true;
+    for (uint32_t i = a; i < b; i++) {
+        have += is_filled(t, i);
+        one_run &= i == a || !is_first(t, i);
     }
-    return PLACE_NEW;
+    if (!have)
+        return PLACE_NEW;
+    return to <= t->end && have == b - a && one_run ? PLACE_DUPLICATE : PLACE_OVERLAP;
 }
 
-static void give_up(struct defrag *d, struct tracker *t, enum sk_counter why)
+static void mark(uint8_t *map, uint32_t i)
 {
-    sk_count(d->c, why);
-    t->dead = true;
-    d->held -= t->cap;
-    free(t->data);
-    t->data = NULL;
-    t->cap = 0;
-    t->nranges = 0;
+    map[i / 8] = (uint8_t)(map[i / 8] | 1u << (i % 8));
 }
+
+static void fill(struct tracker *t, uint32_t from, struct sk_span data)
+{
+    uint32_t to = from + data.len;
+    if (from != t->end || t->meat == 0)
+        mark(t->chunk[from / CHUNK]->first, from % CHUNK / UNIT);
+    for (uint32_t i = from / UNIT; i < (to + UNIT - 1) / UNIT; i++)
+        mark(t->chunk[i / UNITS]->filled, i % UNITS);
+    for (uint32_t at = from; at < to;) {
+        uint32_t room = CHUNK - at % CHUNK, n = room < to - at ? room : to - at;
+        memcpy(t->chunk[at / CHUNK]->data + at % CHUNK, data.p + (at - from), n);
+        at += n;
+    }
+    t->meat += data.len;
+    if (to > t->end)
+        t->end = to;
+}
+
+/* --- the whole datagram --- */
 
 static void put16(uint8_t *p, uint32_t v)
 {
@@ -248,7 +290,8 @@ static struct sk_span assemble(struct defrag *d, const struct tracker *t)
 {
     uint32_t hl = t->v6 ? 40 : t->hdr_len;
     memcpy(d->out, t->hdr, hl);
-    memcpy(d->out + hl, t->data, t->total);
+    for (uint32_t at = 0; at < t->total; at += CHUNK)
+        memcpy(d->out + hl + at, t->chunk[at / CHUNK]->data, t->total - at < CHUNK ? t->total - at : CHUNK);
     if (t->v6) {
         put16(d->out + 4, t->total);
         d->out[6] = t->proto;
@@ -261,9 +304,15 @@ static struct sk_span assemble(struct defrag *d, const struct tracker *t)
     return sk_span_of(d->out, hl + t->total);
 }
 
-static bool complete(const struct tracker *t)
+static bool is_complete(const struct tracker *t)
 {
-    return t->total && t->hdr_len && t->nranges == 1 && t->range[0].from == 0 && t->range[0].to == t->total;
+    return t->total && t->hdr_len && t->meat == t->total;
+}
+
+/* Fragments of one datagram that disagree whether it is ECN-capable: Linux drops it (ip_frag_ecn_table). */
+static bool is_ecn_mixed(const struct tracker *t)
+{
+    return (t->ecn & 1) && (t->ecn & ~1u);
 }
 
 static void keep_header(struct tracker *t, const struct sk_packet *p)
@@ -276,45 +325,77 @@ static void keep_header(struct tracker *t, const struct sk_packet *p)
     t->proto = p->proto;
 }
 
-bool defrag_packet(struct defrag *d, const struct sk_packet *p, struct sk_span *ip)
+/* The fragment's data. Linux cuts what is no multiple of eight off an IPv4 fragment, and drops the IPv6 fragment. */
+static bool data_of(const struct sk_packet *p, struct sk_span *data)
 {
-    sk_count(d->c, SK_C_DEFRAG_FRAGS);
-    expire(d, p->ts);
     if (p->ip.len < p->ip_hdr_len)
         return false;
-    struct sk_span data = sk_span_of(p->ip.p + p->ip_hdr_len, p->ip.len - p->ip_hdr_len);
+    *data = sk_span_of(p->ip.p + p->ip_hdr_len, p->ip.len - p->ip_hdr_len);
+    if (p->frag_more && data->len % UNIT) {
+        if (p->flags & PKT_IPV6)
+            return false;
+        data->len -= data->len % UNIT;
+    }
+    return !(p->flags & PKT_IPV6) || p->frag_offset + data->len <= MAX_DATA;
+}
+
+/* Is it at odds with where the datagram ends? */
+static bool is_bad_end(const struct tracker *t, const struct sk_packet *p, uint32_t from, uint32_t to)
+{
+    if (from == to || (t->total && to > t->total))
+        return true;
+    return !p->frag_more && (to < t->end || (t->total && t->total != to));
+}
+
+static bool give_up(struct defrag *d, struct tracker *t, enum sk_counter why)
+{
+    sk_count(d->c, why);
+    release(d, t);
+    return false;
+}
+
+/* Takes the fragment into t. false: t may be gone. */
+static bool add(struct defrag *d, struct tracker *t, const struct sk_packet *p, struct sk_span data)
+{
     uint32_t from = p->frag_offset, to = from + data.len;
-    uint32_t limit = MAX_DATA - (p->flags & PKT_IPV4 ? p->ip_hdr_len : 0u);
-    struct tracker *t = find(d, p);
-    if (!t || t->dead)
-        return false;
-    /* All but the last fragment carry a multiple of eight bytes (RFC 791); nothing lies behind the last. */
-    bool bad = to > limit || (p->frag_more && (data.len & 7 || !data.len)) || (t->total && to > t->total) ||
-               (!p->frag_more && t->total && t->total != to) ||
-               (!p->frag_more && t->nranges && t->range[t->nranges - 1].to > to);
-    if (bad) {
-        give_up(d, t, SK_C_DEFRAG_BAD);
+    if (is_bad_end(t, p, from, to))
+        return give_up(d, t, SK_C_DEFRAG_BAD);
+    if (to > MAX_DATA) { /* Linux keeps it, and drops the whole in the end */
+        sk_count(d->c, SK_C_DEFRAG_BAD);
+        t->end = to;
+        t->total = p->frag_more ? t->total : to;
         return false;
     }
-    enum place pl = enter(t, from, to);
-    if (pl == PLACE_DUPLICATE && t->data && memcmp(t->data + from, data.p, data.len) == 0)
-        return false; /* sent twice */
-    if (pl != PLACE_NEW) {
-        give_up(d, t, pl == PLACE_FULL ? SK_C_DEFRAG_BAD : SK_C_DEFRAG_OVERLAP);
+    if (!make_room(d, t, from, to))
+        return give_up(d, t, SK_C_DEFRAG_FULL);
+    enum place pl = place_of(t, from, to);
+    if (pl == PLACE_DUPLICATE)
         return false;
-    }
-    if (!grow(d, t, to ? to : 1)) {
-        give_up(d, t, SK_C_DEFRAG_FULL);
-        return false;
-    }
-    if (data.len)
-        memcpy(t->data + from, data.p, data.len);
+    if (pl == PLACE_OVERLAP)
+        return give_up(d, t, SK_C_DEFRAG_OVERLAP);
+    fill(t, from, data);
+    t->ecn = (uint8_t)(t->ecn | 1u << (p->tos & 3));
     if (from == 0)
         keep_header(t, p);
     if (!p->frag_more)
         t->total = to;
-    if (!complete(t))
+    return true;
+}
+
+bool defrag_packet(struct defrag *d, const struct sk_packet *p, struct sk_span *ip)
+{
+    sk_count(d->c, SK_C_DEFRAG_FRAGS);
+    expire(d, p->ts);
+    struct sk_span data;
+    if (!data_of(p, &data)) {
+        sk_count(d->c, SK_C_DEFRAG_BAD);
         return false;
+    }
+    struct tracker *t = find(d, p);
+    if (!t || !add(d, t, p, data) || !is_complete(t))
+        return false;
+    if (is_ecn_mixed(t) || t->total > MAX_DATA - (t->v6 ? 0u : t->hdr_len))
+        return give_up(d, t, SK_C_DEFRAG_BAD);
     *ip = assemble(d, t);
     sk_count(d->c, SK_C_DEFRAG_DONE);
     release(d, t);

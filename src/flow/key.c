@@ -78,8 +78,11 @@ uint64_t flow_key_hash(const struct sk_hash_key *hk, const struct flow_key *k)
 
 unsigned flow_worker_of(const struct sk_packet *p, unsigned n)
 {
-    /* Unkeyed: all workers of a run must agree, and an attacker gains nothing but an uneven share. */
-    uint64_t h = sk_mix64(p->src.q[0] ^ p->src.q[1] * UINT64_C(0x9e3779b97f4a7c15)) +
-                 sk_mix64(p->dst.q[0] ^ p->dst.q[1] * UINT64_C(0x9e3779b97f4a7c15));
+    /* Unkeyed: all workers of a run must agree, and an attacker gains nothing but an uneven share. An ICMP error goes
+     * where the flow that it quotes is, whichever router sent it. */
+    bool quoted = (p->flags & (PKT_ICMP4 | PKT_ICMP6)) && p->icmp.has_inner;
+    const struct sk_addr *a = quoted ? &p->icmp.in_src : &p->src, *b = quoted ? &p->icmp.in_dst : &p->dst;
+    uint64_t h = sk_mix64(a->q[0] ^ a->q[1] * UINT64_C(0x9e3779b97f4a7c15)) +
+                 sk_mix64(b->q[0] ^ b->q[1] * UINT64_C(0x9e3779b97f4a7c15));
     return n ? (unsigned)(sk_mix64(h) % n) : 0;
 }

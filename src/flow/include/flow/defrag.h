@@ -1,6 +1,9 @@
 /*
- * IP defragmentation (RFC 791, RFC 8200 section 4.5) with Linux overlap behaviour: IPv4, as Linux since 4.20, and IPv6
- * (RFC 5722) drop the whole datagram when fragments overlap otherwise than as exact duplicates; `policy` may choose another.
+ * IP defragmentation (RFC 791, RFC 8200 section 4.5) as Linux does it (ip_fragment.c, reassembly.c, inet_fragment.c): a
+ * fragment within what is there already is a duplicate and ignored, whatever it says; any other overlap (RFC 5722), an
+ * empty fragment, and one beyond the end discard the whole datagram, and a later fragment begins a new one. An IPv4
+ * fragment that is not the last is cut to a multiple of eight bytes, an IPv6 one is dropped. Fragments with and without
+ * ECN do not go together (RFC 3168).
  * One per worker; fixed memory. Policy when full: the oldest incomplete datagram goes (DEFRAG_FULL).
  */
 #ifndef FLOW_DEFRAG_H
@@ -11,9 +14,10 @@
 struct defrag;
 
 struct defrag_conf {
-    uint32_t memcap;      /* bytes of fragment data held */
+    uint32_t memcap;      /* bytes of fragment data held, in pieces of 2 KiB */
     uint32_t max_pending; /* incomplete datagrams */
-    int64_t timeout;      /* ns; Linux: 30 s (IPv4), 60 s (IPv6) */
+    int64_t timeout;      /* ns; Linux: 30 s (IPv4, /proc/sys/net/ipv4/ipfrag_time), 60 s (IPv6) */
+    int64_t timeout4;     /* ns, for IPv4; 0: as timeout. A datagram held longer than the host holds it misleads */
 };
 
 SK_MUST_USE int defrag_create(const struct defrag_conf *conf, struct sk_counters *c, struct defrag **out);

@@ -96,7 +96,7 @@ uint64_t flow_memory(const struct flow_table *t);
 
 /*
  * Worker that a frame's flow belongs to, 0..n-1: a symmetric hash over the two addresses only, so that fragments,
- * both directions and all connections of a pair meet at one worker.
+ * both directions and all connections of a pair meet at one worker. For an ICMP error: the addresses that it quotes.
  */
 unsigned flow_worker_of(const struct sk_packet *p, unsigned n);
 
