@@ -315,7 +315,7 @@ int detect_compile(const struct rule_set *rules, const struct detect_conf *conf,
     if (rc == SK_OK)
         rc = det_addr_index_build(s, true);
     if (rc == SK_OK)
-        rc = det_groups_build(s);
+        rc = det_groups_build(s, conf->threads);
     if (rc != SK_OK) {
         detect_set_free(s);
         return rc;

@@ -195,7 +195,7 @@ SK_MUST_USE int det_addr_index_build(struct detect_set *s, bool dst);
 SK_MUST_USE int det_fast_pattern(struct detect_set *s, struct det_rule *d);
 
 /* --- group.c --- */
-SK_MUST_USE int det_groups_build(struct detect_set *s);
+SK_MUST_USE int det_groups_build(struct detect_set *s, unsigned threads);
 void det_groups_free(struct detect_set *s);
 const struct detect_group *det_group_find(const struct detect_set *s, enum det_proto proto, int dir,
                                           const struct sk_addr *src, const struct sk_addr *dst, uint16_t server_port);

@@ -440,7 +440,7 @@ static uint32_t pow2_at_least(size_t n)
     return c;
 }
 
-int det_groups_build(struct detect_set *s)
+int det_groups_build(struct detect_set *s, unsigned threads)
 {
     struct builder b = {.s = s};
     size_t entries = (size_t)DET_NPROTO * 2 * s->addr.n * s->addr.n * s->port.n;
@@ -452,8 +452,13 @@ int det_groups_build(struct detect_set *s)
     int rc = mpm_builder_create(&b.mpm);
     if (rc == SK_OK && (!b.hash || !b.list || !b.pats || !s->table))
         rc = SK_ENOMEM;
-    if (rc == SK_OK)
+    char err[256];
+    if (rc == SK_OK) {
+        mpm_builder_defer(b.mpm);
         rc = build_all(&b);
+    }
+    if (rc == SK_OK)
+        rc = mpm_builder_compile(b.mpm, threads, err);
     if (rc == SK_OK)
         count_dbs(s);
     for (uint32_t i = 0; i < s->ngroups; i++)

@@ -1,6 +1,7 @@
 /* What workers share: configuration, and the generation of rules in force. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "engine_internal.h"

@@ -1,5 +1,6 @@
 #include "mpm_internal.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,12 +23,14 @@ struct built {
     struct canon *set;
     uint32_t n;
     struct mpm_db *db;
+    bool pending; /* compiled by mpm_builder_compile */
 };
 
 struct mpm_builder {
     struct sk_hash_key key;
     struct built *built;
     uint32_t n, cap;
+    bool defer;
 };
 
 int mpm_builder_create(struct mpm_builder **out)
@@ -233,7 +236,7 @@ static void db_destroy(struct mpm_db *db)
     free(db);
 }
 
-static int db_create(const struct canon *set, uint32_t n, struct mpm_db **out, char *errbuf)
+static int db_create(const struct canon *set, uint32_t n, bool defer, struct mpm_db **out, char *errbuf)
 {
     struct mpm_db *db = calloc(1, sizeof *db);
     if (!db)
@@ -243,7 +246,7 @@ static int db_create(const struct canon *set, uint32_t n, struct mpm_db **out, c
     int rc = group_ids(db, set, n);
     if (!rc && db->nexpr <= MPM_TINY_MAX)
         rc = build_tiny(db, set);
-    if (!rc && db->nexpr > 1)
+    if (!rc && db->nexpr > 1 && !defer)
         rc = build_hs(db, set, errbuf);
     if (rc) {
         db_destroy(db);
@@ -289,10 +292,11 @@ int mpm_build(struct mpm_builder *b, const struct mpm_pattern *pat, uint32_t n, 
     uint64_t hash = sk_siphash(&b->key, set, n * sizeof *set);
     struct mpm_db *db = builder_lookup(b, hash, set, n);
     if (!db) {
-        rc = builder_reserve(b) ? db_create(set, n, &db, errbuf) : SK_ENOMEM;
+        rc = builder_reserve(b) ? db_create(set, n, b->defer, &db, errbuf) : SK_ENOMEM;
         if (rc)
             goto out;
-        b->built[b->n++] = (struct built){.hash = hash, .set = set, .n = n, .db = db};
+        b->built[b->n++] =
+            (struct built){.hash = hash, .set = set, .n = n, .db = db, .pending = b->defer && db->nexpr > 1};
         set = NULL;
     }
     atomic_fetch_add(&db->refs, 1); /* the caller's; the builder keeps the first */
@@ -300,6 +304,49 @@ int mpm_build(struct mpm_builder *b, const struct mpm_pattern *pat, uint32_t n, 
 out:
     free(set);
     return rc;
+}
+
+void mpm_builder_defer(struct mpm_builder *b)
+{
+    b->defer = true;
+}
+
+/* What the compiling threads share. */
+struct compile_job {
+    struct mpm_builder *b;
+    _Atomic uint32_t next;
+    _Atomic int rc;
+    char *errbuf; /* written by the first that fails */
+};
+
+static void *compile_some(void *arg)
+{
+    struct compile_job *j = arg;
+    for (uint32_t i; (i = atomic_fetch_add(&j->next, 1)) < j->b->n && atomic_load(&j->rc) == SK_OK;) {
+        struct built *x = &j->b->built[i];
+        if (!x->pending)
+            continue;
+        char err[256] = "";
+        int rc = build_hs(x->db, x->set, err), ok = SK_OK;
+        x->pending = false;
+        if (rc != SK_OK && atomic_compare_exchange_strong(&j->rc, &ok, rc))
+            memcpy(j->errbuf, err, sizeof err);
+    }
+    return NULL;
+}
+
+int mpm_builder_compile(struct mpm_builder *b, unsigned threads, char *errbuf)
+{
+    struct compile_job j = {.b = b, .errbuf = errbuf};
+    pthread_t t[MPM_MAX_COMPILERS];
+    unsigned n = 0;
+    errbuf[0] = '\0';
+    while (n + 1 < threads && n < MPM_MAX_COMPILERS && pthread_create(&t[n], NULL, compile_some, &j) == 0)
+        n++;
+    compile_some(&j);
+    for (unsigned i = 0; i < n; i++)
+        pthread_join(t[i], NULL);
+    return atomic_load(&j.rc);
 }
 
 void mpm_db_release(struct mpm_db *db)

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -216,6 +217,30 @@ static void equal_sets_share_a_database(void **state)
     assert_int_equal(SCAN(f, "xabcx"), 1);
 }
 
+/* Many sets, compiled in threads: each finds its own pattern, and none that is not in it. */
+static void sets_compiled_together(void **state)
+{
+    struct fixture *f = *state;
+    enum { SETS = 24 };
+    struct mpm_db *db[SETS];
+    char word[SETS][16], err[256];
+    mpm_builder_defer(f->b);
+    for (uint32_t i = 0; i < SETS; i++) {
+        int len = snprintf(word[i], sizeof word[i], "needle-%02u", i);
+        struct mpm_pattern p[] = {{.p = (const uint8_t *)word[i], .len = (uint16_t)len, .id = i}, FILLER};
+        assert_int_equal(mpm_build(f->b, p, sizeof p / sizeof p[0], &db[i], err), SK_OK);
+    }
+    assert_int_equal(mpm_builder_compile(f->b, 3, err), SK_OK);
+    for (uint32_t i = 0; i < SETS; i++) {
+        assert_int_equal(mpm_scratch_fit(f->s, db[i]), SK_OK);
+        mpm_db_release(f->db);
+        f->db = db[i];
+        assert_int_equal(scan(f, word[i], (uint32_t)strlen(word[i]), 0), 1);
+        assert_true(hit(f, i));
+        assert_int_equal(scan(f, word[(i + 1) % SETS], (uint32_t)strlen(word[0]), 0), 0);
+    }
+}
+
 static void bad_patterns_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -303,6 +328,7 @@ int main(void)
         T(empty_buffer_and_no_patterns),
         T(list_continues_and_stops_at_its_capacity),
         T(equal_sets_share_a_database),
+        T(sets_compiled_together),
         T(bad_patterns_are_refused),
         T(agrees_with_naive_search),
     };

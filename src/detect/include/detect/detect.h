@@ -39,6 +39,7 @@ struct detect_thresholds;
 
 struct detect_conf {
     struct inspect_conf inspect;
+    unsigned threads;                             /* that compile; 0 and 1: the caller's alone */
     bool (*stream_event_known)(const char *name); /* NULL: every name is taken */
 };
 
@@ -71,7 +72,7 @@ struct detect_input {
     bool in_stream; /* the payload became part of the stream (now or held) */
     bool first;     /* first packet of the flow in this direction */
     enum detect_app app;
-    bool app_decided;              /* protocol detection ended with this packet, in some direction */
+    bool app_decided;             /* protocol detection ended with this packet, in some direction */
     const char *app_name[3];      /* app-layer-protocol: of the flow, to server, to client; NULL: unknown */
     uint64_t flow_id;             /* unique for the process, for thresholds by flow; 0: no flow */
     uint64_t stream_bytes[2];     /* stream_size: bytes seen, [0] client's, [1] server's */

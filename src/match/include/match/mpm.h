@@ -28,6 +28,15 @@ SK_MUST_USE int mpm_builder_create(struct mpm_builder **out);
  */
 SK_MUST_USE int mpm_build(struct mpm_builder *b, const struct mpm_pattern *pat, uint32_t n, struct mpm_db **out,
                           char *errbuf);
+/*
+ * Compiling takes nearly all of the time, and sets do not depend on each other: after mpm_builder_defer(), mpm_build()
+ * only registers a set, and mpm_builder_compile() compiles all of them in up to `threads` threads (fewer when threads
+ * cannot be had; the caller's is one of them). Until then nothing may be scanned. An error is that of the first set
+ * that fails.
+ */
+#define MPM_MAX_COMPILERS 15
+void mpm_builder_defer(struct mpm_builder *b);
+SK_MUST_USE int mpm_builder_compile(struct mpm_builder *b, unsigned threads, char *errbuf);
 void mpm_builder_free(struct mpm_builder *b); /* databases live on */
 void mpm_db_release(struct mpm_db *db);
 uint64_t mpm_db_memory(const struct mpm_db *db);
