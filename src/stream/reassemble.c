@@ -27,8 +27,8 @@ static void hand_over(struct stream_run *r, int dir, struct sk_span d, unsigned 
     h->high = seq_max(h->high, h->next);
     if (is_silent(h))
         return;
-    if (depth && d.len >= depth - at) {
-        d.len = (uint32_t)(depth - at);
+    if (depth && !h->unlimited && at + d.len >= depth) {
+        d.len = at < depth ? (uint32_t)(depth - at) : 0;
         flags |= STREAM_DATA_EOF | STREAM_DATA_DEPTH;
         h->depth_reached = true;
         sk_count(r->ctx->c, SK_C_TCP_DEPTH);

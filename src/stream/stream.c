@@ -156,6 +156,11 @@ void stream_stop(struct stream_ctx *ctx, struct stream_session *s, int dir)
     held_drop_all(ctx, &s->half[dir]);
 }
 
+void stream_unlimit(struct stream_session *s, bool unlimited)
+{
+    s->half[0].unlimited = s->half[1].unlimited = unlimited;
+}
+
 void stream_swap(struct stream_session *s)
 {
     struct stream_half h = s->half[0];

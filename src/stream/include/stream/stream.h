@@ -5,8 +5,8 @@
  *     |--delivered--|......hole......[seg]..[seg]                                            |
  *                   ^ data at `next` is delivered in place, without a copy, the moment it arrives
  *
- * The engine sits on the host: what it sees here has reached the host, so data is delivered when it is contiguous and in
- * window, without waiting for its ACK. A hole is given up (gap) when the receiver has acknowledged past it, when the
+ * The engine sits on the host: what it sees here has reached the host, so data is delivered when it is contiguous and
+ * in window, without waiting for its ACK. A hole is given up (gap) when the receiver has acknowledged past it, when the
  * segment pool is full, or at the end.
  *
  * Overlaps (tcp_data_queue_ofo): of held segments the one that starts earlier wins; a new one that covers a held one
@@ -33,8 +33,17 @@
 
 /* Suricata's names in EVE tcp.state */
 enum stream_state {
-    STREAM_NONE, STREAM_SYN_SENT, STREAM_SYN_RECV, STREAM_ESTABLISHED, STREAM_FIN_WAIT1, STREAM_FIN_WAIT2,
-    STREAM_TIME_WAIT, STREAM_LAST_ACK, STREAM_CLOSE_WAIT, STREAM_CLOSING, STREAM_CLOSED
+    STREAM_NONE,
+    STREAM_SYN_SENT,
+    STREAM_SYN_RECV,
+    STREAM_ESTABLISHED,
+    STREAM_FIN_WAIT1,
+    STREAM_FIN_WAIT2,
+    STREAM_TIME_WAIT,
+    STREAM_LAST_ACK,
+    STREAM_CLOSE_WAIT,
+    STREAM_CLOSING,
+    STREAM_CLOSED
 };
 const char *stream_state_name(enum stream_state s);
 
@@ -105,7 +114,7 @@ enum stream_event {
 #define X(id, name) STREAM_EV_##id,
     STREAM_EVENTS(X)
 #undef X
-    STREAM_EV_COUNT
+        STREAM_EV_COUNT
 };
 const char *stream_event_name(enum stream_event ev);
 enum stream_event stream_event_find(const char *name);
@@ -123,14 +132,14 @@ struct stream_syn {
 
 /* One direction: what one side sends. */
 struct stream_half {
-    uint32_t isn;      /* initial sequence number (of the SYN) */
-    uint32_t next;     /* sequence number of the next contiguous byte */
-    uint32_t high;     /* end of the farthest data taken or held */
-    uint32_t last_ack; /* highest acknowledgement that the other side sent for this direction */
-    uint32_t edge;     /* right edge of the window that the OTHER side offered, when has_edge */
-    uint32_t max_win;  /* widest window that the other side offered */
-    uint32_t fin_seq;  /* sequence number of the FIN, when has_fin */
-    uint32_t urg_seq;  /* the urgent byte, when has_urg */
+    uint32_t isn;              /* initial sequence number (of the SYN) */
+    uint32_t next;             /* sequence number of the next contiguous byte */
+    uint32_t high;             /* end of the farthest data taken or held */
+    uint32_t last_ack;         /* highest acknowledgement that the other side sent for this direction */
+    uint32_t edge;             /* right edge of the window that the OTHER side offered, when has_edge */
+    uint32_t max_win;          /* widest window that the other side offered */
+    uint32_t fin_seq;          /* sequence number of the FIN, when has_fin */
+    uint32_t urg_seq;          /* the urgent byte, when has_urg */
     uint32_t gap_from, gap_to; /* the last hole given up */
     uint64_t delivered;        /* bytes delivered so far: stream offset of `next` (gaps count) */
     uint32_t tsval;            /* newest timestamp, PAWS (RFC 7323) */
@@ -145,6 +154,7 @@ struct stream_half {
     bool has_fin, fin_in; /* a FIN has been seen; it has been reached */
     bool fin_done;        /* EOF has been given */
     bool depth_reached, had_gap, stopped;
+    bool unlimited;          /* stream_unlimit(): the depth does not apply */
     struct stream_syn offer; /* the SYN that counts */
     struct stream_syn alt;   /* another one: an answer decides between them */
 };
@@ -168,28 +178,28 @@ typedef void (*stream_data_fn)(void *arg, int dir, struct sk_span data, uint64_t
 
 /* What a packet did. */
 enum stream_verdict_flag {
-    STREAM_V_ADDED = 1,       /* its payload was taken into the stream (now or held) */
-    STREAM_V_DATA = 2,        /* contiguous data was delivered */
-    STREAM_V_INVALID = 4,     /* the host will not take it (as far as is known): not part of the session */
-    STREAM_V_ESTABLISHED = 8, /* the session is established (three-way handshake complete, or midstream) */
-    STREAM_V_NEW_SESSION = 16,/* a SYN (or the SYN/ACK to one) that reuses the tuple of an older session, nothing done: the
-                                 caller must end the flow, look up a new one and call again */
-    STREAM_V_CLOSED = 32,     /* the session ended with this packet */
-    STREAM_V_RETRANS = 64,    /* nothing in it was new */
+    STREAM_V_ADDED = 1,        /* its payload was taken into the stream (now or held) */
+    STREAM_V_DATA = 2,         /* contiguous data was delivered */
+    STREAM_V_INVALID = 4,      /* the host will not take it (as far as is known): not part of the session */
+    STREAM_V_ESTABLISHED = 8,  /* the session is established (three-way handshake complete, or midstream) */
+    STREAM_V_NEW_SESSION = 16, /* a SYN (or the SYN/ACK to one) that reuses the tuple of an older session, nothing done:
+                                  the caller must end the flow, look up a new one and call again */
+    STREAM_V_CLOSED = 32,      /* the session ended with this packet */
+    STREAM_V_RETRANS = 64,     /* nothing in it was new */
     STREAM_V_SWAP = 128,      /* midstream pick-up from the server's side, nothing done: flow_swap(), then call again */
     STREAM_V_FIRST_EST = 256, /* this packet completed the handshake */
     STREAM_V_OOO = 512,       /* its payload is held: earlier data is missing */
 };
 
 struct stream_conf {
-    uint32_t memcap;           /* bytes of held segments; policy when full: the oldest hole of the direction is given up,
-                                  and if it holds nothing the new segment is not kept (TCP_SEG_FULL) */
-    uint32_t max_segs;         /* pieces (of up to 2032 bytes) held a direction; beyond: the oldest hole is given up */
-    uint64_t depth;            /* bytes a direction; 0: no limit. Past it data is no longer delivered (EOF|DEPTH once) */
-    bool midstream;            /* pick up sessions without a handshake */
-    bool async_oneside;        /* sessions of which only one direction is seen */
-    bool is_inline;            /* the caller can drop: a segment for which there is no room is STREAM_V_INVALID, and no
-                                  hole is given up for it (the sender repeats it) */
+    uint32_t memcap;    /* bytes of held segments; policy when full: the oldest hole of the direction is given up,
+                           and if it holds nothing the new segment is not kept (TCP_SEG_FULL) */
+    uint32_t max_segs;  /* pieces (of up to 2032 bytes) held a direction; beyond: the oldest hole is given up */
+    uint64_t depth;     /* bytes a direction; 0: no limit. Past it data is no longer delivered (EOF|DEPTH once) */
+    bool midstream;     /* pick up sessions without a handshake */
+    bool async_oneside; /* sessions of which only one direction is seen */
+    bool is_inline;     /* the caller can drop: a segment for which there is no room is STREAM_V_INVALID, and no
+                           hole is given up for it (the sender repeats it) */
 };
 
 struct stream_ctx;
@@ -197,8 +207,8 @@ SK_MUST_USE int stream_create(const struct stream_conf *conf, struct sk_counters
 void stream_free(struct stream_ctx *ctx);
 
 /*
- * One TCP packet of a session; dir is the direction it travels. Calls `fn` zero or more times. Returns stream_verdict_flag bits.
- * events/nevents: up to 4 enum stream_event of this packet.
+ * One TCP packet of a session; dir is the direction it travels. Calls `fn` zero or more times. Returns
+ * stream_verdict_flag bits. events/nevents: up to 4 enum stream_event of this packet.
  */
 unsigned stream_packet(struct stream_ctx *ctx, struct stream_session *s, const struct sk_packet *p, int dir,
                        stream_data_fn fn, void *arg, uint8_t *events, unsigned *nevents);
@@ -208,6 +218,12 @@ void stream_finish(struct stream_ctx *ctx, struct stream_session *s, stream_data
 /* Gives memory back; no more calls for this session, or for one direction. */
 void stream_release(struct stream_ctx *ctx, struct stream_session *s);
 void stream_stop(struct stream_ctx *ctx, struct stream_session *s, int dir);
+/*
+ * The depth does not apply to this session: its protocol has messages, and the inspector bounds what it keeps of each.
+ * A proxy's connection carries many clients' requests for hours; a depth from its start would make it blind after the
+ * first megabyte.
+ */
+void stream_unlimit(struct stream_session *s, bool unlimited);
 /* Client and server change places: with flow_swap(), when the protocol shows that the pick-up guessed wrong. */
 void stream_swap(struct stream_session *s);
 uint64_t stream_memory(const struct stream_ctx *ctx);
