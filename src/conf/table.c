@@ -132,7 +132,7 @@ const struct conf_entry conf_table[] = {
     SIZE("http.header-limit", http.header_limit, 1 * KIB, 16 * MIB, "64kb", "bytes of the headers of one message"),
     U32("http.max-tx", http.max_tx, 1, 4096, "64", "requests of one flow that wait for their response"),
     SIZE("http.decompress-limit", http.decompress_limit, 1 * KIB, 1 * GIB, "1mb", "bytes that one body may unpack to"),
-    U32("http.decompress-layer-limit", http.decompress_layer_limit, 0, 8, "2",
+    U32("http.decompress-layer-limit", http.decompress_layer_limit, 0, 8, "3",
         "content encodings on top of each other that are unpacked"),
     SIZE("http.memcap", http.memcap, 64 * KIB, 2 * GIB, "64mb", "memory for HTTP, a worker"),
 

@@ -43,7 +43,8 @@ static enum http_coding coding_of(struct http_tx *tx, struct sk_span s)
 
 static void codings_begin(struct http_tx *tx, int dir)
 {
-    struct sk_span v = head_value(&tx->msg[dir], HK_CONTENT_ENCODING);
+    uint8_t buf[HTTP_NOZERO_MAX];
+    struct sk_span v = http_nozero(head_value(&tx->msg[dir], HK_CONTENT_ENCODING), buf, sizeof buf);
     unsigned layers = 0;
     while (v.len > 0) {
         uint32_t i = 0;

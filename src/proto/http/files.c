@@ -175,7 +175,8 @@ unsigned files_update(struct http_tx *tx)
 /* A whole body as a file. */
 static bool body_file(struct http_tx *tx, int dir, struct http_file *out)
 {
-    const struct http_body *b = &tx->msg[dir].body;
+    const struct http_msg *m = &tx->msg[dir];
+    const struct http_body *b = &m->body;
     bool ended = tx->progress[dir] == HTTP_P_COMPLETE;
     if (b->data_len == 0)
         return false;
@@ -185,7 +186,8 @@ static bool body_file(struct http_tx *tx, int dir, struct http_file *out)
                               .size = b->coded ? b->entity_len : b->data_len,
                               .complete = b->full || ended,
                               .gaps = b->gap,
-                              .truncated = b->gap || !ended || (b->want && b->full)};
+                              .truncated = b->gap || !ended || (b->want && b->full) ||
+                                           (m->has_cl && b->data_len < m->content_length)};
     return true;
 }
 

@@ -24,6 +24,18 @@ bool http_starts(struct sk_span s, const char *word)
     return true;
 }
 
+struct sk_span http_nozero(struct sk_span s, uint8_t *buf, uint32_t cap)
+{
+    uint32_t n = 0;
+    if (s.len == 0 || memchr(s.p, 0, s.len) == NULL)
+        return s;
+    for (uint32_t i = 0; i < s.len && n < cap; i++) {
+        if (s.p[i] != 0)
+            buf[n++] = s.p[i];
+    }
+    return sk_span_of(buf, n);
+}
+
 bool http_contains(struct sk_span s, const char *word)
 {
     for (; s.len > 0; s.p++, s.len--) {
@@ -46,17 +58,42 @@ static uint32_t find_eol(int dir, const uint8_t *p, uint32_t len, uint32_t from)
     return cr ? (uint32_t)(cr - p) : end;
 }
 
+/*
+ * CR LF CR with more CR, space or tab behind it is one end of line in a response, when no empty line follows: browsers
+ * read on, and find the headers there. Returns what is behind it; `at` when it is not that, len when it is too early to
+ * tell. `at` is behind the first CR LF.
+ */
+static uint32_t skip_deformed(const uint8_t *p, uint32_t len, uint32_t at)
+{
+    uint32_t i = at;
+    if (i == len || p[i] != '\r')
+        return at;
+    for (i++; i < len && (p[i] == '\r' || p[i] == ' ' || p[i] == '\t');)
+        i++;
+    if (i == at + 1 && i < len)
+        return at;
+    if (i < len && p[i] == '\n')
+        i++;
+    if (len - i < 2)
+        return len;
+    return p[i] == '\n' || (p[i] == '\r' && p[i + 1] == '\n') ? at : i;
+}
+
+static uint32_t skip_plain_eol(int dir, const uint8_t *p, uint32_t len, uint32_t i)
+{
+    uint8_t other = p[i] == '\r' ? '\n' : '\r';
+    return dir == HTTP_TC && len - i > 1 && p[i + 1] == other ? i + 2 : i + 1;
+}
+
 /* Behind the end of line at i. */
 static uint32_t skip_eol(int dir, const uint8_t *p, uint32_t len, uint32_t i)
 {
-    uint8_t other = p[i] == '\r' ? '\n' : '\r';
-    if (dir == HTTP_TC && len - i > 1 && p[i + 1] == other)
-        return i + 2;
-    return i + 1;
+    uint32_t next = skip_plain_eol(dir, p, len, i);
+    return next == i + 2 && p[i] == '\r' ? skip_deformed(p, len, next) : next;
 }
 
 /* At the start of a line: length of the empty line there; 0: none; -1: more bytes are needed to tell. */
-static int empty_line(int dir, const uint8_t *p, uint32_t left, bool after_crlf)
+static int empty_line(int dir, const uint8_t *p, uint32_t left, bool first)
 {
     if (left == 0)
         return -1;
@@ -68,17 +105,32 @@ static int empty_line(int dir, const uint8_t *p, uint32_t left, bool after_crlf)
         return -1;
     if (p[1] == '\n')
         return 2;
-    if (dir == HTTP_TS)
+    /* CR alone ends a response's head, unless it belongs to the end of the status line (LF CR). */
+    return dir == HTTP_TS || first ? 0 : 1;
+}
+
+static bool is_fold(uint8_t c)
+{
+    return c == ' ' || c == '\t' || c == 0;
+}
+
+/* A continuation line of one white space byte that ends with LF or CR alone is as good as an empty line. As above. */
+static int blank_fold(int dir, const uint8_t *p, uint32_t left)
+{
+    if (!is_fold(p[0]))
         return 0;
-    /* CR alone ends a response's head, unless it only deforms the end of line before it. */
-    return after_crlf && (p[1] == ' ' || p[1] == '\t' || p[1] == '\r') ? 0 : 1;
+    if (left < 3)
+        return left < 2 || p[1] == '\n' || p[1] == '\r' ? -1 : 0;
+    if (p[1] == '\n')
+        return p[2] == '\n' ? 3 : dir == HTTP_TC && p[2] == '\r' ? 0 : 2;
+    return dir == HTTP_TC && p[1] == '\r' && p[2] != '\n' ? 2 : 0;
 }
 
 uint32_t head_find_end(int dir, const uint8_t *p, uint32_t len, uint32_t *resume)
 {
     uint32_t off = *resume;
     if (off == 0) {
-        int e = empty_line(dir, p, len, false);
+        int e = empty_line(dir, p, len, true);
         if (e != 0)
             return e > 0 ? (uint32_t)e : 0;
     }
@@ -88,7 +140,9 @@ uint32_t head_find_end(int dir, const uint8_t *p, uint32_t len, uint32_t *resume
         if (i == len || (dir == HTTP_TC && len - i < 2))
             return 0;
         uint32_t next = skip_eol(dir, p, len, i);
-        int e = empty_line(dir, p + next, len - next, next - i == 2 && p[i] == '\r');
+        int e = empty_line(dir, p + next, len - next, false);
+        if (e == 0)
+            e = blank_fold(dir, p + next, len - next);
         if (e < 0)
             return 0;
         if (e > 0)
@@ -108,7 +162,7 @@ bool head_line(int dir, const uint8_t *p, uint32_t len, bool eof, uint32_t *line
     }
     if (dir == HTTP_TC && p[i] == '\r' && len - i < 2 && !eof)
         return false;
-    *next = dir == HTTP_TC && p[i] == '\n' ? i + 1 : skip_eol(dir, p, len, i);
+    *next = dir == HTTP_TC && p[i] == '\n' ? i + 1 : skip_plain_eol(dir, p, len, i);
     while (i > 0 && p[i - 1] == '\r')
         i--;
     *line_len = i;
@@ -174,17 +228,12 @@ static enum http_known known_of(struct sk_span n)
 static enum http_known known_nozero(struct sk_span n)
 {
     uint8_t buf[20];
-    uint32_t len = 0;
     if (n.len == 0 || memchr(n.p, 0, n.len) == NULL)
         return known_of(n);
-    for (uint32_t i = 0; i < n.len; i++) {
-        if (n.p[i] == 0)
-            continue;
-        if (len == sizeof buf)
-            return HK_OTHER;
-        buf[len++] = n.p[i];
-    }
-    switch (known_of(sk_span_of(buf, len))) {
+    struct sk_span clean = http_nozero(n, buf, sizeof buf);
+    if (clean.len == sizeof buf)
+        return HK_OTHER; /* longer than any of these */
+    switch (known_of(clean)) {
     case HK_CONTENT_LENGTH: return HK_CONTENT_LENGTH;
     case HK_TRANSFER_ENCODING: return HK_TRANSFER_ENCODING;
     case HK_CONTENT_ENCODING: return HK_CONTENT_ENCODING;
@@ -300,11 +349,6 @@ static bool is_token(struct sk_span s)
     return true;
 }
 
-static bool is_fold(uint8_t c)
-{
-    return c == ' ' || c == '\t' || c == 0;
-}
-
 /* In a response " Name: value" behind a header line is a header of its own, as browsers take it. */
 static bool is_continuation(int dir, struct sk_span l)
 {
@@ -364,8 +408,28 @@ static uint32_t fold_end(int dir, struct sk_span block, uint32_t off)
     return off;
 }
 
+/* A name may go on behind an end of line and a space ("Name CR LF SP : value"); *off is then behind the line with the
+ * colon. Without a colon the line is what it was. */
+static struct sk_span folded_name(int dir, struct sk_span block, struct sk_span l, uint32_t *off)
+{
+    uint32_t from = (uint32_t)(l.p - block.p), end = *off;
+    if (memchr(l.p, ':', l.len) != NULL)
+        return l;
+    while (end < block.len && block.p[end] == ' ') {
+        uint32_t i = find_eol(dir, block.p, block.len, end);
+        bool colon = memchr(block.p + end, ':', i - end) != NULL;
+        end = i < block.len ? skip_eol(dir, block.p, block.len, i) : block.len;
+        if (colon) {
+            *off = end;
+            return http_sub(block, from, i);
+        }
+    }
+    return l;
+}
+
 static bool parse_line(struct http_tx *tx, int dir, struct sk_span block, struct sk_span l, uint32_t *off)
 {
+    l = folded_name(dir, block, l, off);
     bool ts = dir == HTTP_TS;
     const uint8_t *colon = (const uint8_t *)memchr(l.p, ':', l.len);
     struct sk_span name = {.p = l.p, .len = 0}, value = l;

@@ -227,6 +227,9 @@ struct sk_span http_trim(struct sk_span s);
 /* Does s contain the lower-case word, in any case? */
 bool http_contains(struct sk_span s, const char *word);
 bool http_starts(struct sk_span s, const char *word);
+/* Without NUL bytes, which some readers pass over; s itself when it has none, else in buf, cut to cap. */
+struct sk_span http_nozero(struct sk_span s, uint8_t *buf, uint32_t cap);
+#define HTTP_NOZERO_MAX 64
 
 static inline void tx_event(struct http_tx *tx, enum http_event ev)
 {

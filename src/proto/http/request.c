@@ -130,9 +130,10 @@ static void check_host(struct http_tx *tx)
 static bool request_framing(struct http_tx *tx, struct http_side *s)
 {
     struct http_msg *m = &tx->msg[HTTP_TS];
+    uint8_t buf[HTTP_NOZERO_MAX];
     const struct http_header *te = head_known(m, HK_TRANSFER_ENCODING), *cl = head_known(m, HK_CONTENT_LENGTH);
     if (te != NULL) {
-        if (!http_contains(te->value, "chunked")) {
+        if (!http_contains(http_nozero(te->value, buf, sizeof buf), "chunked")) {
             tx_event(tx, HTTP_EV_INVALID_TRANSFER_ENCODING_REQUEST);
             return false;
         }

@@ -114,11 +114,12 @@ static int response_framing(struct http_tx *tx, struct http_side *s)
     struct http_msg *m = &tx->msg[HTTP_TC];
     const struct http_header *te = head_known(m, HK_TRANSFER_ENCODING), *cl = head_known(m, HK_CONTENT_LENGTH);
     bool bare = te == NULL && cl == NULL;
+    uint8_t buf[HTTP_NOZERO_MAX];
     unsigned st = tx->status;
     /* libhtp believes a Content-Length in a 304, which real servers send, and loses the next response to it. */
     if (tx->method_id == HM_HEAD || st == 304 || (bare && ((st >= 100 && st < 200) || st == 204)))
         return ST_FINALIZE;
-    if (te != NULL && http_contains(te->value, "chunked")) {
+    if (te != NULL && http_contains(http_nozero(te->value, buf, sizeof buf), "chunked")) {
         m->chunked = true;
         return ST_CHUNK_LEN;
     }

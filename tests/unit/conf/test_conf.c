@@ -45,7 +45,7 @@ static void defaults_are_suricatas(void **state)
     assert_true(c->decide.block_on_drop);
     assert_int_equal(c->never.n, 0);
     assert_string_equal(c->guard.control_socket, "/run/sekisho/control.sock");
-    assert_int_equal(c->eve.types, 63);
+    assert_int_equal(c->eve.types, 127);
     assert_int_equal(c->vxlan.ports[0], 4789);
     assert_int_equal(c->vxlan.ports[1], 0);
     conf_free(c);

@@ -253,6 +253,24 @@ static void anomalies_carry_their_layer(void **state)
     json_decref(j);
 }
 
+static void files_say_how_much_was_seen(void **state)
+{
+    (void)state;
+    struct event_rec *r = begin(EVENT_FILEINFO);
+    r->has |= EVENT_HAS_FILE | EVENT_HAS_TX;
+    r->tx_id = 2;
+    r->file.size = 70;
+    r->file.truncated = r->file.gaps = 1;
+    event_add_str(&b, EVENT_I_FILE_NAME, "/a/eicar.txt");
+    json_t *j = finish();
+    assert_string_equal(at(j, "event_type"), "fileinfo");
+    assert_string_equal(at(j, "fileinfo.filename"), "/a/eicar.txt");
+    assert_string_equal(at(j, "fileinfo.state"), "TRUNCATED");
+    assert_string_equal(at(j, "fileinfo.size"), "70");
+    assert_string_equal(at(j, "fileinfo.tx_id"), "2");
+    json_decref(j);
+}
+
 static void drops_and_blocks_say_what_and_why(void **state)
 {
     (void)state;
@@ -334,6 +352,7 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_is_cut_and_marked),
         cmocka_unit_test(an_item_can_be_filled_in_pieces),
         cmocka_unit_test(anomalies_carry_their_layer),
+        cmocka_unit_test(files_say_how_much_was_seen),
         cmocka_unit_test(drops_and_blocks_say_what_and_why),
         cmocka_unit_test(stats_nest_and_count),
         cmocka_unit_test(a_hostile_record_is_refused_or_harmless),

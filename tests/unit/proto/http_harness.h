@@ -90,9 +90,9 @@ __attribute__((unused)) static void h_log_buffers(struct harness *h, struct http
         }
         struct http_file f;
         for (unsigned i = 0; http_tx_file(tx, d, i, &f); i++) {
-            h_logf(h, "file %u ", f.data.len);
-            h_log(h, f.name.p, f.name.len);
-            h_logf(h, "\n");
+            h_logf(h, "file %u of %llu%s%s %.*s\n", f.data.len, (unsigned long long)f.size,
+                   f.truncated ? " truncated" : "", f.gaps ? " gaps" : "", (int)f.name.len,
+                   f.name.len ? (const char *)f.name.p : "");
         }
     }
 }

@@ -74,6 +74,70 @@ static void response_cr_only(void **state)
     CHECK_SPLITS(steps);
 }
 
+/* Responses whose heads readers take differently; all of them show a browser the same page. */
+static void deformed_heads(void **state)
+{
+    (void)state;
+#define CHUNKED_BODY "4\r\npage\r\n0\r\n\r\n"
+    static const char *const heads[] = {
+        "HTTP/1.1 200 ok\r\nConnection: close\r\n\r\r\nTransfer-Encoding: chunked\r\nA: b\r\n\r\n",
+        "HTTP/1.1 200 ok\r\nConnection: close\r\n\r\r\r\nTransfer-Encoding: chunked\r\nA: b\r\n\r\n",
+        "HTTP/1.1 200 ok\r\nConnection: close\r\n\r\rTransfer-Encoding: chunked\r\nA: b\r\n\r\n",
+        "HTTP/1.1 200 ok\r\nTransfer-Encoding\r :chunked\r\nA: b\r\n\r\n",
+        "HTTP/1.1 200 ok\r\nTransfer-Encoding\r\n :\r\n chunked\r\nA: b\r\n\r\n",
+        "HTTP/1.1 200 ok\r\nTransfer-Encoding\r\n \r\n :\r\n chunked\r\nA: b\r\n\r\n",
+        "HTTP/1.1 200 ok\n\rA: b\n\rTransfer-Encoding: chunked\n\rC: d\r\n\r\n",
+        "HTTP/1.1 200 ok\r\nTransfer-Encoding: chunked\r\nA: b\n\t\n",
+    };
+    for (unsigned i = 0; i < sizeof heads / sizeof *heads; i++) {
+        char resp[256];
+        snprintf(resp, sizeof resp, "%s" CHUNKED_BODY, heads[i]);
+        const struct step steps[] = {{0, GET("/"), 0, 0}, {1, resp, 0, 0}};
+        struct harness *h = fresh();
+        RUN(h, steps);
+        assert_int_equal(h->ndone, 1);
+        assert_string_equal(h->tx[0].body[1], "page");
+        CHECK_SPLITS(steps);
+    }
+    static const char nul[] = "HTTP/1.1 200 ok\r\nTransfer\0-encoding:chun\0ked\r\n\r\n" CHUNKED_BODY;
+    const struct step steps[] = {{0, GET("/"), 0, 0}, {1, nul, sizeof nul - 1, 0}};
+    struct harness *h = fresh();
+    RUN(h, steps);
+    assert_string_equal(h->tx[0].body[1], "page");
+}
+
+/* An empty line stays the end of the head, whatever comes behind it. */
+static void whole_heads(void **state)
+{
+    (void)state;
+    static const char *const bodies[] = {"\r\n\r\nbody", "\n\r\nbody", "\n\nbody", "\r\rbody"};
+    static const struct step get = {0, GET("/"), 0, 0};
+    for (unsigned i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        char resp[64];
+        snprintf(resp, sizeof resp, "HTTP/1.1 200 ok\r\nA: b%s", bodies[i]);
+        const struct step steps[] = {get, {1, resp, 0, 0}};
+        struct harness *h = fresh();
+        RUN(h, steps);
+        assert_string_equal(h->tx[0].body[1], "body");
+        CHECK_SPLITS(steps);
+    }
+}
+
+static void files_are_told(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {
+        {0, GET("/dir/a.bin"), 0, 0},
+        {1, "HTTP/1.1 200 OK\r\nContent-Disposition: attachment; filename=\"b.txt\"\r\nContent-Length: 4\r\n\r\npage",
+         0, 0},
+        {0, "PUT /up HTTP/1.1\r\nContent-Length: 9\r\n\r\nshort", 0, 0}};
+    struct harness *h = fresh();
+    h->log_bufs = true;
+    RUN(h, steps);
+    assert_non_null(strstr(h->log, "file 4 of 4 b.txt\n"));
+    assert_non_null(strstr(h->log, "file 5 of 5 truncated /up\n"));
+}
+
 static void http09(void **state)
 {
     (void)state;
@@ -348,6 +412,9 @@ int main(void)
         cmocka_unit_test(pipelined),
         cmocka_unit_test(line_ends),
         cmocka_unit_test(response_cr_only),
+        cmocka_unit_test(deformed_heads),
+        cmocka_unit_test(whole_heads),
+        cmocka_unit_test(files_are_told),
         cmocka_unit_test(http09),
         cmocka_unit_test(not_http09),
         cmocka_unit_test(response_only),

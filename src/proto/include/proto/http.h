@@ -29,7 +29,7 @@
 
 #define HTTP_MAX_HEADERS   1024 /* header lines of a message; more: the connection is given up (as libhtp) */
 #define HTTP_MAX_REPEATS   64   /* repetitions joined into a header; further ones are ignored (as libhtp) */
-#define HTTP_MAX_LAYERS    2    /* content codings on top of each other that are undone; the body of more stays raw */
+#define HTTP_MAX_LAYERS    3    /* content codings on top of each other that are undone; the body of more stays raw */
 #define HTTP_MAX_PARTS     16 /* file parts of a multipart body that are kept apart; further ones are not looked into */
 #define HTTP_MAX_ARGS      256         /* arguments that http_tx_arg can see */
 #define HTTP_BODY_HARD_CAP (16u << 20) /* bytes of a body kept when the configured limit is 0 */
