@@ -1,0 +1,1 @@
+sk_fuzz_target(defrag DEPS flow base decode)

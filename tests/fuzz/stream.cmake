@@ -1,0 +1,1 @@
+sk_fuzz_target(stream DEPS stream base decode)
