@@ -63,8 +63,7 @@ struct det_slot {
 
 struct detect_group {
     uint32_t n;                  /* rules in it */
-    struct det_slot pkt_need;    /* payload rules that must see every packet */
-    struct det_slot pkt_all;     /* all payload rules: packets that are in no stream */
+    struct det_slot pkt;         /* packet payloads: of TCP the rules that must see every packet, else all */
     struct det_slot stream;      /* raw stream */
     struct det_slot stream_tail; /* of these, what can still match behind stream.bound of its start */
     uint64_t stream_bound;
@@ -73,7 +72,7 @@ struct detect_group {
     struct det_slot *tx;
     uint32_t ntx;
     uint64_t wants; /* 1 << enum rule_buf */
-    bool has_stream, has_payload;
+    bool has_stream, has_tail;
 };
 
 /* Sorted first addresses of intervals; interval i reaches to first[i + 1] - 1. */
@@ -122,7 +121,8 @@ struct detect_set {
     uint64_t memory;
 };
 
-#define DET_WINDOW_RULES 24 /* rules under way in a window; for a further one only the data at hand counts (counted) */
+#define DET_WINDOW_RULES 24 /* rules under way in a window; for a further one only the data at hand counts (counted)   \
+                             */
 
 struct detect_window {
     struct detect_window *next_free;
@@ -134,7 +134,7 @@ struct detect_window {
     uint64_t stamp; /* of the set that their ranks belong to */
     struct {
         uint32_t rank;
-        uint64_t end; /* stream offset behind the data in which the pattern was found */
+        uint64_t end;          /* stream offset behind the data in which the pattern was found */
     } rules[DET_WINDOW_RULES]; /* pattern found, rest not yet: it may come with the next segments */
     uint8_t buf[DETECT_WINDOW];
 };
@@ -169,6 +169,7 @@ struct detect_thread {
     uint32_t nalerts;
     bool packet_passed; /* a pass rule took the packet at hand: nothing more of it alerts */
     struct detect_alert *out;
+    const struct rule *drop_rule; /* of the packet's last detect_end */
 
     const struct detect_group *bare[2]; /* groups of a packet without flow, by direction */
     struct detect_flow nof;             /* state for packets without flow */

@@ -234,25 +234,35 @@ static void group_facts(struct builder *b, struct detect_group *g)
         if (in_part(d, PART_STREAM) && d->fp_bound > g->stream_bound)
             g->stream_bound = d->fp_bound;
     }
-    g->has_payload = g->pkt_all.db || g->npkt;
     g->has_stream |= g->stream.db || g->nstream;
 }
 
-static int stream_slots(struct builder *b, struct detect_group *g)
+/* Most patterns of a stream may stand anywhere: then a database of its own for what lies behind stream_bound saves
+ * nothing. */
+static bool tail_is_smaller(const struct builder *b)
 {
-    int rc = payload_slot(b, &g->pkt_need, PART_PKT_NEED);
+    uint32_t all = 0, tail = 0;
+    for (uint32_t i = 0; i < b->n; i++) {
+        all += in_part(&b->s->rules[b->list[i]], PART_STREAM);
+        tail += in_part(&b->s->rules[b->list[i]], PART_STREAM_TAIL);
+    }
+    return 4 * (uint64_t)tail < 3 * (uint64_t)all;
+}
+
+static int tcp_slots(struct builder *b, struct detect_group *g)
+{
+    int rc = payload_slot(b, &g->pkt, PART_PKT_NEED);
     if (rc == SK_OK)
         rc = payload_slot(b, &g->stream, PART_STREAM);
-    if (rc == SK_OK)
+    g->has_tail = tail_is_smaller(b);
+    if (rc == SK_OK && g->has_tail)
         rc = payload_slot(b, &g->stream_tail, PART_STREAM_TAIL);
     return rc;
 }
 
 static int fill_group(struct builder *b, struct detect_group *g, bool tcp)
 {
-    int rc = payload_slot(b, &g->pkt_all, PART_PKT_ALL);
-    if (rc == SK_OK && tcp)
-        rc = stream_slots(b, g);
+    int rc = tcp ? tcp_slots(b, g) : payload_slot(b, &g->pkt, PART_PKT_ALL);
     if (rc == SK_OK)
         rc = tx_slots(b, g);
     if (rc == SK_OK)

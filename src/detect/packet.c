@@ -97,10 +97,11 @@ static void add_list(struct detect_thread *t, const struct det_rule_list *l)
 static void scan_payload(struct detect_thread *t, const struct detect_group *g, const struct detect_input *in)
 {
     struct sk_span pl = in->p->payload;
-    const struct det_slot *slot = in->in_stream ? &g->pkt_need : &g->pkt_all;
-    if (slot->bound && pl.len > slot->bound)
-        pl.len = slot->bound;
-    det_scan(t, slot, pl, 0);
+    if (g->pkt.bound && pl.len > g->pkt.bound)
+        pl.len = g->pkt.bound;
+    det_scan(t, &g->pkt, pl, 0);
+    if (!in->in_stream) /* in no stream: the rules on streams see it here */
+        det_scan(t, &g->stream, in->p->payload, 0);
 }
 
 /* Rules on the application protocol alone, once it is known. */
@@ -129,7 +130,7 @@ void detect_packet(struct detect_thread *t, struct detect_flow *df, const struct
         look_up(t->set, look, in, in->dir);
     }
     const struct detect_group *g = look->group[in->dir];
-    if (in->p->payload.len && g->pkt_all.db)
+    if (in->p->payload.len)
         scan_payload(t, g, in);
     for (uint32_t i = 0; i < g->npkt; i++)
         det_candidate(t, g->pkt_rules[i]);

@@ -2,7 +2,8 @@
  * Raw streams. Contiguous bytes are copied into a window; what is new in it is scanned, together with the last bytes
  * before it (a pattern may straddle), and a hit is evaluated over the whole window, so that matches relative to each
  * other may lie in different segments. A rule whose pattern is there and whose rest is not stays under way while the
- * pattern is in the window, and is tried again when the window has grown by an eighth, moves on, or ends.
+ * pattern is in the window, and is tried again when the window has grown by an eighth (a short one: by any byte), moves
+ * on, or ends.
  *
  *   buf  |---- looked at before ----|- tail -|---- new ----|
  *        base                       scanned-MPM_MAX_LEN+1   len
@@ -10,6 +11,8 @@
 #include <stdlib.h>
 
 #include "detect_internal.h"
+
+#define RETRY_ALWAYS 1024 /* bytes of a window that are cheap to search again */
 
 static void reset(struct detect_window *w, uint64_t base)
 {
@@ -103,7 +106,7 @@ static void renew_rules(const struct detect_thread *t, struct detect_window *w)
 static void resume_rules(struct detect_thread *t, struct detect_window *w, bool last)
 {
     renew_rules(t, w);
-    if (!last && !t->conf.every_packet && w->len - w->tried < w->len / 8)
+    if (!last && !t->conf.every_packet && w->len > RETRY_ALWAYS && w->len - w->tried < w->len / 8)
         return;
     for (uint32_t i = 0; i < w->nrules; i++)
         det_candidate(t, w->rules[i].rank);
@@ -136,7 +139,7 @@ static void scan_stream(struct detect_thread *t, struct detect_flow *df, const s
     const struct detect_group *g = df->group[dir];
     uint32_t tail = old < MPM_MAX_LEN - 1 ? old : MPM_MAX_LEN - 1;
     bool past = g->stream_bound && base + old - tail >= g->stream_bound;
-    const struct det_slot *slot = past ? &g->stream_tail : &g->stream;
+    const struct det_slot *slot = past && g->has_tail ? &g->stream_tail : &g->stream;
     det_scan(t, slot, sk_span_of(buf.p + (old - tail), buf.len - (old - tail)), tail);
     for (uint32_t i = 0; i < g->nstream; i++)
         det_candidate(t, g->stream_rules[i]);
