@@ -199,8 +199,10 @@ static void hold_by_force(struct stream_run *r, struct stream_half *h, uint32_t 
         if (seq_lt(h->next, h->segs->seq))
             deliver_gap(r, r->dir, seq_min(h->segs->seq, seq) - h->next);
         deliver_held(r, r->dir);
+        if (h->fin_in || is_silent(h))
+            break; /* nothing is delivered any more */
         if (seq_le(seq, h->next)) {
-            if (seq_lt(h->next, seq + d.len) && !h->fin_in)
+            if (seq_lt(h->next, seq + d.len))
                 in_order(r, h, seq, d);
             break;
         }
