@@ -86,8 +86,8 @@ static enum det_threshold_result limits(struct detect_thread *t, const struct ru
     return det_threshold_check(t->th, r, &r->threshold, in, t->c);
 }
 
-/* A pass rule matched: it takes the packet, and the flow when it looked at the flow's data. */
-static bool take_pass(struct detect_thread *t, struct detect_flow *df)
+/* A pass rule matched: it takes the packet, and the flow when it looked at the flow's data. NULL: none did. */
+static const struct detect_alert *take_pass(struct detect_thread *t, struct detect_flow *df)
 {
     for (uint32_t i = 0; i < t->nalerts; i++) {
         if (t->alerts[i].rule->action != RULE_PASS)
@@ -96,9 +96,27 @@ static bool take_pass(struct detect_thread *t, struct detect_flow *df)
         bool of_packet = d->kind == DET_PKT || (d->kind == DET_PAYLOAD && !t->alerts[i].stream);
         if (df && !of_packet)
             df->passed = true;
-        return true;
+        t->packet_passed = true;
+        return &t->alerts[i];
     }
-    return false;
+    return NULL;
+}
+
+/* Limits one match, and puts it among the alerts. */
+static void take_match(struct detect_thread *t, struct detect_alert *a, const struct detect_input *in, unsigned *n)
+{
+    enum det_threshold_result r = limits(t, a->rule, in);
+    if (r != DET_TH_ALERT)
+        sk_count(t->c, SK_C_DETECT_SUPPRESSED);
+    if (r == DET_TH_NOTHING)
+        return;
+    a->drop = a->rule->action != RULE_ALERT && a->rule->action != RULE_PASS;
+    if (a->drop && !t->drop_rule)
+        t->drop_rule = a->rule;
+    if (r == DET_TH_SILENT || a->noalert)
+        return;
+    sk_count(t->c, SK_C_DETECT_ALERTS);
+    t->out[(*n)++] = *a;
 }
 
 const struct detect_alert *detect_end(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in,
@@ -106,33 +124,25 @@ const struct detect_alert *detect_end(struct detect_thread *t, struct detect_flo
 {
     *n = 0;
     *drop = false;
+    t->drop_rule = NULL;
     if (!t->nalerts)
         return t->out;
     sort_alerts(t);
-    if (take_pass(t, df)) {
-        t->packet_passed = true;
-        t->nalerts = 0;
-        return t->out;
+    const struct detect_alert *pass = take_pass(t, df);
+    if (pass && pass->rule->pass_alert) {
+        struct detect_alert a = *pass;
+        take_match(t, &a, in, n);
     }
-    for (uint32_t i = 0; i < t->nalerts; i++) {
-        struct detect_alert *a = &t->alerts[i];
-        enum det_threshold_result r = limits(t, a->rule, in);
-        if (r == DET_TH_NOTHING) {
-            sk_count(t->c, SK_C_DETECT_SUPPRESSED);
-            continue;
-        }
-        a->drop = a->rule->action != RULE_ALERT;
-        *drop |= a->drop;
-        if (r == DET_TH_SILENT || a->noalert) {
-            if (r == DET_TH_SILENT)
-                sk_count(t->c, SK_C_DETECT_SUPPRESSED);
-            continue;
-        }
-        sk_count(t->c, SK_C_DETECT_ALERTS);
-        t->out[(*n)++] = *a;
-    }
+    for (uint32_t i = 0; i < t->nalerts && !pass; i++)
+        take_match(t, &t->alerts[i], in, n);
+    *drop = t->drop_rule != NULL;
     t->nalerts = 0;
     return t->out;
+}
+
+const struct rule *detect_drop_rule(const struct detect_thread *t)
+{
+    return t->drop_rule;
 }
 
 unsigned detect_flowbit_names(const struct detect_flow *df, const char **names, unsigned max)

@@ -172,11 +172,14 @@ void detect_tx(struct detect_thread *t, struct detect_flow *df, struct detect_tx
                int dir, const struct detect_tx_view *v);
 
 /*
- * Ends a packet: orders what matched, applies pass rules, detection filters, thresholds and suppression.
+ * Ends a packet: orders what matched, applies pass rules (one with `alert` is told), detection filters, thresholds and suppression.
  * Returns the alerts (noalert ones left out) until the next detect_begin; *drop: a drop or reject action holds.
  */
 const struct detect_alert *detect_end(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in,
                                       unsigned *n, bool *drop);
+
+/* The first drop or reject rule that held at the last detect_end, also one that says nothing; NULL: none. */
+const struct rule *detect_drop_rule(const struct detect_thread *t);
 
 /* What is held of a direction's raw stream now; empty when nothing is. Valid until the next detect_stream_add. */
 struct sk_span detect_stream_window(const struct detect_flow *df, int dir);
