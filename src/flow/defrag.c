@@ -5,6 +5,7 @@
  * fragments that came each behind the last; a fragment within a run is a duplicate, whatever its bytes, and any other
  * overlap ends the datagram.
  */
+#include <netinet/in.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -325,10 +326,26 @@ static void keep_header(struct tracker *t, const struct sk_packet *p)
     t->proto = p->proto;
 }
 
-/* The fragment's data. Linux cuts what is no multiple of eight off an IPv4 fragment, and drops the IPv6 fragment. */
+/* RFC 8200 section 4.5: the first fragment carries the whole transport header, else the host drops it. */
+static bool lacks_header(const struct sk_packet *p, uint32_t len)
+{
+    if (!(p->flags & PKT_IPV6) || p->frag_offset != 0)
+        return false;
+    switch (p->proto) {
+    case IPPROTO_TCP: return len < 20;
+    case IPPROTO_UDP:
+    case IPPROTO_ICMPV6: return len < 8;
+    default: return len < 1;
+    }
+}
+
+/*
+ * The fragment's data. Linux cuts what is no multiple of eight off an IPv4 fragment, and drops the IPv6 fragment; what
+ * capture has cut or a checksum condemns says nothing about its datagram.
+ */
 static bool data_of(const struct sk_packet *p, struct sk_span *data)
 {
-    if (p->ip.len < p->ip_hdr_len)
+    if (p->ip.len < p->ip_hdr_len || p->flags & (PKT_TRUNCATED | PKT_BAD_CSUM))
         return false;
     *data = sk_span_of(p->ip.p + p->ip_hdr_len, p->ip.len - p->ip_hdr_len);
     if (p->frag_more && data->len % UNIT) {
@@ -336,7 +353,7 @@ static bool data_of(const struct sk_packet *p, struct sk_span *data)
             return false;
         data->len -= data->len % UNIT;
     }
-    return !(p->flags & PKT_IPV6) || p->frag_offset + data->len <= MAX_DATA;
+    return !lacks_header(p, data->len) && (!(p->flags & PKT_IPV6) || p->frag_offset + data->len <= MAX_DATA);
 }
 
 /* Is it at odds with where the datagram ends? */

@@ -21,6 +21,10 @@ struct flow_ends {
     bool quoted; /* an ICMP error's inner packet: finds a flow, never makes one */
 };
 
+/* Does this kind of packet belong to a flow? */
+bool flow_is_tracked(const struct sk_packet *p);
+/* A message about a packet of somebody's: RFC 792, RFC 4443. */
+bool flow_is_icmp_error(const struct sk_packet *p);
 void flow_ends_of(const struct sk_packet *p, bool quoted, struct flow_ends *e);
 void flow_key_of(const struct sk_packet *p, const struct flow_ends *e, struct flow_key *k);
 uint64_t flow_key_hash(const struct sk_hash_key *hk, const struct flow_key *k);

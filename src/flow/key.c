@@ -23,6 +23,27 @@ static uint16_t icmp_class(const struct sk_packet *p)
     }
 }
 
+bool flow_is_tracked(const struct sk_packet *p)
+{
+    return p->flags & (PKT_TCP | PKT_UDP | PKT_SCTP | PKT_ICMP4 | PKT_ICMP6) || p->proto == IPPROTO_ESP;
+}
+
+bool flow_is_icmp_error(const struct sk_packet *p)
+{
+    if (p->flags & PKT_ICMP6)
+        return p->icmp.type < 128;
+    if (!(p->flags & PKT_ICMP4))
+        return false;
+    switch (p->icmp.type) {
+    case 3:               /* unreachable */
+    case 4:               /* source quench */
+    case 5:               /* redirect */
+    case 11:              /* time exceeded */
+    case 12: return true; /* parameter problem */
+    default: return false;
+    }
+}
+
 void flow_ends_of(const struct sk_packet *p, bool quoted, struct flow_ends *e)
 {
     *e = (struct flow_ends){.src = p->src, .dst = p->dst, .proto = p->proto, .quoted = quoted};
@@ -37,7 +58,7 @@ void flow_ends_of(const struct sk_packet *p, bool quoted, struct flow_ends *e)
         e->sport = p->sport;
         e->dport = p->dport;
     } else if (p->flags & (PKT_ICMP4 | PKT_ICMP6)) {
-        e->sport = e->dport = (uint16_t)(icmp_class(p) << 8 ^ p->icmp.id);
+        e->sport = e->dport = icmp_class(p);
     }
 }
 

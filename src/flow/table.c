@@ -6,8 +6,8 @@
 #include "base/clock.h"
 #include "flow_internal.h"
 
-#define SWEEP_EVERY  64 /* lookups between two looks at the ages */
-#define SWEEP_BUDGET 8  /* flows ended by one look */
+#define SWEEP_EVERY  32 /* lookups between two looks at the ages */
+#define SWEEP_BUDGET 64 /* flows ended by one look: more than can begin between two */
 
 struct lru {
     struct flow *oldest, *newest;
@@ -44,7 +44,9 @@ int flow_table_create(const struct flow_conf *conf, flow_end_fn end, void *arg, 
     t->arg = arg;
     t->c = c;
     sk_hash_key_random(&t->key);
-    t->id_seed = t->key.k0 ^ t->key.k1;
+    struct sk_hash_key seed; /* not the key: ids are published */
+    sk_hash_key_random(&seed);
+    t->id_seed = seed.k0;
     t->stride = (sizeof(struct flow) + conf->user_size + 63) & ~(size_t)63;
     t->slab_bytes = t->stride * conf->max_flows;
     uint32_t nb = 64;
@@ -233,6 +235,13 @@ static void set_ends(struct flow *f, const struct sk_packet *p, const struct flo
     f->dir_certain = (p->flags & PKT_TCP) && (p->tcp.flags & TCP_SYN);
 }
 
+/* A bijection of a counter: unique for a table, and, with the seed, to all likelihood for the host. */
+static uint64_t new_id(struct flow_table *t)
+{
+    t->ids++;
+    return t->conf.random_ids ? sk_mix64(t->ids ^ t->id_seed) : t->ids;
+}
+
 static struct flow *create(struct flow_table *t, const struct sk_packet *p, const struct flow_ends *e, uint64_t h)
 {
     struct flow *f = take_entry(t, p->ts);
@@ -246,10 +255,9 @@ static struct flow *create(struct flow_table *t, const struct sk_packet *p, cons
     memcpy(f->vlan_id, p->vlan_id, sizeof f->vlan_id);
     f->iface = p->frame ? p->frame->iface : 0;
     f->class_ = (uint8_t)first_class(p->proto);
-    f->first_ts = p->ts;
+    f->first_ts = f->last_ts = p->ts;
     f->ttl_min[0] = f->ttl_min[1] = UINT8_MAX;
-    t->ids++;
-    f->id = t->conf.random_ids ? sk_mix64(t->ids ^ t->id_seed) : t->ids;
+    f->id = new_id(t);
     f->hash = h;
     f->hnext = t->bucket[h & t->mask];
     t->bucket[h & t->mask] = f;
@@ -261,53 +269,60 @@ static struct flow *create(struct flow_table *t, const struct sk_packet *p, cons
 
 static void account(struct flow_table *t, struct flow *f, const struct sk_packet *p, enum flow_dir dir)
 {
-    f->last_ts = p->ts;
+    if (p->ts > f->last_ts)
+        f->last_ts = p->ts;
     f->pkts[dir]++;
     f->bytes[dir] += p->frame && !(p->flags & (PKT_TUNNELED | PKT_REASSEMBLED)) ? p->frame->wirelen : p->ip.len;
     if (p->ttl < f->ttl_min[dir])
         f->ttl_min[dir] = p->ttl;
     if (p->ttl > f->ttl_max[dir])
         f->ttl_max[dir] = p->ttl;
+    *(dir == FLOW_TOSERVER ? &f->tos_ts : &f->tos_tc) |= p->tos;
     if (t->lru[f->class_].newest != f) {
         lru_remove(t, f);
         lru_append(t, f);
     }
 }
 
-static struct flow *find_quoted(struct flow_table *t, const struct sk_packet *p, struct flow_ends *e)
+static struct flow *find_by(const struct flow_table *t, const struct sk_packet *p, const struct flow_ends *e,
+                            uint64_t *h)
 {
-    if (!(p->flags & (PKT_ICMP4 | PKT_ICMP6)) || !p->icmp.has_inner)
-        return NULL;
     struct flow_key k;
-    flow_ends_of(p, true, e);
     flow_key_of(p, e, &k);
-    return find(t, flow_key_hash(&t->key, &k), e, p);
+    *h = flow_key_hash(&t->key, &k);
+    return find(t, *h, e, p);
+}
+
+static struct flow *find_or_create(struct flow_table *t, const struct sk_packet *p, struct flow_ends *e)
+{
+    uint64_t h;
+    bool error = flow_is_icmp_error(p);
+    if (!flow_is_tracked(p) || (error && !p->icmp.has_inner))
+        return NULL;
+    flow_ends_of(p, error, e);
+    struct flow *f = find_by(t, p, e, &h);
+    if (f || error)
+        return f;
+    f = create(t, p, e, h);
+    if (!f)
+        sk_count(t->c, SK_C_FLOW_NOT_TRACKED);
+    return f;
 }
 
 struct flow *flow_lookup(struct flow_table *t, const struct sk_packet *p, enum flow_dir *dir)
 {
+    struct flow_ends e;
     if (t->ending)
         return NULL;
     if (++t->lookups >= SWEEP_EVERY) {
         t->lookups = 0;
         flow_sweep(t, p->ts, SWEEP_BUDGET);
     }
-    struct flow_ends e;
-    struct flow *f = find_quoted(t, p, &e);
-    if (!f) {
-        struct flow_key k;
-        flow_ends_of(p, false, &e);
-        flow_key_of(p, &e, &k);
-        uint64_t h = flow_key_hash(&t->key, &k);
-        f = find(t, h, &e, p);
-        if (!f)
-            f = create(t, p, &e, h);
-    }
-    if (!f) {
-        sk_count(t->c, SK_C_FLOW_NOT_TRACKED);
+    struct flow *f = find_or_create(t, p, &e);
+    if (!f)
         return NULL;
-    }
-    *dir = sk_addr_eq(&f->client, &e.src) && f->kcport == e.sport ? FLOW_TOSERVER : FLOW_TOCLIENT;
+    bool from_client = sk_addr_eq(&f->client, &e.src) && f->kcport == e.sport;
+    *dir = from_client ? FLOW_TOSERVER : FLOW_TOCLIENT;
     account(t, f, p, *dir);
     return f;
 }
@@ -340,6 +355,7 @@ void flow_swap(struct flow *f)
     f->server = a;
     swap_u16(&f->cport, &f->sport);
     swap_u16(&f->kcport, &f->ksport);
+    swap_u16(&f->tos_ts, &f->tos_tc);
     swap_u8(f->ttl_min);
     swap_u8(f->ttl_max);
     swap_u64(f->pkts);

@@ -23,6 +23,8 @@ struct fix {
     int64_t now;
     uint32_t id;
     uint8_t tos;
+    uint8_t proto;      /* 0: UDP */
+    uint32_t and_flags; /* further enum pkt_flag */
 };
 
 static void start_with(struct fix *f, uint32_t memcap, uint32_t max_pending)
@@ -67,11 +69,11 @@ static bool frag_as(struct fix *f, uint32_t from, uint32_t len, bool more, uint8
     f->ip[f->v6 ? 6 : 9] = f->v6 ? 44 : 17;
     for (uint32_t i = 0; i < len; i++)
         f->ip[hl + i] = byte_at(from + i) ^ change;
-    f->p = (struct sk_packet){.flags = PKT_FRAGMENT | (f->v6 ? PKT_IPV6 : PKT_IPV4),
+    f->p = (struct sk_packet){.flags = f->and_flags | PKT_FRAGMENT | (f->v6 ? PKT_IPV6 : PKT_IPV4),
                               .ts = f->now,
                               .ip = sk_span_of(f->ip, hl + len),
                               .ip_hdr_len = (uint16_t)hl,
-                              .proto = 17,
+                              .proto = f->proto ? f->proto : 17,
                               .tos = f->tos,
                               .ip_id = f->id,
                               .frag_offset = (uint16_t)from,
@@ -270,6 +272,36 @@ static void test_ipv6(void **state)
     assert_int_equal(f->c.v[SK_C_DEFRAG_OVERLAP], 1);
 }
 
+/* The host drops a first fragment without the whole transport header; its datagram may yet come. */
+static void test_ipv6_tiny_first(void **state)
+{
+    struct fix *f = *state;
+    f->v6 = true;
+    f->proto = 6;
+    assert_false(frag_as(f, 0, 16, true, 0xff));
+    assert_int_equal(f->c.v[SK_C_DEFRAG_BAD], 1);
+    f->proto = 0;
+    assert_false(frag(f, 0, 16, true));
+    assert_true(frag(f, 16, 5, false));
+    assert_whole(f, 21);
+}
+
+/* What the host never took, or capture has cut, must not stand in the way of the real ones. */
+static void test_unusable_is_ignored(void **state)
+{
+    struct fix *f = *state;
+    static const uint32_t flags[] = {PKT_BAD_CSUM, PKT_TRUNCATED};
+    for (unsigned i = 0; i < 2; i++) {
+        f->and_flags = flags[i];
+        assert_false(frag_as(f, 0, 64, true, 0xff));
+        f->and_flags = 0;
+        assert_false(frag(f, 0, 64, true));
+        assert_true(frag(f, 64, 5, false));
+        assert_whole(f, 69);
+    }
+    assert_int_equal(f->c.v[SK_C_DEFRAG_BAD], 2);
+}
+
 static void test_timeout(void **state)
 {
     struct fix *f = *state;
@@ -347,10 +379,23 @@ static void test_memcap(void **state)
 int main(void)
 {
 #define T(x) cmocka_unit_test_setup_teardown(x, setup, teardown)
-    const struct CMUnitTest tests[] = {
-        T(test_in_order), T(test_reverse),         T(test_random_orders), T(test_duplicate),
-        T(test_overlap),  T(test_overlap_of_runs), T(test_teardrop),      T(test_ping_of_death),
-        T(test_bad_ends), T(test_odd_length),      T(test_ipv6),          T(test_timeout),
-        T(test_ecn),      T(test_kept_apart),      T(test_max_pending),   T(test_memcap)};
+    const struct CMUnitTest tests[] = {T(test_in_order),
+                                       T(test_reverse),
+                                       T(test_random_orders),
+                                       T(test_duplicate),
+                                       T(test_overlap),
+                                       T(test_overlap_of_runs),
+                                       T(test_teardrop),
+                                       T(test_ping_of_death),
+                                       T(test_bad_ends),
+                                       T(test_odd_length),
+                                       T(test_ipv6),
+                                       T(test_ipv6_tiny_first),
+                                       T(test_unusable_is_ignored),
+                                       T(test_timeout),
+                                       T(test_ecn),
+                                       T(test_kept_apart),
+                                       T(test_max_pending),
+                                       T(test_memcap)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

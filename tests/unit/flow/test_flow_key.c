@@ -1,4 +1,4 @@
-/* Which packets are one flow, and which worker's. */
+/* Which packets are one flow. */
 #include <stdlib.h>
 
 #include "make.h"
@@ -145,33 +145,6 @@ static void test_ids_are_unique(void **state)
     }
 }
 
-static void test_worker_is_symmetric(void **state)
-{
-    (void)state;
-    unsigned share[4] = {0};
-    for (unsigned i = 0; i < 4000; i++) {
-        struct sk_packet p = make_tcp("10.0.0.1", 1, "10.0.0.2", 80, TCP_SYN), q, frag;
-        p.src.w[3] = htonl(UINT32_C(0x0a000000) + i);
-        q = p;
-        q.src = p.dst;
-        q.dst = p.src;
-        q.sport = 99;
-        frag = make_ip("10.0.0.1", "10.0.0.2", IPPROTO_UDP);
-        frag.src = p.src;
-        frag.flags |= PKT_FRAGMENT;
-        frag.frag_offset = 1480;
-        unsigned w = flow_worker_of(&p, 4);
-        assert_true(w < 4);
-        assert_int_equal(flow_worker_of(&q, 4), w);
-        assert_int_equal(flow_worker_of(&frag, 4), w);
-        share[w]++;
-    }
-    for (unsigned i = 0; i < 4; i++) /* an even share is 1000 */
-        assert_in_range(share[i], 800, 1200);
-    struct sk_packet p = make_tcp("10.0.0.1", 1, "10.0.0.2", 80, TCP_SYN);
-    assert_int_equal(flow_worker_of(&p, 1), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -184,7 +157,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_errors_begin_no_flow, setup, teardown),
         cmocka_unit_test_setup_teardown(test_other_protocols, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ids_are_unique, setup, teardown),
-        cmocka_unit_test(test_worker_is_symmetric),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

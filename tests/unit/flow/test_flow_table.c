@@ -163,16 +163,15 @@ static void test_icmp(void **state)
 {
     struct fix *x = *state;
     struct sk_packet ask = packet(1, 1, 0, 2, 0), answer = packet(1, 2, 0, 1, 0), other = ask;
-    ask.icmp.type = other.icmp.type = 8;
-    ask.icmp.id = answer.icmp.id = 77;
-    other.icmp.id = 78;
+    ask.icmp.type = 8;
+    other.icmp.type = 13;
     struct flow *f = look(x, &ask, FLOW_TOSERVER);
     assert_ptr_equal(look(x, &answer, FLOW_TOCLIENT), f);
     assert_int_equal(f->cport, 8);
     assert_ptr_not_equal(look(x, &other, FLOW_TOSERVER), f);
 }
 
-/* An error belongs to the flow that it quotes, from whichever router; one that quotes nothing known is its own. */
+/* An error belongs to the flow that it quotes, from whichever router; one that quotes nothing known begins none. */
 static void test_icmp_error(void **state)
 {
     struct fix *x = *state;
@@ -190,9 +189,9 @@ static void test_icmp_error(void **state)
     assert_ptr_equal(look(x, &e, FLOW_TOCLIENT), f);
     assert_int_equal(f->pkts[1], 1);
     e.icmp.in_sport = 5001;
-    struct flow *own = look(x, &e, FLOW_TOSERVER);
-    assert_ptr_not_equal(own, f);
-    assert_int_equal(own->proto, 1);
+    enum flow_dir dir;
+    assert_null(flow_lookup(x->t, &e, &dir));
+    assert_int_equal(flow_count(x->t), 1);
 }
 
 static void test_timeouts(void **state)
@@ -249,6 +248,35 @@ static void test_sweep_by_packets(void **state)
 }
 
 /* The least precious go first, however young they are. */
+/* As many flows end as begin, so that a busy table does not fill with dead ones. */
+static void test_sweep_keeps_pace(void **state)
+{
+    struct fix *x = *state;
+    flow_table_free(x->t);
+    start(x, 65536);
+    for (uint32_t i = 0; i < 50000; i++) {
+        struct sk_packet p = packet(17, i, 5000, 2, 53);
+        p.ts = i < 10000 ? SECOND : 100 * SECOND + i;
+        look(x, &p, FLOW_TOSERVER);
+    }
+    assert_int_equal(x->ended[FLOW_END_TIMEOUT], 10000);
+    assert_int_equal(flow_count(x->t), 40000);
+}
+
+static void test_time_that_goes_back(void **state)
+{
+    struct fix *x = *state;
+    struct sk_packet p = packet(17, 1, 5000, 2, 53);
+    p.ts = 100 * SECOND;
+    struct flow *f = look(x, &p, FLOW_TOSERVER);
+    p.ts = 50 * SECOND;
+    p.tos = 0x10;
+    look(x, &p, FLOW_TOSERVER);
+    assert_int_equal(f->last_ts, 100 * SECOND);
+    assert_int_equal(f->tos_ts, 0x10);
+    assert_int_equal(f->tos_tc, 0);
+}
+
 static void test_eviction_order(void **state)
 {
     struct fix *x = *state;
@@ -358,6 +386,8 @@ int main(void)
                                        T(test_timeouts),
                                        T(test_sweep),
                                        T(test_sweep_by_packets),
+                                       T(test_sweep_keeps_pace),
+                                       T(test_time_that_goes_back),
                                        T(test_eviction_order),
                                        T(test_syn_flood),
                                        T(test_no_flows_at_all),

@@ -30,39 +30,40 @@ enum flow_end {
 enum flow_state { FLOW_NEW, FLOW_EST, FLOW_ENDED }; /* EVE flow.state: new, established, closed */
 
 struct flow {
-    /* key: the client's side is src once flow_swap() or the first packet has decided */
+    /* What a look-up reads lies in the first cache line. */
+    uint64_t hash;
+    struct flow *hnext; /* of the table, as lru_prev and lru_next */
+    /* key: client and server are as the first packet, or flow_swap(), has decided */
     struct sk_addr client, server;
-    uint16_t cport, sport; /* ICMP: type and code of the first packet in cport, sport */
     uint16_t kcport, ksport; /* as the key has them: ports, or what stands for them */
-    uint8_t proto;
-    uint8_t ip_version; /* 4 or 6 */
-    uint8_t vlan_count;
-    uint8_t recursion; /* tunnel depth */
     uint16_t vlan_id[SK_MAX_VLAN_LAYERS];
-    uint16_t iface;
+    uint8_t proto;
+    uint8_t vlan_count;
+    uint8_t recursion;  /* tunnel depth */
+    uint8_t ip_version; /* 4 or 6 */
 
+    uint16_t cport, sport; /* ICMP: type and code of the first packet in cport, sport */
+    uint16_t iface;
     uint8_t class_; /* enum flow_class: which LRU list; change with flow_set_class */
     uint8_t state;  /* enum flow_state */
     bool alerted, bypassed, dropped;
     bool dir_certain; /* somebody saw who opened it (SYN), or a socket listens here */
-    bool swapped;     /* flow_swap() has been called */
-    uint16_t tos_ts, tos_tc; /* unused bits zero */
+    bool swapped;     /* flow_swap() has been called an odd number of times */
     uint8_t ttl_min[2], ttl_max[2];
+    uint16_t tos_ts, tos_tc; /* TOS or traffic class of the packets to the server, to the client: bits that any had */
+    struct flow *lru_prev, *lru_next;
 
-    int64_t first_ts, last_ts; /* wall clock, ns */
-    uint64_t pkts[2], bytes[2]; /* [enum flow_dir]; bytes of IP datagrams plus link header, as Suricata counts */
-    uint64_t id;                /* random-looking, unique for the process: EVE flow_id */
-    uint64_t hash;
-
-    struct flow *hnext, *lru_prev, *lru_next; /* of the table */
-    _Alignas(16) unsigned char user[];        /* user_size bytes, zeroed at creation: the upper layers' state */
+    int64_t first_ts, last_ts;         /* wall clock, ns */
+    uint64_t pkts[2], bytes[2];        /* [enum flow_dir]; bytes of IP datagrams plus link header, as Suricata counts */
+    uint64_t id;                       /* random-looking, unique for the process: EVE flow_id */
+    _Alignas(16) unsigned char user[]; /* user_size bytes, zeroed at creation: the upper layers' state */
 };
 
 struct flow_conf {
-    uint32_t max_flows;  /* exactly that many are allocated; policy when full: evict, see above */
+    uint32_t max_flows; /* exactly that many are allocated; policy when full: evict, see above */
     uint32_t user_size;
     int64_t timeout[FLOW_NCLASS]; /* ns */
-    bool random_ids; /* off: ids count from 1 (reproducible tests) */
+    bool random_ids;              /* off: ids count from 1 (reproducible tests) */
 };
 
 struct flow_table;
@@ -75,9 +76,11 @@ SK_MUST_USE int flow_table_create(const struct flow_conf *conf, flow_end_fn end,
 void flow_table_free(struct flow_table *t); /* ends no flow; see flow_end_all */
 
 /*
- * Finds or makes the flow of a packet and says in which direction the packet goes. Updates last_ts, pkts, bytes, ttl.
- * A TCP packet with SYN|ACK that begins a flow is taken as the server's. ICMP errors belong to the flow that they quote, when
- * there is one. NULL: no flow for this kind of packet (counted FLOW_NOT_TRACKED).
+ * Finds or makes the flow of a packet and says in which direction the packet goes. Updates last_ts, pkts, bytes, ttl,
+ * tos. A TCP packet with SYN|ACK that begins a flow is taken as the server's. ICMP requests and their answers are one
+ * flow a pair of hosts, as in Suricata. ICMP errors belong to the flow that they quote, and begin none. NULL: no flow
+ * for this kind of packet (neither TCP, UDP, SCTP, ICMP nor ESP, or an error about nothing that we know), or, counted
+ * FLOW_NOT_TRACKED, no room.
  * Also ends up to a few flows whose time is over (amortised sweep): no timer is needed while packets come.
  */
 struct flow *flow_lookup(struct flow_table *t, const struct sk_packet *p, enum flow_dir *dir);
