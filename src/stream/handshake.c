@@ -23,6 +23,7 @@ static struct stream_syn read_syn(const struct sk_packet *p)
     return (struct stream_syn){.seen = true,
                                .has_wscale = p->tcp.has_wscale,
                                .has_ts = p->tcp.has_ts,
+                               .has_sack = p->tcp.sack_ok,
                                .wscale = p->tcp.wscale > 14 ? 14 : p->tcp.wscale,
                                .win = p->tcp.win,
                                .isn = p->tcp.seq,

@@ -110,9 +110,10 @@ static void take_urgent(struct stream_run *r)
 static void take_fin(struct stream_run *r)
 {
     struct stream_half *me = stream_me(r);
-    if (!me->has_fin) {
+    uint32_t seq = r->p->tcp.seq + r->p->payload.len;
+    if (!me->fin_in && (!me->has_fin || seq_lt(seq, me->fin_seq))) {
         me->has_fin = true;
-        me->fin_seq = r->p->tcp.seq + r->p->payload.len;
+        me->fin_seq = seq;
     }
     stream_check_fin(r, r->dir);
 }
@@ -189,14 +190,22 @@ void stream_process_segment(struct stream_run *r)
     closing_states(r);
 }
 
+/* Where the farthest SACK block ends; of a session without handshake SACK is supposed. */
+static bool is_held_end(const struct stream_session *s, const struct stream_half *h, uint32_t seq)
+{
+    const struct stream_syn *a = &s->half[0].offer, *b = &s->half[1].offer;
+    bool sack = (!a->seen || a->has_sack) && (!b->seen || b->has_sack);
+    return sack && h->segs_last && seq == h->segs_last->to;
+}
+
+/* RFC 5961 section 3.2, with what Linux adds (tcp_validate_incoming, tcp_reset_check). */
 static void take_rst(struct stream_run *r)
 {
     struct stream_session *s = r->s;
     struct stream_half *me = stream_me(r);
     uint32_t seq = r->p->tcp.seq, expected = me->next + me->fin_in;
-    /* RFC 5961 section 3.2, with what Linux adds (tcp_validate_incoming, tcp_reset_check). */
-    bool valid = seq == expected || (me->segs && seq == me->high) || (me->has_fin && seq == me->fin_seq) || s->async ||
-                 !me->has_isn;
+    bool valid =
+        seq == expected || is_held_end(s, me, seq) || (me->fin_in && seq == me->fin_seq) || s->async || !me->has_isn;
     if (!valid) {
         stream_invalid(r, STREAM_EV_RST_INVALID_ACK);
         return;

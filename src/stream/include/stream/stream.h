@@ -123,7 +123,7 @@ struct stream_segment; /* private */
 
 /* What a SYN (or SYN/ACK) offers. */
 struct stream_syn {
-    bool seen, has_wscale, has_ts;
+    bool seen, has_wscale, has_ts, has_sack;
     uint8_t wscale;
     uint16_t win;
     uint32_t isn, tsval;
@@ -134,7 +134,7 @@ struct stream_syn {
 struct stream_half {
     uint32_t isn;              /* initial sequence number (of the SYN) */
     uint32_t next;             /* sequence number of the next contiguous byte */
-    uint32_t high;             /* end of the farthest data taken or held */
+    uint32_t high;             /* end of the farthest data seen, even doubtful */
     uint32_t last_ack;         /* highest acknowledgement that the other side sent for this direction */
     uint32_t edge;             /* right edge of the window that the OTHER side offered, when has_edge */
     uint32_t max_win;          /* widest window that the other side offered */
