@@ -231,6 +231,9 @@ void engine_conclude(struct engine_worker *w, int dir, struct http_tx *tx)
         w->cur.f->alerted = true;
     if (drop && w->e->prevent)
         w->cur.drop = true;
+    w->cur.drop_flow |= detect_drops_flow(w->det);
+    if (!w->cur.drop_rule)
+        w->cur.drop_rule = detect_drop_rule(w->det);
 }
 
 /* --- TCP --- */
@@ -268,7 +271,7 @@ static void set_class(struct engine_worker *w, struct flow *f, unsigned v)
     if (v & STREAM_V_CLOSED) {
         flow_set_class(w->flows, f, FLOW_CLOSED);
         f->state = FLOW_ENDED;
-    } else if ((v & STREAM_V_ESTABLISHED) && f->class_ == FLOW_HALF_OPEN) {
+    } else if ((v & STREAM_V_FIRST_EST) || ((v & STREAM_V_ESTABLISHED) && f->class_ == FLOW_HALF_OPEN)) {
         flow_set_class(w->flows, f, FLOW_ESTABLISHED);
         f->state = FLOW_EST;
         if (v & STREAM_V_FIRST_EST)
@@ -377,7 +380,7 @@ static enum engine_verdict finish_packet(struct engine_worker *w)
     if (!cur->drop)
         return ENGINE_PASS;
     sk_count(w->c, SK_C_DROPPED);
-    if (cur->f && cur->f->proto == IPPROTO_TCP)
+    if (cur->f && cur->drop_flow && cur->f->proto == IPPROTO_TCP)
         cur->f->dropped = true;
     engine_emit_drop(w, false);
     return ENGINE_DROP;
