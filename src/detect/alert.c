@@ -86,15 +86,26 @@ static enum det_threshold_result limits(struct detect_thread *t, const struct ru
     return det_threshold_check(t->th, r, &r->threshold, in, t->c);
 }
 
+/*
+ * Does the action of a match hold for the whole flow? Yes when the rule is about the flow (addresses and ports alone,
+ * its protocol, its stream or transactions); a match in one packet is about that packet.
+ */
+static bool is_of_flow(const struct det_rule *d, const struct detect_alert *a)
+{
+    switch ((enum det_kind)d->kind) {
+    case DET_PKT: return d->r->npkt == 0 && d->r->flow == 0;
+    case DET_PAYLOAD: return a->stream;
+    default: return true;
+    }
+}
+
 /* A pass rule matched: it takes the packet, and the flow when it looked at the flow's data. NULL: none did. */
 static const struct detect_alert *take_pass(struct detect_thread *t, struct detect_flow *df)
 {
     for (uint32_t i = 0; i < t->nalerts; i++) {
         if (t->alerts[i].rule->action != RULE_PASS)
             continue;
-        const struct det_rule *d = &t->set->rules[t->alert_rank[i]];
-        bool of_packet = d->kind == DET_PKT || (d->kind == DET_PAYLOAD && !t->alerts[i].stream);
-        if (df && !of_packet)
+        if (df && is_of_flow(&t->set->rules[t->alert_rank[i]], &t->alerts[i]))
             df->passed = true;
         t->packet_passed = true;
         return &t->alerts[i];
@@ -103,7 +114,8 @@ static const struct detect_alert *take_pass(struct detect_thread *t, struct dete
 }
 
 /* Limits one match, and puts it among the alerts. */
-static void take_match(struct detect_thread *t, struct detect_alert *a, const struct detect_input *in, unsigned *n)
+static void take_match(struct detect_thread *t, struct detect_alert *a, uint32_t rank, const struct detect_input *in,
+                       unsigned *n)
 {
     enum det_threshold_result r = limits(t, a->rule, in);
     if (r != DET_TH_ALERT)
@@ -113,6 +125,7 @@ static void take_match(struct detect_thread *t, struct detect_alert *a, const st
     a->drop = a->rule->action != RULE_ALERT && a->rule->action != RULE_PASS;
     if (a->drop && !t->drop_rule)
         t->drop_rule = a->rule;
+    t->drop_flow |= a->drop && is_of_flow(&t->set->rules[rank], a);
     if (r == DET_TH_SILENT || a->noalert)
         return;
     sk_count(t->c, SK_C_DETECT_ALERTS);
@@ -125,16 +138,17 @@ const struct detect_alert *detect_end(struct detect_thread *t, struct detect_flo
     *n = 0;
     *drop = false;
     t->drop_rule = NULL;
+    t->drop_flow = false;
     if (!t->nalerts)
         return t->out;
     sort_alerts(t);
     const struct detect_alert *pass = take_pass(t, df);
     if (pass && pass->rule->pass_alert) {
         struct detect_alert a = *pass;
-        take_match(t, &a, in, n);
+        take_match(t, &a, t->alert_rank[pass - t->alerts], in, n);
     }
     for (uint32_t i = 0; i < t->nalerts && !pass; i++)
-        take_match(t, &t->alerts[i], in, n);
+        take_match(t, &t->alerts[i], t->alert_rank[i], in, n);
     *drop = t->drop_rule != NULL;
     t->nalerts = 0;
     return t->out;
@@ -143,6 +157,11 @@ const struct detect_alert *detect_end(struct detect_thread *t, struct detect_flo
 const struct rule *detect_drop_rule(const struct detect_thread *t)
 {
     return t->drop_rule;
+}
+
+bool detect_drops_flow(const struct detect_thread *t)
+{
+    return t->drop_flow;
 }
 
 unsigned detect_flowbit_names(const struct detect_flow *df, const char **names, unsigned max)

@@ -169,7 +169,8 @@ struct detect_thread {
     uint32_t nalerts;
     bool packet_passed; /* a pass rule took the packet at hand: nothing more of it alerts */
     struct detect_alert *out;
-    const struct rule *drop_rule; /* of the packet's last detect_end */
+    const struct rule *drop_rule; /* of the last detect_end */
+    bool drop_flow;
 
     const struct detect_group *bare[2]; /* groups of a packet without flow, by direction */
     struct detect_flow nof;             /* state for packets without flow */

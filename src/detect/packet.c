@@ -144,7 +144,7 @@ void detect_packet(struct detect_thread *t, struct detect_flow *df, const struct
             continue;
         det_rule_effects(t, d, df);
         det_alert(t, rank, false, false, 0,
-                  d->kind == DET_PAYLOAD ? inspect_evidence(t->inspect) : (struct sk_span){0});
+                  d->kind == DET_PAYLOAD ? inspect_context(t->inspect, DETECT_EVIDENCE_MAX) : (struct sk_span){0});
     }
     if (!df || in->quoted)
         return;

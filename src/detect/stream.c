@@ -128,7 +128,7 @@ static void evaluate(struct detect_thread *t, struct detect_flow *df, const stru
         }
         forget_rule(w, rank);
         det_rule_effects(t, d, df);
-        det_alert(t, rank, true, false, 0, inspect_evidence(t->inspect));
+        det_alert(t, rank, true, false, 0, inspect_context(t->inspect, DETECT_EVIDENCE_MAX));
     }
 }
 

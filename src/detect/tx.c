@@ -243,7 +243,7 @@ static void evaluate(struct detect_thread *t, struct detect_flow *df, struct det
         if (pr != PART_YES)
             continue;
         det_rule_effects(t, d, df);
-        det_alert(t, rank, false, true, v->tx_id, inspect_evidence(t->inspect));
+        det_alert(t, rank, false, true, v->tx_id, inspect_context(t->inspect, DETECT_EVIDENCE_MAX));
     }
 }
 

@@ -276,6 +276,9 @@ void engine_emit_flow(struct engine_worker *w, const struct flow *f, enum flow_e
     put_flow(r, f);
     r->flow.state = (uint8_t)flow_state(f);
     r->flow.reason = (uint8_t)flow_reason(why);
+    r->flow.action = f->dropped       ? EVENT_FLOW_ACTION_DROP
+                     : ef->det.passed ? EVENT_FLOW_ACTION_PASS
+                                      : EVENT_FLOW_ACTION_NONE;
     if (f->proto == IPPROTO_ICMP || f->proto == IPPROTO_ICMPV6) {
         r->icmp_type = (uint8_t)f->cport;
         r->icmp_code = (uint8_t)f->sport;
@@ -320,6 +323,10 @@ void engine_emit_drop(struct engine_worker *w, bool of_flow)
     r->drop.icmp_id = p->icmp.id;
     r->drop.icmp_seq = p->icmp.seq;
     r->drop.reason = of_flow ? EVENT_DROP_FLOW : EVENT_DROP_RULES;
+    if (!of_flow && w->cur.drop_rule) {
+        r->flags |= EVENT_F_BLOCKED;
+        put_rule(&b, r, w->cur.drop_rule);
+    }
     w->sink.event(w->sink.arg, w->rec, event_end(&b));
 }
 

@@ -69,6 +69,8 @@ struct engine_current {
     unsigned nevents;
     bool detected; /* detect_packet has run */
     bool drop;
+    bool drop_flow; /* and every later packet of the flow */
+    const struct rule *drop_rule; /* the first that says drop */
     bool app_decided; /* protocol detection ended with this packet */
     int64_t ts;
     enum event_pkt_src src;

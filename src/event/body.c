@@ -128,6 +128,8 @@ static void write_flow_end(struct writer *w, json_t *o)
     put_str(w, o, "state", states[r->flow.state]);
     put_str(w, o, "reason", reasons[r->flow.reason]);
     put_bool(w, o, "alerted", r->flow.alerted);
+    if (r->flow.action != EVENT_FLOW_ACTION_NONE)
+        put_str(w, o, "action", r->flow.action == EVENT_FLOW_ACTION_DROP ? "drop" : "pass");
 }
 
 static void put_flags(struct writer *w, json_t *o, const char *key, uint8_t flags)

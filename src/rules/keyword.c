@@ -14,7 +14,7 @@ const struct rule_keyword rule_keywords[] = {
     /* clang-format off */
     LATER("absent"),
     {"ack", kw_value, KW_VAL | KW_PACKET, RM_TCP_ACK, "TCP acknowledgement"},
-    LATER("alert"),
+    {"alert", kw_alert, KW_NONE, 0, "the rule alerts; a pass rule too"},
     LATER("app-layer-event"),
     {"app-layer-protocol", kw_app_proto, KW_VAL | KW_NEG, RM_APP_PROTO, "protocol that was detected"},
     LATER("app-layer-state"),

@@ -137,6 +137,12 @@ int kw_flowbits(struct rule_parse *p)
     return SK_OK;
 }
 
+int kw_alert(struct rule_parse *p)
+{
+    p->r.pass_alert = true;
+    return SK_OK;
+}
+
 int kw_noalert(struct rule_parse *p)
 {
     p->r.noalert = true;

@@ -196,7 +196,7 @@ int rule_bit_get(struct rule_parse *p, struct sk_span name, uint8_t use, uint16_
 
 /* handlers */
 rule_keyword_fn kw_msg, kw_sid, kw_rev, kw_gid, kw_classtype, kw_priority, kw_reference, kw_metadata, kw_target;
-rule_keyword_fn kw_noalert, kw_threshold, kw_detection_filter, kw_flow, kw_flowbits, kw_prefilter;
+rule_keyword_fn kw_alert, kw_noalert, kw_threshold, kw_detection_filter, kw_flow, kw_flowbits, kw_prefilter;
 rule_keyword_fn kw_content, kw_uricontent, kw_nocase, kw_depth, kw_offset, kw_distance, kw_within, kw_startswith;
 rule_keyword_fn kw_endswith, kw_fast_pattern, kw_rawbytes, kw_pcre, kw_sticky, kw_http_modifier, kw_pkt_data;
 rule_keyword_fn kw_transform, kw_isdataat, kw_bsize, kw_urilen, kw_byte_test, kw_byte_jump, kw_byte_extract;

@@ -180,6 +180,8 @@ const struct detect_alert *detect_end(struct detect_thread *t, struct detect_flo
 
 /* The first drop or reject rule that held at the last detect_end, also one that says nothing; NULL: none. */
 const struct rule *detect_drop_rule(const struct detect_thread *t);
+/* One of them was about the flow (its addresses, protocol, stream or transactions), not about one packet of it. */
+bool detect_drops_flow(const struct detect_thread *t);
 
 /* What is held of a direction's raw stream now; empty when nothing is. Valid until the next detect_stream_add. */
 struct sk_span detect_stream_window(const struct detect_flow *df, int dir);

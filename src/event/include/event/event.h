@@ -127,6 +127,13 @@ enum event_flow_reason {
     EVENT_END_TCP_REUSE,
     EVENT_END_COUNT
 };
+/* What rules did with the flow as a whole: nothing, a pass rule took it, a drop rule did. */
+enum event_flow_action {
+    EVENT_FLOW_ACTION_NONE,
+    EVENT_FLOW_ACTION_PASS,
+    EVENT_FLOW_ACTION_DROP,
+    EVENT_FLOW_ACTION_COUNT
+};
 enum event_target { EVENT_TARGET_NONE, EVENT_TARGET_SRC, EVENT_TARGET_DST, EVENT_TARGET_COUNT };
 enum event_drop_reason {
     EVENT_DROP_RULES,    /* "rules" */
@@ -189,6 +196,8 @@ struct event_rec {
         uint16_t cport, sport;
         uint8_t state, reason; /* enum event_flow_state, enum event_flow_reason (EVENT_FLOW) */
         uint8_t alerted, swapped;
+        uint8_t action; /* enum event_flow_action (EVENT_FLOW) */
+        uint8_t pad[3];
         int64_t start, end; /* wall clock, ns */
         uint64_t pkts_ts, pkts_tc, bytes_ts, bytes_tc;
     } flow;

@@ -169,6 +169,7 @@ struct rule {
 
     uint32_t sid, gid, rev;
     uint8_t priority; /* 1..255 */
+    bool pass_alert; /* `alert`: a pass rule that is told */
     bool noalert;
     const char *msg;      /* "" when absent */
     const char *classtype; /* short name, or NULL */
