@@ -1,22 +1,20 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 #include "base/log.h"
 #include "role.h"
 
 /* Memory, time, threads, signals, and descriptors that are already there. */
 static const int allowed[] = {
     SCMP_SYS(read),
-    SCMP_SYS(write),
-    SCMP_SYS(writev),
-    SCMP_SYS(close),
     SCMP_SYS(fstat),
     SCMP_SYS(newfstatat),
     SCMP_SYS(lseek),
-    SCMP_SYS(fcntl),
     SCMP_SYS(mmap),
     SCMP_SYS(munmap),
     SCMP_SYS(mprotect),
@@ -42,7 +40,6 @@ static const int allowed[] = {
     SCMP_SYS(poll),
     SCMP_SYS(ppoll),
     SCMP_SYS(recvmsg),
-    SCMP_SYS(sendmsg),
     SCMP_SYS(clock_gettime),
     SCMP_SYS(gettimeofday),
     SCMP_SYS(clock_nanosleep),
@@ -55,6 +52,8 @@ static const int allowed[] = {
 };
 
 static const int engine_only[] = {SCMP_SYS(getsockopt), SCMP_SYS(sched_setaffinity)};
+static const int reporter_only[] = {SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(close), SCMP_SYS(fcntl),
+                                    SCMP_SYS(sendmsg)};
 
 static const int deadly[] = {
     SCMP_SYS(execve),
@@ -119,6 +118,30 @@ static int add_guarded(scmp_filter_ctx ctx)
     return rc;
 }
 
+/*
+ * The engine holds packet sockets, to which a frame could be written. So it sends on its two channels only, writes
+ * logs, and otherwise only the eight bytes that wake an eventfd (a frame has at least fourteen); and no descriptor can
+ * come to lie where these are.
+ */
+static int add_engine_output(scmp_filter_ctx ctx)
+{
+    static const int fcntls[] = {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_ADD_SEALS, F_GET_SEALS};
+    static const int channels[] = {ROLE_FD_CHANNEL, ROLE_FD_BLOCKS};
+    int rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(write), 1, SCMP_A0(SCMP_CMP_EQ, STDERR_FILENO));
+    if (rc == 0)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(write), 1, SCMP_A2(SCMP_CMP_EQ, sizeof(uint64_t)));
+    if (rc == 0)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(writev), 1, SCMP_A0(SCMP_CMP_EQ, STDERR_FILENO));
+    if (rc == 0)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(close), 1, SCMP_A0(SCMP_CMP_GT, ROLE_FD_BLOCKS));
+    for (size_t i = 0; rc == 0 && i < sizeof(channels) / sizeof(channels[0]); i++)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), 1,
+                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)channels[i]));
+    for (size_t i = 0; rc == 0 && i < sizeof(fcntls) / sizeof(fcntls[0]); i++)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)fcntls[i]));
+    return rc;
+}
+
 #define ADD(ctx, action, list) add_all(ctx, action, list, sizeof(list) / sizeof((list)[0]))
 
 int sandbox_enter(enum role_kind kind)
@@ -133,6 +156,8 @@ int sandbox_enter(enum role_kind kind)
         rc = add_guarded(ctx);
     if (rc == 0 && kind == ROLE_ENGINE)
         rc = ADD(ctx, SCMP_ACT_ALLOW, engine_only);
+    if (rc == 0)
+        rc = kind == ROLE_ENGINE ? add_engine_output(ctx) : ADD(ctx, SCMP_ACT_ALLOW, reporter_only);
     if (rc == 0 && kind == ROLE_ENGINE)
         rc = add_threads(ctx);
     if (rc == 0)

@@ -212,8 +212,8 @@ def evasions(path):
             exchange(cap, req, sport=40000 + i)
 
 
-def fragments(path, overlap=False):
-    """An attack in fragments of 64 bytes, sent backwards; with overlap a later fragment contradicts an earlier one."""
+def fragments(path, false_at=None):
+    """An attack in fragments of 64 bytes, sent backwards; false_at: where a false one comes behind that of byte 64."""
     with Capture(path) as cap:
         c = Conversation(cap, CLIENT, SERVER, 40000).open()
         a, b = c.c, c.s
@@ -222,8 +222,8 @@ def fragments(path, overlap=False):
         for off in reversed(offsets):
             part = segment[off:off + 64]
             cap.packet(p.ip4(a, b, 6, part, 77, 0x2000 if off + 64 < len(segment) else 0, off))
-            if overlap and off == 64:
-                cap.packet(p.ip4(a, b, 6, b"X" * 32, 77, 0x2000, 64 + 32))
+            if false_at and off == 64:
+                cap.packet(p.ip4(a, b, 6, b"X" * 32, 77, 0x2000, false_at))
         c.seq[0] += len(ATTACK)
         c.raw(1, c.seq[1], c.seq[0], ACK)
         c.server(response()).close()
@@ -358,7 +358,8 @@ FILES = {
     "http-multipart.pcap": multipart,
     "http-evasions.pcap": evasions,
     "ip-fragments.pcap": fragments,
-    "ip-fragments-overlap.pcap": lambda path: fragments(path, True),
+    "ip-fragments-overlap.pcap": lambda path: fragments(path, 48),
+    "ip-fragments-covered.pcap": lambda path: fragments(path, 96),
     "tcp-out-of-order.pcap": out_of_order,
     "tcp-overlap.pcap": overlapping,
     "tcp-gap.pcap": gap,

@@ -184,6 +184,7 @@ bool inspect_run(const struct inspect_prog *p, struct inspect_scratch *s, const 
     };
     if (!evaluate(p, &r))
         return false;
+    s->buf = in->buf;
     s->evidence = sk_span_of(in->buf.p ? in->buf.p + r.ev_pos : NULL, (uint32_t)r.ev_len);
     return true;
 }
@@ -191,4 +192,16 @@ bool inspect_run(const struct inspect_prog *p, struct inspect_scratch *s, const 
 struct sk_span inspect_evidence(const struct inspect_scratch *s)
 {
     return s->evidence;
+}
+
+struct sk_span inspect_context(const struct inspect_scratch *s, uint32_t max)
+{
+    if (s->buf.len <= max || !s->evidence.p)
+        return s->evidence.p ? s->buf : s->evidence;
+    uint32_t at = (uint32_t)(s->evidence.p - s->buf.p);
+    uint32_t before = s->evidence.len < max ? (max - s->evidence.len) / 2 : 0;
+    uint32_t start = at > before ? at - before : 0;
+    if (start > s->buf.len - max)
+        start = s->buf.len - max;
+    return sk_span_of(s->buf.p + start, max);
 }

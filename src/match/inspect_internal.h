@@ -45,7 +45,7 @@ struct inspect_scratch {
     pcre2_match_context *mctx;
     pcre2_jit_stack *jit_stack;
     struct sk_counters *c;
-    struct sk_span evidence;
+    struct sk_span evidence, buf; /* of the last run that succeeded: what matched, and where */
     struct frame frame[INSPECT_MAX_MATCHES];
 };
 

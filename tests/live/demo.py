@@ -72,7 +72,7 @@ def after(bed):
 
 
 def replay(bed):
-    title("6. The same rules on a capture file")
+    title("6. The starter rules on a capture file")
     pcap = os.path.join(ROOT, "pcaps/attacks.pcap")
     cmd = [bed.agent, "replay", "-S", os.path.join(ROOT, "rules/sekisho-starter.rules"), pcap]
     print("   $ sekisho replay -S rules/sekisho-starter.rules pcaps/attacks.pcap")

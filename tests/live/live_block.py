@@ -49,7 +49,7 @@ def shown(bed, t):
     block = blocks[0]
     t.check("with the rule's duration", 570 <= block["seconds_left"] <= 600, block["seconds_left"])
     text = bed.ctl("explain", block["id"]).stdout
-    for what, word in (("rule", "union select"), ("evidence", "SELECT"), ("packet", ATTACKER), ("set", "block4")):
+    for what, word in (("rule", "union select"), ("evidence", "/index.html?id=1 UNION SELECT 1"), ("packet", ATTACKER), ("set", "block4")):
         t.check(f"`explain` names the {what}", word in text, text)
     status = bed.status()
     t.check("`status` counts the block", status["blocks"]["in_force"] == 1 and status["blocks"]["set"] == 1)

@@ -11,10 +11,13 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "role.h"
+
+#define PACKET_FD 20
 
 /* Wait status of a child that enters the filter and tries. */
 static int attempt(enum role_kind kind, int (*what)(void))
@@ -23,6 +26,10 @@ static int attempt(enum role_kind kind, int (*what)(void))
     assert_true(pid >= 0);
     if (pid == 0) {
         (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        int pair[2]; /* stands for a packet socket that the guard handed in */
+        if (socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) != 0 || dup2(pair[0], PACKET_FD) < 0 ||
+            dup2(STDERR_FILENO, ROLE_FD_CHANNEL) < 0)
+            _exit(98);
         if (sandbox_enter(kind) != SK_OK)
             _exit(99);
         _exit(what());
@@ -101,9 +108,34 @@ static int do_jit(void)
 
 static int do_message(void)
 {
-    int fd = STDERR_FILENO; /* not a socket: what counts is that the call is let through */
-    struct ipc_empty e = {0};
-    return ipc_send(fd, IPC_STOP, &e, NULL, 0) == SK_EIO && errno == ENOTSOCK ? 0 : 1;
+    struct ipc_empty e = {0}; /* not a socket here: what counts is that the call is let through */
+    return ipc_send(ROLE_FD_CHANNEL, IPC_STOP, &e, NULL, 0) == SK_EIO && errno == ENOTSOCK ? 0 : 1;
+}
+
+static bool refused(long rc)
+{
+    return rc < 0 && errno == EPERM;
+}
+
+/* Every way to have the kernel send a frame on a packet socket, and to bring one where sending is allowed. */
+static int do_frame(void)
+{
+    uint8_t frame[60] = {0};
+    struct iovec v = {frame, sizeof(frame)};
+    struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+    if (!refused(write(PACKET_FD, frame, sizeof(frame))) || !refused(writev(PACKET_FD, &v, 1)) ||
+        !refused(sendmsg(PACKET_FD, &m, 0)) || !refused(send(PACKET_FD, frame, sizeof(frame), 0)))
+        return 1;
+    if (!refused(fcntl(PACKET_FD, F_DUPFD, 3)) || !refused(dup2(PACKET_FD, ROLE_FD_CHANNEL)) ||
+        !refused(close(ROLE_FD_CHANNEL)))
+        return 2;
+    return write(PACKET_FD, frame, 8) == 8 && close(PACKET_FD) == 0 ? 0 : 3;
+}
+
+static void the_engine_sends_no_frames(void **state)
+{
+    (void)state;
+    assert_int_equal(attempt(ROLE_ENGINE, do_frame), 0);
 }
 
 static void both_roles_do_their_work(void **state)
@@ -144,6 +176,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_roles_do_their_work),
+        cmocka_unit_test(the_engine_sends_no_frames),
         cmocka_unit_test(files_and_other_processes_are_out_of_reach),
         cmocka_unit_test(what_only_an_attack_does_kills),
     };

@@ -65,5 +65,7 @@ bool inspect_pcre_literal(const char *expr, uint32_t options, uint8_t *out, uint
 
 /* Offset and length in buf of the last content or expression match of the last successful run (evidence). */
 struct sk_span inspect_evidence(const struct inspect_scratch *s);
+/* The same with what stands around it in the buffer, at most max bytes: what a person wants to see. */
+struct sk_span inspect_context(const struct inspect_scratch *s, uint32_t max);
 
 #endif
