@@ -121,15 +121,16 @@ struct detect_set {
     uint64_t memory;
 };
 
-#define DET_WINDOW_RULES 24 /* rules under way in a window; for a further one only the data at hand counts (counted)   \
-                             */
+#define DET_WINDOW_RULES                                                                                               \
+    24 /* rules under way in a window; for a further one only the data at hand counts (counted)                        \
+        */
 
 struct detect_window {
-    struct detect_window *next_free;
-    uint64_t base;    /* stream offset of buf[0] */
-    uint32_t len;     /* bytes in buf */
-    uint32_t scanned; /* of these, bytes already scanned */
-    uint32_t tried;   /* length when the rules below were last tried */
+    struct detect_window *next_free, *next; /* of the pool; of all */
+    uint64_t base;                          /* stream offset of buf[0] */
+    uint32_t len;                           /* bytes in buf */
+    uint32_t scanned;                       /* of these, bytes already scanned */
+    uint32_t tried;                         /* length when the rules below were last tried */
     uint32_t nrules;
     uint64_t stamp; /* of the set that their ranks belong to */
     struct {
@@ -175,7 +176,7 @@ struct detect_thread {
     const struct detect_group *bare[2]; /* groups of a packet without flow, by direction */
     struct detect_flow nof;             /* state for packets without flow */
 
-    struct detect_window *free_win;
+    struct detect_window *free_win, *all_win;
     uint64_t win_bytes;
     struct detect_tx_node *free_node, *node_slab;
     uint32_t node_used;

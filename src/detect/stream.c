@@ -32,6 +32,8 @@ static struct detect_window *window_get(struct detect_thread *t)
         if (!w)
             return NULL;
         t->win_bytes += sizeof *w;
+        w->next = t->all_win;
+        t->all_win = w;
     }
     reset(w, 0);
     return w;

@@ -73,9 +73,9 @@ void detect_thread_free(struct detect_thread *t)
 {
     if (!t)
         return;
-    while (t->free_win) {
-        struct detect_window *w = t->free_win;
-        t->free_win = w->next_free;
+    while (t->all_win) { /* also those of flows that nobody has ended */
+        struct detect_window *w = t->all_win;
+        t->all_win = w->next;
         free(w);
     }
     mpm_scratch_free(t->mpm);

@@ -106,10 +106,29 @@ int engine_worker_create(struct engine *e, unsigned index, const struct engine_s
     return SK_OK;
 }
 
+static void no_event(void *arg, const void *rec, uint32_t len)
+{
+    (void)arg, (void)rec, (void)len;
+}
+
+static void no_block(void *arg, const struct decide_request *req)
+{
+    (void)arg, (void)req;
+}
+
+/* Flows that nobody has finished go without a word: they hold memory of the stages below. */
+static void abandon_flows(struct engine_worker *w)
+{
+    w->sink = (struct engine_sink){.event = no_event, .block = no_block};
+    if (w->flows && flow_count(w->flows))
+        flow_end_all(w->flows, FLOW_END_SHUTDOWN, w->now);
+}
+
 void engine_worker_free(struct engine_worker *w)
 {
     if (!w)
         return;
+    abandon_flows(w);
     pthread_mutex_lock(&w->e->lock);
     if (w->e->workers[w->index] == w)
         w->e->workers[w->index] = NULL;

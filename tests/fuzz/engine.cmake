@@ -1,0 +1,1 @@
+sk_fuzz_target(engine DEPS engine)
