@@ -26,7 +26,7 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 class Tally:
     def __init__(self, name):
-        self.name, self.passed, self.failed = name, 0, 0
+        self.name, self.passed, self.failed, self.skipped = name, 0, 0, 0
 
     def check(self, what, ok, detail=""):
         if ok:
@@ -38,8 +38,12 @@ class Tally:
         sys.stdout.flush()
         return bool(ok)
 
+    def skip(self, what, why):
+        self.skipped += 1
+        print(f"{what}: SKIP: {why}")
+
     def end(self):
-        print(f"{self.name}: {self.passed} passed, {self.failed} failed, 0 skipped")
+        print(f"{self.name}: {self.passed} passed, {self.failed} failed, {self.skipped} skipped")
         return 1 if self.failed else 0
 
 
