@@ -24,6 +24,7 @@ static struct stream_syn read_syn(const struct sk_packet *p)
                                .has_wscale = p->tcp.has_wscale,
                                .has_ts = p->tcp.has_ts,
                                .has_sack = p->tcp.sack_ok,
+                               .has_tfo = p->tcp.has_tfo,
                                .wscale = p->tcp.wscale > 14 ? 14 : p->tcp.wscale,
                                .win = p->tcp.win,
                                .isn = p->tcp.seq,
@@ -146,6 +147,8 @@ static void synack(struct stream_run *r)
     client->edge = ack + r->p->tcp.win;
     if (ack != client->isn + 1)
         stream_acked(r, !r->dir, ack);
+    else if (client->doubt && client->offer.has_tfo)
+        stream_event_add(r, STREAM_EV_3WHS_SYNACK_TFO_IGNORED);
     held_drop_doubt(r->ctx, client); /* what was not acknowledged was refused: the client sends it again */
 }
 
@@ -155,7 +158,7 @@ void stream_state_none(struct stream_run *r)
     const struct stream_conf *conf = &r->ctx->conf;
     const struct stream_syn *reuse = &r->ctx->reuse;
     if (f & TCP_RST) {
-        stream_invalid(r, STREAM_EV_NONE);
+        stream_invalid(r, STREAM_EV_RST_NO_SESSION);
     } else if ((f & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
         if (reuse->seen && r->p->tcp.ack == reuse->isn + 1) {
             begin_offer(stream_other(r), reuse);
@@ -165,6 +168,8 @@ void stream_state_none(struct stream_run *r)
         } else {
             stream_invalid(r, STREAM_EV_NONE);
         }
+    } else if ((f & (TCP_SYN | TCP_FIN)) == (TCP_SYN | TCP_FIN)) {
+        stream_invalid(r, STREAM_EV_FIN_SYN); /* a listening Linux socket drops it */
     } else if (f & TCP_SYN) {
         struct stream_syn syn = read_syn(r->p);
         begin_offer(stream_me(r), &syn);
@@ -173,7 +178,7 @@ void stream_state_none(struct stream_run *r)
     } else if (conf->midstream) {
         pick_up(r);
     } else {
-        stream_invalid(r, STREAM_EV_NONE);
+        stream_invalid(r, f & TCP_FIN ? STREAM_EV_FIN_NO_SESSION : STREAM_EV_NONE);
     }
 }
 
@@ -184,6 +189,7 @@ static void syn_while_sent(struct stream_run *r)
     if (!me->has_isn) { /* both open at once, RFC 9293 section 3.5 */
         begin_offer(me, &syn);
         settle_offers(r->s);
+        r->s->fourway = true;
         stream_set_state(r, STREAM_SYN_RECV);
         return;
     }
@@ -212,6 +218,8 @@ static void early_segment(struct stream_run *r)
             stream_doubt(r, r->p->tcp.seq, r->p->payload);
         return;
     }
+    if (seq_lt(r->p->tcp.seq, stream_me(r)->next) || seq_lt(stream_me(r)->high, r->p->tcp.seq))
+        stream_event_add(r, STREAM_EV_3WHS_ASYNC_WRONG_SEQ);
     s->async = true;
     if (r->p->tcp.flags & TCP_ACK)
         stream_begin_half(stream_other(r), r->p->tcp.ack - 1);
@@ -241,16 +249,16 @@ void stream_state_syn_sent(struct stream_run *r)
     }
 }
 
-static enum stream_event late_syn_event(const struct stream_run *r, bool half_open)
+static bool acks_syn(const struct stream_half *h, uint32_t ack)
 {
-    if (r->p->tcp.flags & TCP_ACK) {
-        if (r->dir == 0)
-            return half_open ? STREAM_EV_3WHS_SYNACK_TOSERVER : STREAM_EV_EST_SYNACK_TOSERVER;
-        return half_open ? STREAM_EV_3WHS_SYNACK_DIFF_SEQ : STREAM_EV_EST_SYNACK_DIFF_SEQ;
-    }
-    if (r->dir == 1)
-        return half_open ? STREAM_EV_3WHS_SYN_TOCLIENT : STREAM_EV_EST_SYN_TOCLIENT;
-    return half_open ? STREAM_EV_3WHS_SYN_DIFF_SEQ : STREAM_EV_EST_SYN_DIFF_SEQ;
+    return !h->has_isn || (seq_lt(h->isn, ack) && !seq_lt(h->high, ack));
+}
+
+static enum stream_event synack_ack_event(const struct stream_run *r, bool half_open)
+{
+    if (!half_open)
+        return STREAM_EV_EST_SYNACK_DIFF_ACK;
+    return r->s->fourway ? STREAM_EV_4WHS_SYNACK_WRONG_ACK : STREAM_EV_3WHS_SYNACK_DIFF_ACK;
 }
 
 void stream_late_syn(struct stream_run *r)
@@ -264,6 +272,10 @@ void stream_late_syn(struct stream_run *r)
         r->v |= STREAM_V_NEW_SESSION;
         return;
     }
+    if ((r->p->tcp.flags & TCP_ACK) && me->has_isn && seq == me->isn && !acks_syn(other, ack)) {
+        stream_invalid(r, synack_ack_event(r, half_open));
+        return;
+    }
     if (me->has_isn && seq == me->isn) { /* sent again */
         if (!half_open)
             stream_event_add(r, r->p->tcp.flags & TCP_ACK ? STREAM_EV_EST_SYNACK_RESEND : STREAM_EV_EST_SYN_RESEND);
@@ -271,7 +283,7 @@ void stream_late_syn(struct stream_run *r)
     }
     if (!(r->p->tcp.flags & TCP_ACK) || (half_open && ack == other->isn + 1))
         me->alt = read_syn(r->p);
-    stream_invalid(r, late_syn_event(r, half_open));
+    stream_invalid(r, stream_syn_event(r));
 }
 
 /* Is the segment an answer to the other side's SYN, or to the other of two? */
@@ -288,6 +300,17 @@ static bool completes(struct stream_run *r)
     begin_offer(other, &other->alt);
     settle_offers(r->s);
     return true;
+}
+
+/* The server goes on before its client has answered. */
+static void note_direction(struct stream_run *r)
+{
+    const struct stream_session *s = r->s;
+    if (r->dir == 0 || s->tfo || s->fourway || s->async || s->midstream)
+        return;
+    stream_event_add(r, STREAM_EV_3WHS_ACK_IN_WRONG_DIR);
+    if (r->ctx->conf.is_inline && r->p->payload.len)
+        stream_event_add(r, STREAM_EV_3WHS_ACK_DATA_INJECT);
 }
 
 /*
@@ -309,9 +332,10 @@ void stream_state_syn_recv(struct stream_run *r)
     } else if (!(f & TCP_ACK)) {
         stream_invalid(r, STREAM_EV_NONE);
     } else if (!s->async && !completes(r)) {
-        stream_invalid(r, STREAM_EV_3WHS_WRONG_SEQ_WRONG_ACK);
+        stream_invalid(r, stream_third_event(r));
         stream_doubt(r, r->p->tcp.seq, r->p->payload);
     } else {
+        note_direction(r);
         establish(r);
         stream_process_segment(r);
     }

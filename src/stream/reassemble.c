@@ -232,13 +232,16 @@ static void out_of_order(struct stream_run *r, struct stream_half *h, uint32_t s
 }
 
 /* Nothing new. Of a hole that was given up it is new to the rules, which then see it as a packet of its own. */
-static void old_data(struct stream_run *r, const struct stream_half *h, uint32_t seq, uint32_t end)
+static void old_data(struct stream_run *r, const struct stream_half *h, uint32_t seq, struct sk_span d)
 {
+    uint32_t end = seq + d.len;
     sk_count(r->ctx->c, SK_C_TCP_RETRANS);
     r->v |= STREAM_V_RETRANS;
     bool was_hole = h->had_gap && seq_lt(seq, h->gap_to) && seq_lt(h->gap_from, end);
-    if (!was_hole)
-        r->v |= STREAM_V_ADDED;
+    if (was_hole)
+        return;
+    r->v |= STREAM_V_ADDED;
+    stream_note_again(r, h, seq, d);
 }
 
 void stream_take(struct stream_run *r, uint32_t seq, struct sk_span d)
@@ -246,7 +249,7 @@ void stream_take(struct stream_run *r, uint32_t seq, struct sk_span d)
     struct stream_half *h = stream_me(r);
     uint32_t end = seq + d.len;
     if (seq_le(end, h->next)) {
-        old_data(r, h, seq, end);
+        old_data(r, h, seq, d);
     } else if (h->fin_in) {
         stream_invalid(r, STREAM_EV_NONE); /* the host reads nothing behind a FIN */
     } else if (is_silent(h)) {
@@ -256,12 +259,14 @@ void stream_take(struct stream_run *r, uint32_t seq, struct sk_span d)
         r->v |= STREAM_V_ADDED;
         stream_check_fin(r, r->dir);
     } else if (seq_lt(h->next, seq)) {
+        stream_print_keep(h, seq, d);
         out_of_order(r, h, seq, d);
     } else {
         if (seq != h->next)
             sk_count(r->ctx->c, SK_C_TCP_RETRANS);
         if (h->segs)
             compare_held(r, h, seq, d);
+        stream_print_keep(h, seq, d);
         in_order(r, h, seq, d);
     }
 }

@@ -1,8 +1,9 @@
 /* Established and closing: which segments the host takes, acknowledgements, FIN and RST. */
 #include "stream_internal.h"
 
-#define OLD_SLACK 65536 /* a segment older than the window and this is not a retransmission */
-#define PAWS_IDLE (INT64_C(24) * 86400 * 1000000000) /* RFC 7323 section 5.5 */
+#define OLD_SLACK  65536 /* a segment older than the window and this is not a retransmission */
+#define PAWS_SLACK 1     /* ticks, as Linux (TCP_PAWS_WINDOW) */
+#define PAWS_IDLE  (INT64_C(24) * 86400 * 1000000000) /* RFC 7323 section 5.5 */
 
 static uint32_t sent_until(const struct stream_half *h)
 {
@@ -18,7 +19,7 @@ static bool is_too_old(const struct stream_run *r)
         return false;
     if (!p->payload.len && !(p->tcp.flags & TCP_FIN))
         return false;
-    return (int32_t)(p->tcp.tsval - me->tsval) < 0 && p->ts - me->ts_when < PAWS_IDLE;
+    return (int32_t)(p->tcp.tsval - me->tsval) < -PAWS_SLACK && p->ts - me->ts_when < PAWS_IDLE;
 }
 
 /* Beyond what the receiver offers (tcp_sequence, and tcp_data_queue for data). */
@@ -57,9 +58,9 @@ static bool is_acceptable(const struct stream_run *r, enum stream_event *why)
     if (is_too_old(r))
         *why = STREAM_EV_PKT_INVALID_TIMESTAMP;
     else if (is_beyond_window(r) || is_ancient(r))
-        *why = STREAM_EV_EST_OUT_OF_WINDOW;
+        *why = stream_window_event(r);
     else if ((r->p->tcp.flags & TCP_ACK) && is_bad_ack(r))
-        *why = STREAM_EV_EST_INVALID_ACK;
+        *why = STREAM_EV_PKT_INVALID_ACK;
     return *why == STREAM_EV_NONE && (r->p->tcp.flags & TCP_ACK);
 }
 
@@ -172,6 +173,8 @@ void stream_process_segment(struct stream_run *r)
     enum stream_event why;
     if (!is_acceptable(r, &why)) {
         stream_invalid(r, why);
+        if (why == STREAM_EV_PKT_INVALID_ACK)
+            stream_event_add(r, stream_ack_event(r));
         if (!is_ancient(r)) {
             stream_doubt(r, p->tcp.seq, p->payload);
             me->high = seq_max(me->high, p->tcp.seq + p->payload.len);
@@ -247,8 +250,8 @@ void stream_state_open(struct stream_run *r)
         take_rst(r);
     else if (f & TCP_SYN)
         stream_late_syn(r);
-    else if (s->rst_seen)
-        stream_invalid(r, STREAM_EV_NONE);
+    else if (s->rst_seen) /* the host that got the RST goes on: it has not believed it */
+        stream_invalid(r, s->half[!r->dir].tcp_flags & TCP_RST ? STREAM_EV_SUSPECTED_RST_INJECT : STREAM_EV_NONE);
     else
         stream_process_segment(r);
 }

@@ -118,6 +118,8 @@ unsigned stream_packet(struct stream_ctx *ctx, struct stream_session *s, const s
         sk_count(ctx->c, SK_C_TCP_SYN);
     if (p->tcp.flags & TCP_RST)
         sk_count(ctx->c, SK_C_TCP_RST);
+    if (!(p->tcp.flags & TCP_ACK) && p->tcp.ack != 0)
+        stream_event_add(&r, STREAM_EV_PKT_BROKEN_ACK);
     dispatch(&r);
     if (!(r.v & STREAM_V_NEW_SESSION))
         ctx->reuse.seen = false;
@@ -133,7 +135,7 @@ unsigned stream_packet(struct stream_ctx *ctx, struct stream_session *s, const s
 void stream_finish(struct stream_ctx *ctx, struct stream_session *s, stream_data_fn fn, void *arg)
 {
     unsigned n = MAX_PKT_EVENT;
-    uint8_t ev[MAX_PKT_EVENT];
+    uint8_t ev[MAX_PKT_EVENT] = {0};
     struct stream_run r = {.ctx = ctx, .s = s, .fn = fn, .arg = arg, .events = ev, .nevents = &n};
     for (int dir = 0; dir < 2; dir++) {
         r.dir = dir;

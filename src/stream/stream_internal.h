@@ -73,6 +73,16 @@ void stream_event_add(struct stream_run *r, enum stream_event ev);
 void stream_invalid(struct stream_run *r, enum stream_event ev);
 void stream_set_state(struct stream_run *r, enum stream_state st);
 
+/* --- events.c --- */
+enum stream_event stream_ack_event(const struct stream_run *r);
+enum stream_event stream_window_event(const struct stream_run *r);
+enum stream_event stream_syn_event(const struct stream_run *r);
+enum stream_event stream_third_event(const struct stream_run *r);
+/* Keeps what a taken segment was like. */
+void stream_print_keep(struct stream_half *h, uint32_t seq, struct sk_span d);
+/* Names a segment of which nothing is new. */
+void stream_note_again(struct stream_run *r, const struct stream_half *h, uint32_t seq, struct sk_span d);
+
 /* --- handshake.c --- */
 void stream_state_none(struct stream_run *r);
 void stream_state_syn_sent(struct stream_run *r);

@@ -123,12 +123,14 @@ struct stream_segment; /* private */
 
 /* What a SYN (or SYN/ACK) offers. */
 struct stream_syn {
-    bool seen, has_wscale, has_ts, has_sack;
+    bool seen, has_wscale, has_ts, has_sack, has_tfo;
     uint8_t wscale;
     uint16_t win;
     uint32_t isn, tsval;
     int64_t when;
 };
+
+#define STREAM_PRINTS 4 /* further back, a retransmission is not compared */
 
 /* One direction: what one side sends. */
 struct stream_half {
@@ -154,9 +156,13 @@ struct stream_half {
     bool has_fin, fin_in; /* a FIN has been seen; it has been reached */
     bool fin_done;        /* EOF has been given */
     bool depth_reached, had_gap, stopped;
+    uint8_t print_at;
     bool unlimited;          /* stream_unlimit(): the depth does not apply */
     struct stream_syn offer; /* the SYN that counts */
     struct stream_syn alt;   /* another one: an answer decides between them */
+    struct {
+        uint32_t seq, len, hash;
+    } print[STREAM_PRINTS]; /* segments taken last, to tell one that comes again with other bytes */
 };
 
 struct stream_session {
@@ -165,6 +171,7 @@ struct stream_session {
     uint8_t tcp_flags;
     bool midstream, async, established_seen, rst_seen, tfo;
     bool swap_asked; /* STREAM_V_SWAP has been answered */
+    bool fourway;    /* both sides have sent a SYN (RFC 9293 section 3.5) */
 };
 
 enum stream_data_flag {
