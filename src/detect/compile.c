@@ -39,8 +39,8 @@ static enum det_kind kind_of(const struct rule *r)
     }
     if (payload)
         return DET_PAYLOAD;
-    if (r->proto == RULE_P_HTTP)
-        return DET_APP;
+    if (r->proto == RULE_P_HTTP && r->npkt == 0)
+        return DET_APP; /* with packet fields or flow bits, which change, it is asked at every packet */
     if (r->npkt == 0 && r->flow == 0 && r->sport->any && r->dport->any && r->proto != RULE_P_PKTHDR)
         return DET_HEADER;
     return DET_PKT;

@@ -97,6 +97,8 @@ static void put_http(struct event_builder *b, struct event_rec *r, struct http_t
             v.len = (uint32_t)(semi - v.p);
         add_span(b, EVENT_I_HTTP_CONTENT_TYPE, v);
     }
+    if (http_header_get(tx, HTTP_TS, "X-Forwarded-For", 0, &v) && v.len > 0)
+        add_span(b, EVENT_I_HTTP_XFF, v);
     if (http_header_get(tx, HTTP_TS, "Referer", 0, &v) && v.len > 0)
         add_span(b, EVENT_I_HTTP_REFERER, v);
     add_span(b, EVENT_I_HTTP_METHOD, http_tx_method(tx));

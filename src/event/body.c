@@ -94,6 +94,7 @@ void write_http(struct writer *w, json_t *root)
     put_item(w, o, "url", EVENT_I_HTTP_URL);
     put_item(w, o, "http_user_agent", EVENT_I_HTTP_USER_AGENT);
     put_item(w, o, "http_content_type", EVENT_I_HTTP_CONTENT_TYPE);
+    put_item(w, o, "xff", EVENT_I_HTTP_XFF);
     put_item(w, o, "http_refer", EVENT_I_HTTP_REFERER);
     put_item(w, o, "http_method", EVENT_I_HTTP_METHOD);
     put_item(w, o, "protocol", EVENT_I_HTTP_PROTOCOL);

@@ -62,6 +62,7 @@ app-layer:
       enabled: yes
       libhtp:
         default-config:
+          personality: IDS
           request-body-limit: 100 KiB
           response-body-limit: 100 KiB
     http2:

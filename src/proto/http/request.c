@@ -306,6 +306,12 @@ static bool looks_like_request(struct sk_span line)
     return false;
 }
 
+/* A line whose end has not come: can it still become a request? */
+static bool may_be_request(struct sk_span line)
+{
+    return line.len == 0 || http_is_space(line.p[0]) || (line.p[0] >= 'A' && line.p[0] <= 'Z');
+}
+
 /*
  * Behind a request, in the same run of bytes: lines that are no request belong to the body, as libhtp takes them
  * (browsers send an extra CRLF behind a POST body).
@@ -315,8 +321,8 @@ enum step request_finalize(struct http_conn *conn, struct http_in *in)
     struct http_tx *tx = conn->cur[HTTP_TS];
     struct http_side *s = &conn->side[HTTP_TS];
     const uint8_t *lf = in->left > 0 ? (const uint8_t *)memchr(in->p, '\n', in->left) : NULL;
-    uint32_t n = lf ? (uint32_t)(lf - in->p) + 1 : 0;
-    if (n == 0 || looks_like_request(sk_span_of(in->p, n))) {
+    uint32_t n = lf ? (uint32_t)(lf - in->p) + 1 : in->left;
+    if (n == 0 || (lf == NULL && may_be_request(sk_span_of(in->p, n))) || looks_like_request(sk_span_of(in->p, n))) {
         s->state = ST_IDLE;
         tx_complete(tx, HTTP_TS);
         return STEP_GO;

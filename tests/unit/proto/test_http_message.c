@@ -123,6 +123,17 @@ static void whole_heads(void **state)
     }
 }
 
+/* Bytes behind a request that has no body, and that are no request: its body all the same, as for libhtp. */
+static void unannounced_body(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {{0, "POST /p HTTP/1.1\r\nHost: h\r\n\r\nhi=test", 0, 0}, {1, OK200, 0, 0}};
+    struct harness *h = fresh();
+    RUN(h, steps);
+    assert_int_equal(h->ndone, 1);
+    assert_string_equal(h->tx[0].body[0], "hi=test");
+}
+
 static void files_are_told(void **state)
 {
     (void)state;
@@ -414,6 +425,7 @@ int main(void)
         cmocka_unit_test(response_cr_only),
         cmocka_unit_test(deformed_heads),
         cmocka_unit_test(whole_heads),
+        cmocka_unit_test(unannounced_body),
         cmocka_unit_test(files_are_told),
         cmocka_unit_test(http09),
         cmocka_unit_test(not_http09),

@@ -265,6 +265,7 @@ enum event_item {
     EVENT_I_HTTP_REFERER,
     EVENT_I_HTTP_METHOD,
     EVENT_I_HTTP_PROTOCOL,
+    EVENT_I_HTTP_XFF,           /* X-Forwarded-For as sent */
     EVENT_I_HTTP_REDIRECT,      /* Location of a 3xx answer */
     EVENT_I_HTTP_STATUS_STRING, /* a status that is no number */
     EVENT_I_FILE_NAME,
