@@ -134,7 +134,7 @@ struct conn conn_make(uint32_t client, uint16_t cport)
 
 void conn_send(struct ecase *k, struct conn *c, int dir, uint8_t flags, const void *data, uint32_t len)
 {
-    static uint8_t buf[70000];
+    uint8_t buf[2000]; /* on the stack: tests run this on several threads */
     uint32_t n = dir == TS
                      ? tcp_packet(buf, c->client, SERVER, c->cport, c->sport, c->seq[TS], c->seq[TC], flags, data, len)
                      : tcp_packet(buf, SERVER, c->client, c->sport, c->cport, c->seq[TC], c->seq[TS], flags, data, len);
