@@ -71,6 +71,6 @@ int role_enter(enum role_kind kind, int argc, char **argv)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0)
         return failed("prctl");
     limit(RLIMIT_CORE, 0);
-    limit(RLIMIT_NOFILE, 4096); /* sockets of every interface and worker */
+    limit(RLIMIT_NOFILE, ROLE_FILES_MAX);
     return sandbox_enter(kind);
 }

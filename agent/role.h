@@ -12,6 +12,8 @@
 /* Inherited descriptors. */
 enum { ROLE_FD_CHANNEL = 3, ROLE_FD_BLOCKS = 4 };
 
+#define ROLE_FILES_MAX 4096 /* descriptors: sockets of every interface and worker; a power of two */
+
 enum role_kind { ROLE_ENGINE, ROLE_REPORTER };
 
 /*

@@ -119,6 +119,20 @@ static int add_guarded(scmp_filter_ctx ctx)
 }
 
 /*
+ * Closing what lies behind the channels. The filter compares 64 bits and the kernel closes the lower 32: "greater than
+ * 4" would let close(1 << 32 | 3) through. So: any descriptor with a bit from 8 to 2048 set, and 5, 6 and 7 exactly.
+ */
+static int add_close(scmp_filter_ctx ctx)
+{
+    int rc = 0;
+    for (scmp_datum_t bit = 8; rc == 0 && bit < ROLE_FILES_MAX; bit <<= 1)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(close), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, bit, bit));
+    for (scmp_datum_t fd = ROLE_FD_BLOCKS + 1; rc == 0 && fd < 8; fd++)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(close), 1, SCMP_A0(SCMP_CMP_EQ, fd));
+    return rc;
+}
+
+/*
  * The engine holds packet sockets, to which a frame could be written. So it sends on its two channels only, writes
  * logs, and otherwise only the eight bytes that wake an eventfd (a frame has at least fourteen); and no descriptor can
  * come to lie where these are.
@@ -133,7 +147,7 @@ static int add_engine_output(scmp_filter_ctx ctx)
     if (rc == 0)
         rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(writev), 1, SCMP_A0(SCMP_CMP_EQ, STDERR_FILENO));
     if (rc == 0)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(close), 1, SCMP_A0(SCMP_CMP_GT, ROLE_FD_BLOCKS));
+        rc = add_close(ctx);
     for (size_t i = 0; rc == 0 && i < sizeof(channels) / sizeof(channels[0]); i++)
         rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), 1,
                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)channels[i]));

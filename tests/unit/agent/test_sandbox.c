@@ -127,7 +127,7 @@ static int do_frame(void)
         !refused(sendmsg(PACKET_FD, &m, 0)) || !refused(send(PACKET_FD, frame, sizeof(frame), 0)))
         return 1;
     if (!refused(fcntl(PACKET_FD, F_DUPFD, 3)) || !refused(dup2(PACKET_FD, ROLE_FD_CHANNEL)) ||
-        !refused(close(ROLE_FD_CHANNEL)))
+        !refused(close(ROLE_FD_CHANNEL)) || !refused(syscall(SYS_close, UINT64_C(1) << 32 | ROLE_FD_CHANNEL)))
         return 2;
     return write(PACKET_FD, frame, 8) == 8 && close(PACKET_FD) == 0 ? 0 : 3;
 }
