@@ -97,6 +97,7 @@ struct guard {
     struct enforcer *enforcer;
     uint64_t monitor_wakes, events_lost;
     int64_t next_discover;
+    uint64_t discover_failures; /* in a row */
 
     struct ipc_control *control;
     int64_t next_watchdog, watchdog_interval; /* 0: none */

@@ -58,16 +58,27 @@ static void add_static(struct guard *g)
         (void)!never_add_static(g->never, NEVER_STATIC, &g->conf->never.v[i], "configuration");
 }
 
+/* Until the next success often, and said once: whom to spare is the one thing that must be known. */
+static void discover_failed(struct guard *g)
+{
+    g->next_discover = sk_now_mono() + SK_NS_PER_S;
+    if (g->discover_failures++ == 0)
+        sk_log(SK_LOG_ERROR, "cannot find out this host's addresses, gateways and resolvers: %s; trying again",
+               never_complete(g->never) ? "those found before stay protected" : "nothing is blocked until that works");
+}
+
 void guard_block_discover(struct guard *g)
 {
     bool changed = false;
+    size_t before = never_count(g->never);
     g->next_discover = sk_now_mono() + DISCOVER_PERIOD_S * SK_NS_PER_S;
     add_static(g); /* a reload may have brought some; what is there already is ignored */
-    if (never_discover(g->never, DISCOVER_RESOLV_CONF, NULL, NULL, &changed) != SK_OK) {
-        sk_log(SK_LOG_WARN, "cannot find out this host's addresses and gateways; those found before stay protected");
-        return;
-    }
-    if (changed && g->enforcer != NULL) {
+    bool more = never_count(g->never) != before;
+    if (never_discover(g->never, DISCOVER_RESOLV_CONF, NULL, NULL, &changed) != SK_OK)
+        discover_failed(g);
+    else
+        g->discover_failures = 0;
+    if ((changed || more) && g->enforcer != NULL) {
         size_t n = enforcer_never_changed(g->enforcer, sk_now_wall());
         if (n > 0)
             sk_log(SK_LOG_WARN, "%zu blocks lifted: their targets are on the never-list now", n);
@@ -198,7 +209,7 @@ void guard_block_monitor(struct guard *g)
 
 void guard_block_tick(struct guard *g, int64_t now)
 {
-    if (now >= enforcer_deadline(g->enforcer))
+    if (enforcer_due(g->enforcer, now))
         (void)!enforcer_tick(g->enforcer, now);
     if (sk_now_mono() >= g->next_discover)
         guard_block_discover(g);

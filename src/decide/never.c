@@ -14,7 +14,8 @@ struct layer {
 struct never_list {
     struct layer fixed, found, next;
     bool building, next_failed, full;
-    struct never_entry overflow;
+    bool known, unknown; /* a discovery has succeeded; the first one failed */
+    struct never_entry overflow, not_known;
 };
 
 static const struct {
@@ -89,6 +90,7 @@ struct never_list *never_create(void)
         return NULL;
     struct sk_prefix all = {.len = 0};
     entry_set(&l->overflow, NEVER_OVERFLOW, &all, "the never-list does not fit: nothing is blocked");
+    entry_set(&l->not_known, NEVER_UNKNOWN, &all, "own addresses and gateway are not known yet: nothing is blocked");
     for (size_t i = 0; i < sizeof built_in / sizeof built_in[0]; i++) {
         struct sk_prefix p;
         if (sk_prefix_parse(built_in[i].prefix, strlen(built_in[i].prefix), false, &p) != SK_OK ||
@@ -157,6 +159,8 @@ bool never_commit(struct never_list *l)
     l->found = l->next;
     l->next = old;
     l->building = false;
+    l->known = true;
+    l->unknown = false;
     /* What was refused as static entry stays missing, so only a discovered overflow can be healed. */
     l->full = l->next_failed || (was_full && l->fixed.n >= NEVER_MAX);
     return changed || l->full != was_full;
@@ -165,6 +169,12 @@ bool never_commit(struct never_list *l)
 void never_abort(struct never_list *l)
 {
     l->building = false;
+    l->unknown = !l->known;
+}
+
+bool never_complete(const struct never_list *l)
+{
+    return !l->full && !l->unknown;
 }
 
 static const struct never_entry *layer_check(const struct layer *l, const struct sk_prefix *p)
@@ -182,6 +192,8 @@ const struct never_entry *never_check(const struct never_list *l, const struct s
         e = layer_check(&l->fixed, p);
     if (!e && l->full)
         e = &l->overflow;
+    if (!e && l->unknown)
+        e = &l->not_known;
     return e;
 }
 

@@ -32,6 +32,11 @@ enum policy_verdict policy_check_target(const struct sk_prefix *p)
     return !v4 && sk_prefix_overlaps(p, &mapped) ? POLICY_TOO_WIDE : POLICY_OK;
 }
 
+bool policy_rule_width(const struct sk_prefix *p)
+{
+    return p->len >= (sk_addr_is_v4(&p->addr) ? 96 + POLICY_RULE_LEN4 : POLICY_RULE_LEN6);
+}
+
 static void clean_msg(char *dst, const char *src)
 {
     size_t i = 0;

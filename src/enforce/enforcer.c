@@ -138,6 +138,8 @@ void enforcer_request(struct enforcer *e, const struct decide_request *req, enum
     *out = (struct enforce_outcome){0};
     e->stats.requests++;
     out->why = policy_check(e->s.limits, req, &r);
+    if (out->why == POLICY_OK && origin == BLOCK_RULE && !policy_rule_width(&r.target))
+        out->why = POLICY_TOO_WIDE;
     if (out->why != POLICY_OK) {
         out->result = count(&e->stats.refused_invalid, ENFORCE_REFUSED_INVALID);
         return;
@@ -230,14 +232,15 @@ size_t enforcer_never_changed(struct enforcer *e, int64_t now)
     struct targets lift = {0};
     for (size_t i = 0; i < block_table_count(e->s.table); i++) {
         const struct block *b = block_table_at(e->s.table, i);
-        if (never_check(e->s.never, &b->target))
+        const struct never_entry *n = never_check(e->s.never, &b->target);
+        if (n && n->kind != NEVER_UNKNOWN) /* not to know is no reason to let go of what was blocked knowingly */
             targets_add(e, &lift, &b->target);
     }
-    size_t n = lift.n;
-    for (size_t i = 0; i < n; i++)
+    size_t lifted = lift.n;
+    for (size_t i = 0; i < lifted; i++)
         enforcer_end(e, block_table_find(e->s.table, &lift.v[i]), JOURNAL_NEVER, now);
     targets_free(&lift);
-    return n;
+    return lifted;
 }
 
 void enforcer_journal_pending(struct enforcer *e, const struct targets *t, bool add)
@@ -301,6 +304,12 @@ int64_t enforcer_deadline(const struct enforcer *e)
     if (b)
         due(&at, b->expires);
     return at;
+}
+
+bool enforcer_due(const struct enforcer *e, int64_t now)
+{
+    int64_t at = enforcer_deadline(e);
+    return now >= at || now + 2 * ENFORCER_RESYNC < at;
 }
 
 int enforcer_teardown(struct enforcer *e, int64_t now)

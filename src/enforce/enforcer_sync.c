@@ -342,7 +342,10 @@ static bool adopt(struct enforcer *e, const struct sk_prefix *p, int64_t expires
     struct decide_request r = {.target = *p, .msg = "found in the kernel set"};
     struct block *b;
     int64_t max = e->s.limits->max_seconds > 0 ? e->s.limits->max_seconds : POLICY_MAX_SECONDS;
-    if (policy_check_target(p) != POLICY_OK || never_check(e->s.never, p))
+    const struct never_entry *never = never_check(e->s.never, p);
+    if (never && never->kind == NEVER_UNKNOWN)
+        return true; /* looked at again when it is known whom to spare */
+    if (policy_check_target(p) != POLICY_OK || never)
         return false;
     bool capped = expires == 0 || expires > now + max * SK_NS_PER_S;
     int64_t until = capped ? now + max * SK_NS_PER_S : expires;

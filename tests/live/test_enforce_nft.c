@@ -99,7 +99,7 @@ static enum enforce_result ask(struct rig *r, const char *target, int64_t second
 {
     struct decide_request q = {.target = pfx(target), .seconds = seconds, .sid = 7, .msg = "live"};
     struct enforce_outcome o;
-    enforcer_request(r->e, &q, BLOCK_RULE, now, &o);
+    enforcer_request(r->e, &q, BLOCK_OPERATOR, now, &o);
     return o.result;
 }
 

@@ -100,6 +100,29 @@ static void test_refresh_replaces_the_discovered_and_keeps_the_configured(void *
     never_free(l);
 }
 
+static void test_a_list_that_nobody_could_fill_blocks_nobody(void **state)
+{
+    (void)state;
+    struct never_list *l = never_create();
+    struct sk_prefix own = pfx("192.0.2.1");
+    assert_null(check(l, "198.51.100.1")); /* replay discovers nothing, and blocks */
+    never_begin(l);
+    never_abort(l);
+    assert_int_equal(check(l, "198.51.100.1")->kind, NEVER_UNKNOWN);
+    assert_int_equal(check(l, "2001:db8::1")->kind, NEVER_UNKNOWN);
+    assert_false(never_complete(l));
+    never_begin(l);
+    assert_int_equal(never_add(l, NEVER_OWN, &own, "eth0"), SK_OK);
+    assert_true(never_commit(l));
+    assert_null(check(l, "198.51.100.1"));
+    assert_true(never_complete(l));
+    never_begin(l);
+    never_abort(l); /* what was found before is enough to go on */
+    assert_null(check(l, "198.51.100.1"));
+    assert_int_equal(check(l, "192.0.2.1")->kind, NEVER_OWN);
+    never_free(l);
+}
+
 static void test_a_list_that_does_not_fit_blocks_nobody(void **state)
 {
     (void)state;
@@ -130,6 +153,7 @@ int main(void)
         cmocka_unit_test(test_built_in_addresses_are_refused_by_name),
         cmocka_unit_test(test_any_overlap_refuses),
         cmocka_unit_test(test_refresh_replaces_the_discovered_and_keeps_the_configured),
+        cmocka_unit_test(test_a_list_that_nobody_could_fill_blocks_nobody),
         cmocka_unit_test(test_a_list_that_does_not_fit_blocks_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -312,6 +312,38 @@ static void test_never_list_that_grows_lifts_blocks(void **state)
     assert_int_equal(r->events[ENFORCER_LIFTED], 2);
 }
 
+static void test_whom_to_spare_is_not_known(void **state)
+{
+    struct rig *r = *state;
+    struct sk_prefix foreign = pfx("192.0.2.50");
+    struct nft_change c = {.op = NFT_ADD, .first = foreign.addr, .last = foreign.addr, .expires = T0 + 100 * S};
+    ask(r, "192.0.2.1", 600, T0);
+    assert_int_equal(enforcer_flush(r->e, T0), SK_OK);
+    never_begin(r->never);
+    never_abort(r->never);
+    assert_int_equal(ask(r, "192.0.2.2", 600, T0).result, ENFORCE_REFUSED_NEVER);
+    /* What is in force stays, and what is in the kernel is not thrown out for it. */
+    assert_int_equal(nft_fake_ops.apply(r->fake, &c, 1, T0), SK_OK);
+    assert_int_equal(enforcer_never_changed(r->e, T0), 0);
+    assert_int_equal(enforcer_resync(r->e, T0), SK_OK);
+    assert_true(drops(r, "192.0.2.1", T0));
+    assert_true(drops(r, "192.0.2.50", T0));
+    assert_false(drops(r, "192.0.2.2", T0));
+}
+
+static void test_what_rules_ask_for_is_narrow(void **state)
+{
+    struct rig *r = *state;
+    assert_int_equal(ask(r, "198.51.0.0/16", 60, T0).why, POLICY_TOO_WIDE);
+    assert_int_equal(ask(r, "2001:db8::/48", 60, T0).why, POLICY_TOO_WIDE);
+    assert_int_equal(ask(r, "198.51.100.0/24", 60, T0).result, ENFORCE_BLOCKED);
+    assert_int_equal(ask(r, "2001:db8::/64", 60, T0).result, ENFORCE_BLOCKED);
+    struct decide_request q = {.target = pfx("203.0.0.0/16"), .seconds = 60};
+    struct enforce_outcome o;
+    enforcer_request(r->e, &q, BLOCK_OPERATOR, T0, &o);
+    assert_int_equal(o.result, ENFORCE_BLOCKED);
+}
+
 static void test_foreign_elements_become_blocks_unless_forbidden(void **state)
 {
     struct rig *r = *state;
@@ -384,6 +416,8 @@ static void test_clock_steps(void **state)
     assert_int_equal(enforcer_stats(r->e)->adopted, 0);
     /* Back: the next tick reads back instead of waiting for a read-back that is an hour away. */
     uint64_t lists = nft_fake_log(r->fake)->lists;
+    assert_false(enforcer_due(r->e, T0 + 3601 * S));
+    assert_true(enforcer_due(r->e, T0));
     assert_int_equal(enforcer_tick(r->e, T0), SK_OK);
     assert_int_equal(nft_fake_log(r->fake)->lists, lists + 1);
 }
@@ -415,6 +449,8 @@ int main(void)
         TEST(test_wiped_kernel_is_repaired_and_counted),
         TEST(test_hits_are_counted_over_everything),
         TEST(test_never_list_that_grows_lifts_blocks),
+        TEST(test_whom_to_spare_is_not_known),
+        TEST(test_what_rules_ask_for_is_narrow),
         TEST(test_foreign_elements_become_blocks_unless_forbidden),
         cmocka_unit_test(test_a_journal_that_failed_catches_up),
         TEST(test_clock_steps),

@@ -99,7 +99,7 @@ static void request(struct world *w)
 {
     struct decide_request q = {.target = random_prefix(w), .seconds = 1 + rnd(w, 40)};
     struct enforce_outcome o;
-    enforcer_request(w->e, &q, BLOCK_RULE, w->now, &o);
+    enforcer_request(w->e, &q, BLOCK_OPERATOR, w->now, &o);
     switch (o.result) {
     case ENFORCE_COVERED: /* nothing of its own: it goes when the wider one is lifted */
         assert_true(sk_prefix_covers(&o.block->target, &q.target) && o.block->expires >= w->now + q.seconds * S);

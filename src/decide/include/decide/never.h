@@ -5,7 +5,8 @@
  *
  * Owner: the guard; one thread. An entry pointer is valid until the next never_commit or never_add_static.
  * Full policy: a list that cannot hold everything refuses every block (entry of kind NEVER_OVERFLOW): a guard that does
- * not know whom to spare blocks nobody, and says why.
+ * not know whom to spare blocks nobody, and says why. So does one whose first discovery failed (NEVER_UNKNOWN), until
+ * one succeeds.
  */
 #ifndef DECIDE_NEVER_H
 #define DECIDE_NEVER_H
@@ -32,7 +33,8 @@
     X(PROXY, "trusted-proxy")                                                                                          \
     X(ADMIN, "administrator")                                                                                          \
     X(LOCAL_NET, "local-network")                                                                                      \
-    X(OVERFLOW, "never-list-full")
+    X(OVERFLOW, "never-list-full")                                                                                     \
+    X(UNKNOWN, "not-known-yet")
 
 enum never_kind {
 #define X(id, name) NEVER_##id,
@@ -59,7 +61,8 @@ SK_MUST_USE int never_add_static(struct never_list *l, enum never_kind kind, con
 
 /*
  * Replaces the discovered layer. Between begin and commit never_check answers from the old one; never_abort (discovery
- * failed) leaves it in force. never_add ignores an entry that is there already. Returns as never_add_static.
+ * failed) leaves it in force; where there has been none yet, every block is refused from then on. never_add ignores an
+ * entry that is there already. Returns as never_add_static.
  */
 void never_begin(struct never_list *l);
 int never_add(struct never_list *l, enum never_kind kind, const struct sk_prefix *p, const char *text);
@@ -70,6 +73,8 @@ void never_abort(struct never_list *l);
 /* The first entry that overlaps p, or NULL: p may be blocked. */
 const struct never_entry *never_check(const struct never_list *l, const struct sk_prefix *p);
 
+/* False while the list refuses everything, because it is full or not known yet. */
+bool never_complete(const struct never_list *l);
 /* For listing: i in 0 .. never_count-1. */
 size_t never_count(const struct never_list *l);
 const struct never_entry *never_at(const struct never_list *l, size_t i);

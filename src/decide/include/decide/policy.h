@@ -10,6 +10,8 @@
 #define POLICY_MIN_SECONDS     1
 #define POLICY_MIN_LEN4        8  /* IPv4 prefixes wider than /8 are refused */
 #define POLICY_MIN_LEN6        32 /* IPv6 prefixes wider than /32 are refused */
+#define POLICY_RULE_LEN4       24 /* what rules, and with them a taken-over engine, may ask for at the widest: /24 ... */
+#define POLICY_RULE_LEN6       64 /* ... and /64; wider ones are the operator's to ask for */
 #define POLICY_DEFAULT_SECONDS 3600
 #define POLICY_MAX_SECONDS     (365 * 86400) /* configuration may lower, not raise */
 
@@ -44,6 +46,8 @@ const char *policy_verdict_text(enum policy_verdict v);
 enum policy_verdict policy_check(const struct policy_limits *lim, const struct decide_request *in,
                                  struct decide_request *out);
 
+/* Is the target narrow enough for a request that no person has made? */
+bool policy_rule_width(const struct sk_prefix *p);
 /* Width and kind of a target alone (operator commands). */
 enum policy_verdict policy_check_target(const struct sk_prefix *p);
 

@@ -105,6 +105,8 @@ SK_MUST_USE int enforcer_flush(struct enforcer *e, int64_t now);
 SK_MUST_USE int enforcer_tick(struct enforcer *e, int64_t now);
 /* When enforcer_tick has something to do next (wall ns). */
 int64_t enforcer_deadline(const struct enforcer *e);
+/* Is it time for enforcer_tick? Also true when the deadline is further away than any can be: the clock was set back. */
+bool enforcer_due(const struct enforcer *e, int64_t now);
 /* Reads the kernel back, refreshes hit counts, repairs differences, adopts foreign elements. */
 SK_MUST_USE int enforcer_resync(struct enforcer *e, int64_t now);
 /* The never-list changed: lifts blocks that it now forbids. Returns how many. */
