@@ -7,7 +7,7 @@ static struct stream_segment *piece_get(struct stream_ctx *ctx)
     if (g)
         ctx->free_ = g->next;
     else if (ctx->used < ctx->npieces)
-        g = (struct stream_segment *)(void *)(ctx->slab + (size_t)ctx->used++ * sizeof *g);
+        g = &ctx->pieces[ctx->used++];
     if (g)
         ctx->in_use++;
     return g;
@@ -56,7 +56,7 @@ static struct stream_segment *put_pieces(struct stream_ctx *ctx, struct stream_h
         g->from = from;
         g->to = to;
         g->len = (uint16_t)n;
-        memcpy(g->data, d.p, n);
+        memcpy(stream_piece(ctx, g), d.p, n);
         g->next = *at;
         *at = g;
         at = &g->next;
@@ -78,7 +78,7 @@ static bool is_known(const struct stream_half *h, uint32_t seq, uint32_t end)
 
 static void drop_covered(struct stream_ctx *ctx, struct stream_half *h, uint32_t seq, uint32_t end)
 {
-    for (struct stream_segment **at = &h->segs; *at;) {
+    for (struct stream_segment **at = &h->segs; *at && seq_lt((*at)->from, end);) {
         if (seq_le(seq, (*at)->from) && seq_le((*at)->to, end))
             held_put(ctx, unlink_held(h, at));
         else

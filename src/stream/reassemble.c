@@ -97,7 +97,7 @@ static void deliver_piece(struct stream_run *r, int dir, struct stream_segment *
     uint32_t end = seq_min(g->seq + g->len, limit);
     if (seq_lt(h->next, end)) {
         uint32_t skip = h->next - g->seq;
-        deliver(r, dir, sk_span_of(g->data + skip, end - h->next));
+        deliver(r, dir, sk_span_of(stream_piece(r->ctx, g) + skip, end - h->next));
     }
     held_put(r->ctx, g);
 }
@@ -163,7 +163,7 @@ static void note_difference(struct stream_run *r, const struct stream_segment *g
     if (!seq_lt(from, to))
         return;
     sk_count(r->ctx->c, SK_C_TCP_OVERLAP);
-    if (memcmp(g->data + (from - g->seq), d.p + (from - seq), to - from) == 0)
+    if (memcmp(stream_piece(r->ctx, g) + (from - g->seq), d.p + (from - seq), to - from) == 0)
         return;
     sk_count(r->ctx->c, SK_C_TCP_OVERLAP_DIFF);
     stream_event_add(r, STREAM_EV_REASSEMBLY_OVERLAP_DIFF);

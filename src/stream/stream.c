@@ -4,6 +4,8 @@
 
 #include "stream_internal.h"
 
+#define PIECE_COST ((uint32_t)(SEG_DATA + sizeof(struct stream_segment)))
+
 static const char *const state_names[] = {[STREAM_NONE] = "none",
                                           [STREAM_SYN_SENT] = "syn_sent",
                                           [STREAM_SYN_RECV] = "syn_recv",
@@ -49,14 +51,16 @@ int stream_create(const struct stream_conf *conf, struct sk_counters *c, struct 
     if (ctx->conf.max_segs == 0 || ctx->conf.max_segs > UINT16_MAX)
         ctx->conf.max_segs = UINT16_MAX;
     ctx->c = c;
-    ctx->npieces = conf->memcap / (uint32_t)sizeof(struct stream_segment);
-    size_t size = (size_t)ctx->npieces * sizeof(struct stream_segment);
-    void *m = mmap(NULL, size ? size : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (m == MAP_FAILED) {
-        free(ctx);
+    ctx->npieces = conf->memcap / PIECE_COST;
+    size_t n = ctx->npieces ? ctx->npieces : 1;
+    ctx->pieces = calloc(n, sizeof *ctx->pieces);
+    /* Pages come as pieces are first used. */
+    void *m = mmap(NULL, n * SEG_DATA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    ctx->data = m == MAP_FAILED ? NULL : m;
+    if (!ctx->data || !ctx->pieces) {
+        stream_free(ctx);
         return SK_ENOMEM;
     }
-    ctx->slab = m;
     *out = ctx;
     return SK_OK;
 }
@@ -65,14 +69,15 @@ void stream_free(struct stream_ctx *ctx)
 {
     if (!ctx)
         return;
-    size_t size = (size_t)ctx->npieces * sizeof(struct stream_segment);
-    munmap(ctx->slab, size ? size : 1);
+    if (ctx->data)
+        munmap(ctx->data, (ctx->npieces ? ctx->npieces : 1) * (size_t)SEG_DATA);
+    free(ctx->pieces);
     free(ctx);
 }
 
 uint64_t stream_memory(const struct stream_ctx *ctx)
 {
-    return (uint64_t)ctx->used * sizeof(struct stream_segment);
+    return (uint64_t)ctx->used * PIECE_COST;
 }
 
 void stream_event_add(struct stream_run *r, enum stream_event ev)

@@ -4,7 +4,7 @@
 
 #include "stream/stream.h"
 
-#define SEG_DATA      2032 /* bytes of one piece; a longer segment is held as several */
+#define SEG_DATA      2048 /* bytes of one piece; a longer segment is held as several */
 #define MAX_PKT_EVENT 4
 
 /* Sequence space is a circle (RFC 9293 section 3.4): a is before b when the way forward from a to b is the shorter one.
@@ -26,23 +26,29 @@ static inline uint32_t seq_min(uint32_t a, uint32_t b)
     return seq_lt(a, b) ? a : b;
 }
 
-/* A piece of a held segment; from and to are the whole segment's, which decide who wins. */
+/* A piece of a held segment. Its bytes lie elsewhere (stream_piece), so that a walk along many stays in few cache
+ * lines. from and to are the whole segment's, which decide who wins. */
 struct stream_segment {
     struct stream_segment *next; /* first: segs_last is found through it */
     uint32_t seq;
     uint32_t from, to;
     uint16_t len;
-    uint8_t data[SEG_DATA];
 };
 
 struct stream_ctx {
     struct stream_conf conf;
     struct sk_counters *c;
-    unsigned char *slab;
+    struct stream_segment *pieces;
+    uint8_t *data; /* SEG_DATA bytes a piece */
     uint32_t npieces, used, in_use;
     struct stream_segment *free_;
     struct stream_syn reuse; /* the SYN whose SYN/ACK has ended the session before: for the call that follows */
 };
+
+static inline uint8_t *stream_piece(const struct stream_ctx *ctx, const struct stream_segment *g)
+{
+    return ctx->data + (size_t)(g - ctx->pieces) * SEG_DATA;
+}
 
 /* One call of stream_packet. */
 struct stream_run {
