@@ -70,7 +70,8 @@ static int set(struct conf *c, const char *key_value)
 
 static struct conf *make_conf(uint8_t how)
 {
-    static const char *const small[] = {"flow.max-flows=64", "stream.memcap=64kb", "http.memcap=256kb"};
+    static const char *const small[] = {"flow.max-flows=64", "defrag.memcap=64kb", "defrag.trackers=32",
+                                        "stream.memcap=64kb", "http.memcap=256kb"};
     struct conf *c;
     if (conf_default(&c) != SK_OK)
         abort();
@@ -81,8 +82,8 @@ static struct conf *make_conf(uint8_t how)
         rc = set(c, "stream.midstream=yes");
     if (rc == SK_OK)
         rc = set(c, "outputs.eve.payload=yes");
-    for (unsigned i = 0; rc == SK_OK && i < 3; i++)
-        if (i == 0 || (how & SMALL))
+    for (unsigned i = 0; rc == SK_OK && i < 5; i++)
+        if (i < 3 || (how & SMALL))
             rc = set(c, small[i]);
     if (rc != SK_OK)
         abort();
