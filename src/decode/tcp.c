@@ -57,6 +57,8 @@ static void take_option(struct dec *d, const uint8_t *o)
         p->tcp.tsval = dec_be32(o + 2);
         p->tcp.tsecr = dec_be32(o + 6);
         break;
+    case OPT_MD5:
+    case OPT_AO: p->tcp.has_sig = true; break;
     case OPT_TFO: opt_seen(d, &p->tcp.has_tfo); break;
     case OPT_EXP: p->tcp.has_tfo |= o[1] >= 4 && dec_be16(o + 2) == TFO_EXP_MAGIC; break;
     default: break;

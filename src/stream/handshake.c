@@ -24,6 +24,7 @@ static struct stream_syn read_syn(const struct sk_packet *p)
                                .has_wscale = p->tcp.has_wscale,
                                .has_ts = p->tcp.has_ts,
                                .has_sack = p->tcp.sack_ok,
+                               .has_sig = p->tcp.has_sig,
                                .has_tfo = p->tcp.has_tfo,
                                .wscale = p->tcp.wscale > 14 ? 14 : p->tcp.wscale,
                                .win = p->tcp.win,

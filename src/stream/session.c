@@ -49,6 +49,13 @@ static bool is_bad_ack(const struct stream_run *r)
     return seq_lt(sent_until(other), ack) || seq_lt(ack, other->last_ack - other->max_win - OLD_SLACK);
 }
 
+/* Signed, though nobody agreed on it: Linux discards it (tcp_inbound_hash). */
+static bool is_signed_alone(const struct stream_run *r)
+{
+    const struct stream_half *me = &r->s->half[r->dir];
+    return r->p->tcp.has_sig && me->offer.seen && !me->offer.has_sig;
+}
+
 /* Would the host take the segment? If not, *why. */
 static bool is_acceptable(const struct stream_run *r, enum stream_event *why)
 {
@@ -61,7 +68,7 @@ static bool is_acceptable(const struct stream_run *r, enum stream_event *why)
         *why = stream_window_event(r);
     else if ((r->p->tcp.flags & TCP_ACK) && is_bad_ack(r))
         *why = STREAM_EV_PKT_INVALID_ACK;
-    return *why == STREAM_EV_NONE && (r->p->tcp.flags & TCP_ACK);
+    return *why == STREAM_EV_NONE && (r->p->tcp.flags & TCP_ACK) && !is_signed_alone(r);
 }
 
 static void take_timestamp(struct stream_run *r)
@@ -209,8 +216,8 @@ static void take_rst(struct stream_run *r)
     uint32_t seq = r->p->tcp.seq, expected = me->next + me->fin_in;
     bool valid =
         seq == expected || is_held_end(s, me, seq) || (me->fin_in && seq == me->fin_seq) || s->async || !me->has_isn;
-    if (!valid) {
-        stream_invalid(r, STREAM_EV_RST_INVALID_ACK);
+    if (!valid || is_signed_alone(r)) {
+        stream_invalid(r, valid ? STREAM_EV_SUSPECTED_RST_INJECT : STREAM_EV_RST_INVALID_ACK);
         return;
     }
     s->rst_seen = true;

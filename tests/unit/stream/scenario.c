@@ -161,6 +161,8 @@ static void packet_option(struct run *t, struct sk_packet *p, int dir, const cha
         p->tcp.flags &= (uint8_t)~TCP_ACK;
     } else if (IS("sack")) {
         p->tcp.sack_ok = true;
+    } else if (IS("sig")) {
+        p->tcp.has_sig = true;
     } else if (IS("tfo")) {
         p->tcp.has_tfo = true;
     } else if (IS("sport")) {

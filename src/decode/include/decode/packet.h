@@ -107,6 +107,7 @@ struct sk_packet {
         uint8_t hlen;                                       /* header length in bytes */
         uint8_t wscale;                                     /* shift count, valid when has_wscale */
         bool has_ts, has_mss, has_wscale, sack_ok, has_tfo; /* tfo: Fast Open option, RFC 7413 */
+        bool has_sig;                                       /* signed: RFC 2385 or RFC 5925 */
     } tcp;
     struct {
         uint8_t type, code;
