@@ -74,13 +74,13 @@ static bool is_suppressed(const struct rule *r, const struct detect_input *in)
 
 static enum det_threshold_result limits(struct detect_thread *t, const struct rule *r, const struct detect_input *in)
 {
-    if (is_suppressed(r, in))
-        return DET_TH_SILENT;
-    if (r->det_filter.type != RULE_TH_NONE) {
+    if (r->det_filter.type != RULE_TH_NONE) { /* first: below its rate the rule has not matched at all */
         enum det_threshold_result f = det_threshold_check(t->th, r, &r->det_filter, in, t->c);
         if (f != DET_TH_ALERT)
             return DET_TH_NOTHING;
     }
+    if (is_suppressed(r, in))
+        return DET_TH_SILENT;
     if (r->threshold.type == RULE_TH_NONE)
         return DET_TH_ALERT;
     return det_threshold_check(t->th, r, &r->threshold, in, t->c);

@@ -77,6 +77,51 @@ static void pass_takes_the_flow(void **state)
     case_close(&k);
 }
 
+/* A rule about the flow takes the flow; a match in a packet outside a stream takes that packet. */
+static void actions_have_a_scope(void **state)
+{
+    (void)state;
+    struct tcase k;
+    case_open(&k, "drop tcp any any -> any any (content:\"evil\"; sid:1;)\n"
+                  "drop tcp any any -> any any (dsize:3; sid:2;)\n"
+                  "drop tcp 192.0.2.9 any -> any 80 (noalert; sid:3;)\n");
+    case_text(&k, TS, "abc"); /* a field of the packet */
+    assert_true(k.drop);
+    assert_false(detect_drops_flow(k.t));
+    assert_int_equal(detect_drop_rule(k.t)->sid, 2);
+    case_text(&k, TS, "evil"); /* in the stream */
+    assert_true(k.drop);
+    assert_true(detect_drops_flow(k.t));
+    case_new_flow(&k);
+    case_packet(&k, TS, "evil"); /* in no stream */
+    assert_true(k.drop);
+    assert_false(detect_drops_flow(k.t));
+    case_new_flow(&k);
+    k.client = case_addr("192.0.2.9"); /* addresses and ports alone */
+    unsigned before = k.nfired;
+    case_text(&k, TS, "hello");
+    assert_true(k.drop);
+    assert_true(detect_drops_flow(k.t));
+    assert_int_equal(detect_drop_rule(k.t)->sid, 3);
+    assert_int_equal(k.nfired, before);
+    case_close(&k);
+}
+
+static void pass_may_be_told(void **state)
+{
+    (void)state;
+    struct tcase k;
+    open_udp(&k,
+             "alert udp any any -> any any (content:\"hit\"; sid:1;)\n"
+             "pass udp any any -> any any (content:\"friend\"; alert; sid:3;)\n",
+             NULL);
+    case_packet(&k, TS, "hit friend");
+    assert_int_equal(fired(&k, 3), 1);
+    assert_int_equal(fired(&k, 1), 0);
+    assert_false(k.drop);
+    case_close(&k);
+}
+
 static void noalert_still_acts(void **state)
 {
     (void)state;
@@ -286,6 +331,22 @@ static void suppress_lines(void **state)
     case_close(&k);
 }
 
+static void suppressed_and_filtered(void **state)
+{
+    (void)state;
+    struct tcase k;
+    open_udp(
+        &k,
+        "drop udp any any -> any any (content:\"hit\"; detection_filter:track by_src, count 2, seconds 60; sid:1;)\n",
+        "suppress gen_id 1, sig_id 1\n");
+    for (int i = 0; i < 4; i++) {
+        HIT(&k);
+        assert_int_equal(k.drop, i >= 2); /* nothing is dropped below the rate of the filter */
+    }
+    assert_int_equal(k.nfired, 0);
+    case_close(&k);
+}
+
 static void evidence_is_what_matched(void **state)
 {
     (void)state;
@@ -359,6 +420,8 @@ int main(void)
         cmocka_unit_test(alerts_in_rank_order),
         cmocka_unit_test(pass_takes_the_packet),
         cmocka_unit_test(pass_takes_the_flow),
+        cmocka_unit_test(actions_have_a_scope),
+        cmocka_unit_test(pass_may_be_told),
         cmocka_unit_test(noalert_still_acts),
         cmocka_unit_test(queue_keeps_the_best),
         cmocka_unit_test(limit),
@@ -368,6 +431,7 @@ int main(void)
         cmocka_unit_test(clock_set_back),
         cmocka_unit_test(full_table_counts_and_goes_on),
         cmocka_unit_test(suppress_lines),
+        cmocka_unit_test(suppressed_and_filtered),
         cmocka_unit_test(evidence_is_what_matched),
         cmocka_unit_test(counts_are_shared),
     };
