@@ -90,8 +90,8 @@ static uint32_t event_mask(const struct conf *c)
     static const struct {
         uint32_t conf, type;
     } map[] = {
-        {CONF_EVE_ALERT, EVENT_ALERT}, {CONF_EVE_HTTP, EVENT_HTTP},   {CONF_EVE_FLOW, EVENT_FLOW},
-        {CONF_EVE_DROP, EVENT_DROP},   {CONF_EVE_STATS, EVENT_STATS}, {CONF_EVE_ANOMALY, EVENT_ANOMALY},
+        {CONF_EVE_ALERT, EVENT_ALERT},       {CONF_EVE_HTTP, EVENT_HTTP},   {CONF_EVE_FLOW, EVENT_FLOW},
+        {CONF_EVE_DROP, EVENT_DROP},         {CONF_EVE_STATS, EVENT_STATS}, {CONF_EVE_ANOMALY, EVENT_ANOMALY},
         {CONF_EVE_FILEINFO, EVENT_FILEINFO},
     };
     uint32_t mask = 0;

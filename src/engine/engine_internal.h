@@ -69,9 +69,9 @@ struct engine_current {
     unsigned nevents;
     bool detected; /* detect_packet has run */
     bool drop;
-    bool drop_flow; /* and every later packet of the flow */
+    bool drop_flow;               /* and every later packet of the flow */
     const struct rule *drop_rule; /* the first that says drop */
-    bool app_decided; /* protocol detection ended with this packet */
+    bool app_decided;             /* protocol detection ended with this packet */
     int64_t ts;
     enum event_pkt_src src;
 };

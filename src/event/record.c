@@ -106,9 +106,9 @@ static bool enums_valid(const struct event_rec *r)
            r->app < EVENT_APP_COUNT && r->app_ts < EVENT_APP_COUNT && r->app_tc < EVENT_APP_COUNT &&
            r->app_orig < EVENT_APP_COUNT && r->alert.target < EVENT_TARGET_COUNT &&
            r->flow.state < EVENT_FLOW_STATE_COUNT && r->flow.reason < EVENT_END_COUNT &&
-           r->flow.action < EVENT_FLOW_ACTION_COUNT &&
-           r->tcp.state < EVENT_TCP_STATE_COUNT && r->drop.reason < EVENT_DROP_REASON_COUNT &&
-           r->anomaly < EVENT_ANOMALY_COUNT && r->block.action < EVENT_BLOCK_ACTION_COUNT && r->block.plen <= 128;
+           r->flow.action < EVENT_FLOW_ACTION_COUNT && r->tcp.state < EVENT_TCP_STATE_COUNT &&
+           r->drop.reason < EVENT_DROP_REASON_COUNT && r->anomaly < EVENT_ANOMALY_COUNT &&
+           r->block.action < EVENT_BLOCK_ACTION_COUNT && r->block.plen <= 128;
 }
 
 static bool items_valid(const struct event_rec *r, uint32_t len)

@@ -21,7 +21,7 @@ enum sk_err {
     SK_ENOTSUP = -12,
 };
 
-#define SK_MUST_USE __attribute__((warn_unused_result))
+#define SK_MUST_USE     __attribute__((warn_unused_result))
 #define SK_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
 /* A short English phrase, static. */

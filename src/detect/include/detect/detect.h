@@ -172,8 +172,9 @@ void detect_tx(struct detect_thread *t, struct detect_flow *df, struct detect_tx
                int dir, const struct detect_tx_view *v);
 
 /*
- * Ends a packet: orders what matched, applies pass rules (one with `alert` is told), detection filters, thresholds and suppression.
- * Returns the alerts (noalert ones left out) until the next detect_begin; *drop: a drop or reject action holds.
+ * Ends a packet: orders what matched, applies pass rules (one with `alert` is told), detection filters, thresholds and
+ * suppression. Returns the alerts (noalert ones left out) until the next detect_begin; *drop: a drop or reject action
+ * holds.
  */
 const struct detect_alert *detect_end(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in,
                                       unsigned *n, bool *drop);

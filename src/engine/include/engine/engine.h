@@ -59,8 +59,8 @@ SK_MUST_USE int engine_worker_create(struct engine *e, unsigned index, const str
                                      struct sk_counters *c, struct engine_worker **out);
 void engine_worker_free(struct engine_worker *w);
 /*
- * Several workers that read the same input: this one takes the flows that fall to it (flow_worker_of), and passes over the
- * other packets without counting them. Before the first packet; without it a worker takes all.
+ * Several workers that read the same input: this one takes the flows that fall to it (flow_worker_of), and passes over
+ * the other packets without counting them. Before the first packet; without it a worker takes all.
  */
 void engine_worker_share(struct engine_worker *w, unsigned index, unsigned n);
 

@@ -12,10 +12,10 @@
 enum rule_buf_dir { RULE_BUF_TS = 1, RULE_BUF_TC = 2, RULE_BUF_BOTH = 3 };
 
 /*
- * X(identifier, "name", "legacy content modifier or alias" or NULL, directions, body: grows while the transaction goes on,
- *   multi: a transaction may have several instances, each inspected alone)
- * RULE_BUF_PAYLOAD is the default: packet payload or raw stream.
- * http.header and the like exist in both directions: flow:to_server / to_client says which one a rule means.
+ * X(identifier, "name", "legacy content modifier or alias" or NULL, directions, body: grows while the transaction goes
+ * on, multi: a transaction may have several instances, each inspected alone) RULE_BUF_PAYLOAD is the default: packet
+ * payload or raw stream. http.header and the like exist in both directions: flow:to_server / to_client says which one a
+ * rule means.
  */
 #define RULE_BUFFERS(X)                                                                                                \
     X(PAYLOAD, "payload", NULL, RULE_BUF_BOTH, false, false)                                                           \
@@ -54,7 +54,7 @@ enum rule_buf {
 #define X(id, name, legacy, dir, body, multi) RULE_BUF_##id,
     RULE_BUFFERS(X)
 #undef X
-    RULE_BUF_COUNT
+        RULE_BUF_COUNT
 };
 
 struct rule_buf_info {
@@ -66,8 +66,16 @@ extern const struct rule_buf_info rule_buf_info[RULE_BUF_COUNT];
 
 /* Transformations of a buffer before matching, in order (Suricata's names). */
 enum rule_transform {
-    RULE_XF_DOTPREFIX, RULE_XF_STRIP_WHITESPACE, RULE_XF_COMPRESS_WHITESPACE, RULE_XF_TO_LOWERCASE, RULE_XF_TO_UPPERCASE,
-    RULE_XF_URL_DECODE, RULE_XF_TO_MD5, RULE_XF_TO_SHA1, RULE_XF_TO_SHA256, RULE_XF_HEADER_LOWERCASE,
+    RULE_XF_DOTPREFIX,
+    RULE_XF_STRIP_WHITESPACE,
+    RULE_XF_COMPRESS_WHITESPACE,
+    RULE_XF_TO_LOWERCASE,
+    RULE_XF_TO_UPPERCASE,
+    RULE_XF_URL_DECODE,
+    RULE_XF_TO_MD5,
+    RULE_XF_TO_SHA1,
+    RULE_XF_TO_SHA256,
+    RULE_XF_HEADER_LOWERCASE,
     RULE_XF_STRIP_PSEUDO_HEADERS
 };
 #define RULE_MAX_TRANSFORMS 4

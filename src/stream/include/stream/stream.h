@@ -15,13 +15,14 @@
  *
  * Doubt. A segment that Linux would discard is not delivered, but kept aside: with an acknowledgement of data not yet
  * sent, or older than a window (RFC 5961), without ACK flag, with an old timestamp (PAWS, RFC 7323), beyond the offered
- * window; signed (RFC 2385, RFC 5925) in a session whose SYN was not; the data of a SYN too (RFC 7413). It is delivered only when the receiver acknowledges it and nothing better
- * came: so neither a packet that the host throws away nor a packet that capture has missed misleads.
+ * window; signed (RFC 2385, RFC 5925) in a session whose SYN was not; the data of a SYN too (RFC 7413). It is delivered
+ * only when the receiver acknowledges it and nothing better came: so neither a packet that the host throws away nor a
+ * packet that capture has missed misleads.
  *
- * RST counts only where Linux takes it, and when it is not signed out of turn: exactly at the next byte, at the end of held data (SACK), or at a FIN. A FIN
- * counts when the data before it is complete, and not when data goes on past it. A SYN within a session changes nothing
- * until a SYN/ACK answers it. The urgent byte is taken out of the stream, as Linux does without SO_OOBINLINE
- * (TCP_URG counts it); an application that sets SO_OOBINLINE sees a byte more.
+ * RST counts only where Linux takes it, and when it is not signed out of turn: exactly at the next byte, at the end of
+ * held data (SACK), or at a FIN. A FIN counts when the data before it is complete, and not when data goes on past it. A
+ * SYN within a session changes nothing until a SYN/ACK answers it. The urgent byte is taken out of the stream, as Linux
+ * does without SO_OOBINLINE (TCP_URG counts it); an application that sets SO_OOBINLINE sees a byte more.
  *
  * One stream_ctx per worker; a struct stream_session lives in the flow's user area. Memory: a fixed pool of segments.
  */
