@@ -140,6 +140,7 @@ void case_end(struct tcase *k)
 void case_packet(struct tcase *k, int dir, const char *payload)
 {
     uint32_t len = (uint32_t)strlen(payload);
+    k->in.in_stream = false;
     uint8_t *copy = malloc(len ? len : 1); /* of the exact size, for the address sanitizer */
     assert_non_null(copy);
     memcpy(copy, payload, len);
