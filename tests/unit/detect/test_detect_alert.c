@@ -93,7 +93,8 @@ static void actions_have_a_scope(void **state)
     assert_true(k.drop);
     assert_true(detect_drops_flow(k.t));
     case_new_flow(&k);
-    case_packet(&k, TS, "evil"); /* in no stream */
+    k.in.in_stream = false;
+    case_packet(&k, TS, "evil");
     assert_true(k.drop);
     assert_false(detect_drops_flow(k.t));
     case_new_flow(&k);
@@ -234,6 +235,24 @@ static void detection_filter(void **state)
     at(&k, 11);
     HIT(&k);
     assert_int_equal(k.nfired, 3);
+    case_close(&k);
+}
+
+static void backoff(void **state)
+{
+    (void)state;
+    struct tcase k;
+    open_udp(&k,
+             "drop udp any any -> any any (content:\"hit\"; threshold:type backoff, track by_flow, count 2, "
+             "multiplier 3; sid:1;)\n",
+             NULL);
+    for (unsigned i = 1; i <= 20; i++) {
+        at(&k, i);
+        unsigned before = k.nfired;
+        HIT(&k);
+        assert_true(k.drop);
+        assert_int_equal(k.nfired - before, i == 2 || i == 6 || i == 18);
+    }
     case_close(&k);
 }
 
@@ -427,6 +446,7 @@ int main(void)
         cmocka_unit_test(limit),
         cmocka_unit_test(threshold_and_both),
         cmocka_unit_test(detection_filter),
+        cmocka_unit_test(backoff),
         cmocka_unit_test(tracks),
         cmocka_unit_test(clock_set_back),
         cmocka_unit_test(full_table_counts_and_goes_on),

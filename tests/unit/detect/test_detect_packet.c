@@ -342,7 +342,8 @@ static void app_rule_once_http_is_known(void **state)
     struct tcase k;
     case_open(&k, "alert http any any -> any any (sid:1;)\n"
                   "alert http any any -> any any (flow:to_server; sid:2;)\n"
-                  "alert tcp any any -> any any (app-layer-protocol:http; sid:3;)\n");
+                  "alert tcp any any -> any any (app-layer-protocol:http; sid:3;)\n"
+                  "alert http any any -> any any (dsize:2; sid:4;)\n"); /* packet fields: every packet is asked */
     case_packet(&k, TS, "GET");
     assert_int_equal(k.nfired, 0);
     k.in.app = DETECT_APP_HTTP;
@@ -357,6 +358,9 @@ static void app_rule_once_http_is_known(void **state)
     case_packet(&k, TC, "x");
     assert_int_equal(fired(&k, 1), 2);
     assert_int_equal(fired(&k, 2), 1);
+    case_packet(&k, TC, "xy");
+    case_packet(&k, TC, "xy");
+    assert_int_equal(fired(&k, 4), 2);
     case_close(&k);
 }
 
