@@ -113,7 +113,13 @@ static enum fit fit_request_line(struct sk_span d)
 static enum fit fit_http(int dir, struct sk_span d)
 {
     static const char *const versions[] = {"HTTP/1.0", "HTTP/1.1", "HTTP/0.9"};
-    return dir == 0 ? better(fit_method(d), fit_request_line(d)) : FIT_ANY(d, versions);
+    if (dir == 1)
+        return FIT_ANY(d, versions);
+    while (d.len > 0 && (d.p[0] == '\r' || d.p[0] == '\n')) { /* servers pass over empty lines (RFC 9112 section 2.2) */
+        d.p++;
+        d.len--;
+    }
+    return d.len == 0 ? FIT_MAYBE : better(fit_method(d), fit_request_line(d));
 }
 
 /* A TLS record (RFC 8446 section 5.1), or an SSLv2 client hello that offers SSLv3 or TLS (RFC 5246 appendix E.2). */

@@ -19,6 +19,7 @@ struct known {
 
 static const struct known table[] = {
     {0, 80, S("GET / HTTP/1.1\r\n"), PROTO_HTTP},
+    {0, 80, S("\r\n\nGET / HTTP/1.1\r\n"), PROTO_HTTP}, /* empty lines before it */
     {0, 8081, S("options * HTTP/1.1\r\n"), PROTO_HTTP},
     {0, 80, S("PROPFIND\t/x"), PROTO_HTTP},
     {1, 80, S("HTTP/1.1 200 OK\r\n"), PROTO_HTTP},
