@@ -108,9 +108,18 @@ static struct entry *find(struct entry *b, uint64_t h, uint32_t seconds, int64_t
     return victim;
 }
 
+/* Alerts at count, count * multiplier, count * multiplier^2, ... */
+static bool backoff_alerts(const struct rule_threshold *t, uint32_t n)
+{
+    uint64_t at = t->count ? t->count : 1;
+    while (at < n && t->multiplier > 1)
+        at *= t->multiplier;
+    return at == n;
+}
+
 static enum det_threshold_result judge(struct entry *e, const struct rule_threshold *t, int64_t now)
 {
-    if (is_over(e, now)) {
+    if (t->type != RULE_TH_BACKOFF && is_over(e, now)) {
         e->start = now;
         e->count = 0;
     }
@@ -128,7 +137,7 @@ static enum det_threshold_result judge(struct entry *e, const struct rule_thresh
             return DET_TH_NOTHING;
         return e->count == t->count ? DET_TH_ALERT : DET_TH_SILENT;
     case RULE_TH_DETECTION_FILTER: return e->count > t->count ? DET_TH_ALERT : DET_TH_NOTHING;
-    case RULE_TH_BACKOFF: /* alerts 1st, then count, count*multiplier, ... */
+    case RULE_TH_BACKOFF: return backoff_alerts(t, e->count) ? DET_TH_ALERT : DET_TH_SILENT;
     case RULE_TH_RATE:
     case RULE_TH_NONE: break;
     }
