@@ -20,6 +20,11 @@ extern const unsigned cli_ncommands;
 const struct cli_command *cli_find(const char *verb);
 /* "sekisho VERB: problem" and the way to help, on standard error. Returns CLI_USAGE. */
 int cli_usage(const char *verb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/*
+ * What getopt_long just refused with '?' or ':' (the short options begin with ':', so that getopt itself says nothing),
+ * named as it was typed. Returns CLI_USAGE.
+ */
+int cli_bad_option(const char *verb, char *const *argv, int refused);
 /* "sekisho: problem". Returns CLI_FAILED. */
 int cli_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void cli_print_help(FILE *out, const struct cli_command *c);

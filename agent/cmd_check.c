@@ -4,19 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli.h"
 #include "commands.h"
 #include "findings.h"
 #include "inputs.h"
 #include "rules/keyword.h"
 
 #define MAX_RULES 256
-
-static int usage(void)
-{
-    fprintf(stderr,
-            "usage: sekisho check [-c CONF] [-S RULES]... [--home CIDR,...] [--set KEY=VALUE]... [--list-keywords]\n");
-    return 2;
-}
 
 struct check_args {
     const char *conf, *home;
@@ -35,21 +29,25 @@ static int parse(struct check_args *a, int argc, char **argv)
                                          {"rules", required_argument, NULL, 'S'},
                                          {0}};
     optind = 1;
-    for (int c; (c = getopt_long(argc, argv, "c:S:", opts, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, ":c:S:", opts, NULL)) != -1;) {
         if (c == 'c')
             a->conf = optarg;
-        else if (c == 'S' && a->nrules < MAX_RULES)
+        else if ((c == 'S' && a->nrules == MAX_RULES) || (c == OPT_SET && a->nsets == MAX_RULES))
+            return cli_usage("check", "more than %d options of one kind", MAX_RULES);
+        else if (c == 'S')
             a->rules[a->nrules++] = optarg;
-        else if (c == OPT_SET && a->nsets < MAX_RULES)
+        else if (c == OPT_SET)
             a->sets[a->nsets++] = optarg;
         else if (c == OPT_HOME)
             a->home = optarg;
         else if (c == OPT_KEYWORDS)
             a->list_keywords = true;
         else
-            return usage();
+            return cli_bad_option("check", argv, c);
     }
-    return optind == argc ? 0 : usage();
+    if (optind < argc)
+        return cli_usage("check", "unexpected argument '%s'; rule files are named with -S", argv[optind]);
+    return CLI_OK;
 }
 
 static void list_keywords(void)

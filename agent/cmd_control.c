@@ -30,11 +30,13 @@ static const struct option longs[] = {
 /* Options of the verb and `want` arguments behind them; which: letters that this verb knows beside c and s. */
 static int parse(struct args *a, int argc, char **argv, const char *which, int want)
 {
-    int c;
+    int c, index = 0;
     *a = (struct args){.verb = argv[0]};
-    while ((c = getopt_long(argc, argv, "c:", longs, NULL)) != -1) {
-        if (c == '?' || (c != 'c' && c != 's' && strchr(which, c) == NULL))
-            return cli_usage(a->verb, "bad option");
+    while ((c = getopt_long(argc, argv, ":c:", longs, &index)) != -1) {
+        if (c == '?' || c == ':')
+            return cli_bad_option(a->verb, argv, c);
+        if (c != 'c' && c != 's' && strchr(which, c) == NULL)
+            return cli_usage(a->verb, "option '--%s' is for other verbs", longs[index].name);
         switch (c) {
         case 'c': a->conf = optarg; break;
         case 's': a->socket = optarg; break;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/escape.h"
+#include "cli.h"
 #include "commands.h"
 #include "enforce/enforcer.h"
 #include "enforce/nft_fake.h"
@@ -61,32 +63,48 @@ struct replay_worker {
     struct engine_worker *w;
 };
 
-static int usage(void)
+static int add_to(const char **list, unsigned *n, const char *what)
 {
-    fputs("usage: sekisho replay [-c CONF] [-S RULES]... [--home CIDR,...] [-l DIR] [-j N] [--mode detect|prevent]\n"
-          "                      [-k none] [--set KEY=VALUE]... [--vars FILE] [-q] PCAP...\n",
-          stderr);
-    return 2;
+    if (*n == MAX_ARGS - 2) /* room for --mode and -k */
+        return cli_usage("replay", "more than %d options of one kind", MAX_ARGS - 2);
+    list[(*n)++] = what;
+    return CLI_OK;
 }
 
-static bool parse_option(struct replay_args *a, int c, const char *arg)
+/* One of two words. */
+static int choose(const char **to, const char *option, const char *arg, const char *one, const char *other)
+{
+    *to = arg;
+    if (strcmp(arg, one) == 0 || strcmp(arg, other) == 0)
+        return CLI_OK;
+    return cli_usage("replay", "%s is %s or %s, not '%s'", option, one, other, arg);
+}
+
+static int take_jobs(struct replay_args *a, const char *arg)
+{
+    char *end;
+    unsigned long n = strtoul(arg, &end, 10);
+    if (*arg == '\0' || *end != '\0' || n < 1 || n > SK_MAX_WORKERS)
+        return cli_usage("replay", "-j is a number from 1 to %d, not '%s'", SK_MAX_WORKERS, arg);
+    a->jobs = (unsigned)n;
+    return CLI_OK;
+}
+
+static int take_option(struct replay_args *a, char *const *argv, int c)
 {
     enum { OPT_SET = 256, OPT_HOME, OPT_MODE, OPT_VARS };
-    char *end;
     switch (c) {
-    case 'c': a->conf = arg; return true;
-    case 'S': return a->nrules < MAX_ARGS && (a->rules[a->nrules++] = arg);
-    case 'l': a->dir = arg; return true;
-    case 'k': a->checksum = arg; return strcmp(arg, "none") == 0 || strcmp(arg, "all") == 0;
-    case 'q': a->quiet = true; return true;
-    case 'j':
-        a->jobs = (unsigned)strtoul(arg, &end, 10);
-        return *arg && !*end && a->jobs >= 1 && a->jobs <= SK_MAX_WORKERS;
-    case OPT_SET: return a->nsets < MAX_ARGS - 2 && (a->sets[a->nsets++] = arg);
-    case OPT_HOME: a->home = arg; return true;
-    case OPT_MODE: a->mode = arg; return strcmp(arg, "detect") == 0 || strcmp(arg, "prevent") == 0;
-    case OPT_VARS: a->vars = arg; return true;
-    default: return false;
+    case 'c': a->conf = optarg; return CLI_OK;
+    case 'S': return add_to(a->rules, &a->nrules, optarg);
+    case 'l': a->dir = optarg; return CLI_OK;
+    case 'k': return choose(&a->checksum, "-k", optarg, "none", "all");
+    case 'q': a->quiet = true; return CLI_OK;
+    case 'j': return take_jobs(a, optarg);
+    case OPT_SET: return add_to(a->sets, &a->nsets, optarg);
+    case OPT_HOME: a->home = optarg; return CLI_OK;
+    case OPT_MODE: return choose(&a->mode, "--mode", optarg, "detect", "prevent");
+    case OPT_VARS: a->vars = optarg; return CLI_OK;
+    default: return cli_bad_option("replay", argv, c);
     }
 }
 
@@ -100,9 +118,11 @@ static int parse(struct replay_args *a, int argc, char **argv)
         {"quiet", no_argument, NULL, 'q'},        {0}};
     a->jobs = 1;
     optind = 1;
-    for (int c; (c = getopt_long(argc, argv, "c:S:l:j:k:q", opts, NULL)) != -1;)
-        if (!parse_option(a, c, optarg))
-            return usage();
+    for (int c; (c = getopt_long(argc, argv, ":c:S:l:j:k:q", opts, NULL)) != -1;) {
+        int rc = take_option(a, argv, c);
+        if (rc != CLI_OK)
+            return rc;
+    }
     a->pcaps = argv + optind;
     a->npcaps = (unsigned)(argc - optind);
     if (a->mode)
@@ -110,7 +130,7 @@ static int parse(struct replay_args *a, int argc, char **argv)
     if (a->checksum)
         a->sets[a->nsets++] =
             strcmp(a->checksum, "none") == 0 ? "capture.checksum-validation=no" : "capture.checksum-validation=yes";
-    return a->npcaps ? 0 : usage();
+    return a->npcaps ? CLI_OK : cli_usage("replay", "no capture file is named");
 }
 
 /* --- sinks; several workers call them --- */
@@ -180,6 +200,16 @@ static int set_up_guard(struct replay *r)
     return r->enforcer ? enforcer_restore(r->enforcer, 0) : SK_ENOMEM;
 }
 
+static void say_loaded(const struct engine_rule_stats *st, const struct findings *f)
+{
+    printf("%u rules loaded in %.1f s", st->loaded, st->parse_seconds + st->compile_seconds);
+    if (st->rejected)
+        printf("; %u not supported", st->rejected);
+    if (f->warnings)
+        printf("%s %u warning%s", st->rejected ? "," : ";", f->warnings, f->warnings == 1 ? "" : "s");
+    printf(st->rejected || f->warnings ? " (see `sekisho check`)\n" : "\n");
+}
+
 static int load_engine(struct replay *r, struct findings *f)
 {
     struct sk_diag_sink sink = findings_sink(f);
@@ -207,11 +237,9 @@ static int load_engine(struct replay *r, struct findings *f)
     if (f->errors)
         return SK_EINVAL;
     if (!r->a->quiet)
-        printf("%u rules loaded in %.1f s", st.loaded, st.parse_seconds + st.compile_seconds);
-    if (!r->a->quiet && st.rejected)
-        printf("; %u not supported (see `sekisho check`)", st.rejected);
-    if (!r->a->quiet)
-        printf("\n");
+        say_loaded(&st, f);
+    if (st.loaded == 0 && r->a->nrules == 0)
+        fprintf(stderr, "sekisho: no rules are loaded, so there are no alerts: name rule files with -S\n");
     return SK_OK;
 }
 
@@ -255,6 +283,23 @@ static int close_eve(struct replay *r, bool keep)
 
 /* --- work --- */
 
+/* Ctrl-C ends the reading, so that nothing half-done stays behind; a second one ends the program. */
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int sig)
+{
+    interrupted = sig;
+}
+
+static void catch_interrupts(void)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction old, sa = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            (void)sigaction(signals[i], &sa, NULL);
+}
+
 static void show_progress(const struct replay *r, const struct capture *c, unsigned file, int64_t *next)
 {
     int64_t now = sk_now_mono();
@@ -274,8 +319,8 @@ static int read_capture(struct replay_worker *rw, struct capture *c, unsigned fi
     bool tty = rw->index == 0 && !r->a->quiet && isatty(STDERR_FILENO);
     int64_t next_show = 0;
     struct capture_batch b;
-    int rc;
-    while ((rc = capture_recv(c, &b, 0)) == SK_OK) {
+    int rc = SK_OK;
+    while (!interrupted && (rc = capture_recv(c, &b, 0)) == SK_OK) {
         for (unsigned i = 0; i < b.n; i++)
             engine_packet(rw->w, &b.f[i]);
         int64_t last = b.f[b.n - 1].ts, first = b.f[0].ts;
@@ -309,7 +354,7 @@ static void *run_worker(void *arg)
 {
     struct replay_worker *rw = arg;
     struct replay *r = rw->r;
-    for (unsigned i = 0; i < r->a->npcaps; i++) {
+    for (unsigned i = 0; i < r->a->npcaps && !interrupted; i++) {
         struct capture *c;
         char err[256];
         int rc = capture_open_file(r->a->pcaps[i], &c, err);
@@ -433,8 +478,10 @@ static int replay(struct replay *r)
     double cpu0 = cpu_seconds();
     int rc = run_workers(r, rw);
     if (rc == SK_OK)
-        rc = r->rc;
-    if (r->rc != SK_OK)
+        rc = interrupted ? SK_EIO : r->rc;
+    if (interrupted)
+        fprintf(stderr, "sekisho: interrupted%s\n", r->a->dir ? "; eve.json was not written" : "");
+    else if (r->rc != SK_OK)
         fprintf(stderr, "sekisho: %s\n", r->error);
     struct sk_counters sum = {0};
     add_counters(&sum, rw, r->a->jobs);
@@ -473,10 +520,17 @@ int cmd_replay(int argc, char **argv)
     pthread_mutex_init(&r->lock, NULL);
     r->conf = command_conf(a.conf, a.home, a.sets, a.nsets, a.vars, &f);
     rc = 1;
-    if (r->conf && probe_files(&a) == SK_OK && set_up_guard(r) == SK_OK && load_engine(r, &f) == SK_OK &&
-        open_eve(r) == SK_OK)
-        rc = replay(r);
+    if (r->conf && probe_files(&a) == SK_OK && set_up_guard(r) == SK_OK && load_engine(r, &f) == SK_OK) {
+        catch_interrupts();
+        if (open_eve(r) == SK_OK)
+            rc = replay(r);
+    }
     tear_down(r);
     free(r);
+    if (interrupted) { /* the caller, a shell in a loop for instance, learns that it was a signal */
+        fflush(stdout);
+        signal(interrupted, SIG_DFL);
+        raise(interrupted);
+    }
     return rc;
 }

@@ -29,7 +29,7 @@ static int add_to(const char **list, unsigned *n, const char *what)
     return CLI_OK;
 }
 
-static int take_option(struct args *a, int c)
+static int take_option(struct args *a, char *const *argv, int c)
 {
     switch (c) {
     case 'c': a->opt.conf_path = optarg; return CLI_OK;
@@ -41,7 +41,7 @@ static int take_option(struct args *a, int c)
             return cli_usage("run", "--mode is detect or prevent, not '%s'", optarg);
         snprintf(a->mode, sizeof(a->mode), "mode=%s", optarg);
         return CLI_OK;
-    default: return cli_usage("run", "bad option");
+    default: return cli_bad_option("run", argv, c);
     }
 }
 
@@ -54,8 +54,8 @@ int cmd_run(int argc, char **argv)
     };
     static struct args a;
     int c;
-    while ((c = getopt_long(argc, argv, "c:i:S:", longs, NULL)) != -1) {
-        int rc = take_option(&a, c);
+    while ((c = getopt_long(argc, argv, ":c:i:S:", longs, NULL)) != -1) {
+        int rc = take_option(&a, argv, c);
         if (rc != CLI_OK)
             return rc;
     }

@@ -1,4 +1,6 @@
 /* Entry: one table of verbs. */
+#include <errno.h>
+#include <getopt.h>
 #include <stdarg.h>
 #include <string.h>
 #include "cli.h"
@@ -12,19 +14,20 @@ const struct cli_command cli_commands[] = {
     {"replay", "[OPTION]... PCAP...", "inspect capture files",
      "  -c, --config FILE    configuration\n"
      "  -S, --rules FILE     rule file or glob instead of the configured ones; may be repeated\n"
-     "      --home CIDR,...  networks that are protected (HOME_NET)\n"
-     "  -l, --log DIR        write DIR/eve.json\n"
-     "  -j, --workers N      workers; 1\n"
-     "      --mode MODE      detect or prevent\n"
-     "  -k none              accept wrong checksums\n"
+     "      --home CIDR,...  networks that are protected (HOME_NET); private ones\n"
+     "  -l, --log DIR        write DIR/eve.json; the folder is made\n"
+     "  -j, --workers N      threads, 1 to 64; 1\n"
+     "      --mode MODE      detect, or prevent: drop rules drop\n"
+     "  -k none              accept wrong checksums; all: ignore such packets\n"
      "      --set KEY=VALUE  override a configuration key; may be repeated\n"
      "      --vars FILE      address and port groups as JSON\n"
-     "  -q, --quiet          print the summary only\n",
+     "  -q, --quiet          print the summary only\n"
+     "PCAP is a pcap or pcapng file; - is standard input: zcat old.pcap.gz | sekisho replay -\n",
      cmd_replay},
     {"run", "[OPTION]...", "watch this host's interfaces and block attackers",
      "  -c, --config FILE    configuration (" CLI_CONF_PATH ")\n"
      "  -i, --interface IF   interface to watch; may be repeated; auto: all that are up\n"
-     "      --mode MODE      detect or prevent\n"
+     "      --mode MODE      detect; prevent works in `replay` only, so far\n"
      "  -S, --rules FILE     rule file or glob instead of the configured ones; may be repeated\n"
      "      --set KEY=VALUE  override a configuration key; may be repeated\n"
      "Runs in the foreground, as root. SIGTERM stops it, SIGHUP reloads.\n",
@@ -80,6 +83,15 @@ int cli_usage(const char *verb, const char *fmt, ...)
     return CLI_USAGE;
 }
 
+int cli_bad_option(const char *verb, char *const *argv, int refused)
+{
+    const char *word = argv[optind - 1];
+    const char *problem = refused == ':' ? "needs a value" : "is not known, or takes no value";
+    if (strncmp(word, "--", 2) == 0)
+        return cli_usage(verb, "option '%s' %s", word, problem);
+    return cli_usage(verb, "option '-%c' %s", optopt, problem);
+}
+
 int cli_fail(const char *fmt, ...)
 {
     va_list ap;
@@ -103,6 +115,7 @@ static void print_overview(FILE *out)
     for (unsigned i = 0; i < cli_ncommands; i++)
         fprintf(out, "  %-8s %s\n", cli_commands[i].verb, cli_commands[i].summary);
     fputs("  help     show the options of a verb\n\n"
+          "`sekisho --version` prints the version.\n"
           "Exit codes: 0 done, 1 bad input or failure, 2 wrong usage.\n",
           out);
 }
@@ -122,7 +135,7 @@ static void print_key(void *arg, const struct conf_key *k)
 
 static int help(int argc, char **argv)
 {
-    if (argc < 2) {
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         print_overview(stdout);
         return CLI_OK;
     }
@@ -149,7 +162,7 @@ static int wants_help(int argc, char **argv)
     return 0;
 }
 
-int main(int argc, char **argv)
+static int run_verb(int argc, char **argv)
 {
     if (argc < 2) {
         print_overview(stderr);
@@ -162,9 +175,10 @@ int main(int argc, char **argv)
     }
     if (strcmp(verb, "help") == 0 || strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0)
         return help(argc - 1, argv + 1);
-    const struct cli_command *c = cli_find(verb);
-    if (c == NULL)
-        c = find_in(roles, sizeof(roles) / sizeof(roles[0]), verb);
+    const struct cli_command *c = find_in(roles, sizeof(roles) / sizeof(roles[0]), verb);
+    if (c != NULL)
+        return c->fn(argc - 1, argv + 1);
+    c = cli_find(verb);
     if (c == NULL)
         return cli_usage(NULL, "no such verb: %s", verb);
     if (wants_help(argc - 1, argv + 1)) {
@@ -172,4 +186,13 @@ int main(int argc, char **argv)
         return CLI_OK;
     }
     return c->fn(argc - 1, argv + 1);
+}
+
+/* What was asked for and could not be written must not look as if it had been. */
+int main(int argc, char **argv)
+{
+    int rc = run_verb(argc, argv);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && rc == CLI_OK)
+        return cli_fail("cannot write to standard output: %s", strerror(errno));
+    return rc;
 }

@@ -1,6 +1,8 @@
 /* The executable as its user meets it: exit codes, one clear line, nothing half done. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,9 +63,15 @@ static void wrong_usage_is_2_and_names_the_mistake(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        {"", "Usage"},        {"frobnicate", "frobnicate"},      {"status now", "too many"},
-        {"block", "missing"}, {"blocks --for 1h", "bad option"}, {"unblock --nonsense x", "nonsense"},
-        {"run eth0", "eth0"}, {"run --mode maybe", "maybe"},     {"run -i 'a b'", "a b"},
+        {"", "Usage"},
+        {"frobnicate", "frobnicate"},
+        {"status now", "too many"},
+        {"block", "missing"},
+        {"blocks --for 1h", "'--for' is for other verbs"},
+        {"unblock --nonsense x", "nonsense"},
+        {"run eth0", "eth0"},
+        {"run --mode maybe", "maybe"},
+        {"run -i 'a b'", "a b"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         assert_int_equal(run(cases[i][0]), 2);
@@ -127,12 +135,63 @@ static void roles_cannot_be_started_by_hand(void **state)
     assert_null(strstr(out, "role-"));
 }
 
+static void what_cannot_be_printed_is_a_failure(void **state)
+{
+    (void)state;
+    assert_int_equal(run("check --list-keywords 3>&1 >/dev/full 2>&3 #"), 1);
+    assert_non_null(strstr(out, "standard output"));
+    assert_int_equal(count_lines(out), 1);
+}
+
+/* Started with a capture that goes on, on standard input; returns when it has begun to write. */
+static pid_t begin_replay(const char *dir, int *feed)
+{
+    static const uint32_t header[6] = {0xa1b2c3d4, 2 | 4 << 16, 0, 0, 65535, 1};
+    char partial[128];
+    int p[2];
+    assert_int_equal(pipe(p), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(p[0], STDIN_FILENO);
+        close(p[1]);
+        signal(SIGINT, SIG_DFL);
+        if (freopen("/dev/null", "w", stderr) != NULL)
+            execl(SEKISHO, SEKISHO, "replay", "-q", "-l", dir, "-", (char *)NULL);
+        _exit(99);
+    }
+    close(p[0]);
+    assert_int_equal(write(p[1], header, sizeof(header)), sizeof(header));
+    snprintf(partial, sizeof(partial), "%s/eve.json.partial", dir);
+    for (int i = 0; i < 1000 && access(partial, F_OK) != 0; i++)
+        usleep(10000);
+    assert_int_equal(access(partial, F_OK), 0);
+    *feed = p[1];
+    return pid;
+}
+
+static void an_interrupted_replay_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/sk-cli-XXXXXX";
+    int feed, st;
+    assert_non_null(mkdtemp(dir));
+    pid_t pid = begin_replay(dir, &feed);
+    kill(pid, SIGINT);
+    assert_int_equal(waitpid(pid, &st, 0), pid);
+    close(feed);
+    assert_true(WIFSIGNALED(st));
+    assert_int_equal(WTERMSIG(st), SIGINT);
+    assert_int_equal(rmdir(dir), 0); /* it is empty */
+}
+
 int main(void)
 {
     unsetenv("JOURNAL_STREAM");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_verb_of_the_table_has_help),
         cmocka_unit_test(wrong_usage_is_2_and_names_the_mistake),
+        cmocka_unit_test(what_cannot_be_printed_is_a_failure),
+        cmocka_unit_test(an_interrupted_replay_leaves_nothing_behind),
         cmocka_unit_test(bad_input_is_1_in_one_line),
         cmocka_unit_test(run_leaves_nothing_when_it_cannot_start),
         cmocka_unit_test(run_refuses_to_pretend_that_it_prevents),
