@@ -103,7 +103,8 @@ const struct conf_entry conf_table[] = {
 
     SIZE("defrag.memcap", defrag.memcap, 64 * KIB, 2 * GIB, "16mb", "memory for IP fragments, a worker"),
     U32("defrag.trackers", defrag.max_trackers, 16, 1 << 20, "8192", "incomplete datagrams, a worker"),
-    TIME("defrag.timeout", defrag.timeout, 1, 3600, "30", "time until an incomplete datagram is given up"),
+    TIME("defrag.timeout", defrag.timeout, 1, 3600, "60",
+         "time until an incomplete datagram is given up (IPv4: 30 s at most, as Linux)"),
 
     U32("flow.max-flows", flow.max_flows, 64, MAX_TUPLES, "65536", "flows, a worker; when full, half-open ones go first"),
     TIME("flow-timeouts.tcp.new", flow.tcp_new, 1, WEEK, "60", "idle time of a half-open TCP flow"),
