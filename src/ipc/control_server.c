@@ -30,7 +30,8 @@ struct ipc_control {
     void *arg;
     uint64_t next_id;
     unsigned nconns;
-    bool listening; /* listen_fd is in the epoll set: not while all slots are taken */
+    int64_t pause_end; /* until then nothing is accepted: there were no descriptors */
+    bool listening;    /* listen_fd is in the epoll set: not while all slots are taken */
     struct conn conn[IPC_CONTROL_CLIENTS];
 };
 
@@ -58,7 +59,8 @@ static void conn_close(struct ipc_control *c, struct conn *k)
     free(k->buf);
     *k = (struct conn){.fd = -1};
     c->nconns--;
-    listen_on(c, true);
+    if (c->pause_end == 0)
+        listen_on(c, true);
 }
 
 /* Is somebody answering on that socket? */
@@ -148,6 +150,24 @@ static struct conn *free_slot(struct ipc_control *c)
     return NULL;
 }
 
+/* Others than root cannot keep root out. */
+static bool may_enter(const struct ipc_control *c, uid_t uid)
+{
+    unsigned others = 0;
+    for (unsigned i = 0; i < IPC_CONTROL_CLIENTS; i++)
+        others += c->conn[i].state != CONN_FREE && c->conn[i].peer.uid != 0;
+    return uid == 0 || others < IPC_CONTROL_OTHERS;
+}
+
+/* A listening socket from which nothing can be taken stays readable, and would keep the caller awake. */
+static void pause_listening(struct ipc_control *c, int64_t now)
+{
+    if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS)
+        return;
+    listen_on(c, false);
+    c->pause_end = now + SK_NS_PER_S;
+}
+
 static void accept_one(struct ipc_control *c, int64_t now)
 {
     struct conn *k = free_slot(c);
@@ -156,12 +176,14 @@ static void accept_one(struct ipc_control *c, int64_t now)
         return;
     }
     int fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0)
+    if (fd < 0) {
+        pause_listening(c, now);
         return;
+    }
     struct ucred cred;
     socklen_t len = sizeof(cred);
     uint64_t slot = (uint64_t)(k - c->conn);
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0 ||
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0 || !may_enter(c, cred.uid) ||
         watch(c, EPOLL_CTL_ADD, fd, EPOLLIN, slot) != SK_OK) {
         close(fd);
         return;
@@ -299,6 +321,10 @@ static void close_late(struct ipc_control *c, int64_t now)
 void ipc_control_run(struct ipc_control *c, int64_t now)
 {
     struct epoll_event ev[IPC_CONTROL_CLIENTS + 1];
+    if (!c->listening && c->nconns < IPC_CONTROL_CLIENTS && now >= c->pause_end) {
+        c->pause_end = 0;
+        listen_on(c, true);
+    }
     int n = epoll_wait(c->epfd, ev, IPC_CONTROL_CLIENTS + 1, 0);
     for (int i = 0; i < n; i++) {
         if (ev[i].data.u64 == LISTEN_TAG)

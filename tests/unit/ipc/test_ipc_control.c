@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -158,6 +159,8 @@ static void garbage_closes_that_client_only(void **state)
 static void silent_clients_are_closed_in_time_and_the_next_is_served(void **state)
 {
     (void)state;
+    if (getuid() != 0)
+        skip(); /* others than root do not get all slots */
     int s[IPC_CONTROL_CLIENTS];
     for (int i = 0; i < IPC_CONTROL_CLIENTS; i++) {
         s[i] = dial();
@@ -172,6 +175,55 @@ static void silent_clients_are_closed_in_time_and_the_next_is_served(void **stat
     assert_int_equal(serve(pid), 0);
     for (int i = 0; i < IPC_CONTROL_CLIENTS; i++)
         close(s[i]);
+}
+
+static void others_do_not_keep_root_out(void **state)
+{
+    (void)state;
+    if (getuid() != 0)
+        skip();
+    assert_int_equal(chmod(path, 0666), 0);
+    int done[2];
+    char c;
+    assert_int_equal(pipe(done), 0);
+    pid_t other = fork();
+    if (other == 0) {
+        close(done[1]);
+        if (setuid(65534) != 0)
+            _exit(1);
+        for (int i = 0; i < IPC_CONTROL_CLIENTS; i++)
+            (void)dial();
+        _exit((int)read(done[0], &c, 1)); /* until the parent is through */
+    }
+    for (int i = 0; i < 50; i++) {
+        ipc_control_run(server, sk_now_mono());
+        usleep(2000);
+    }
+    assert_int_equal(serve(start_client(0, false)), 0);
+    close(done[0]);
+    close(done[1]);
+    assert_int_equal(waitpid(other, NULL, 0), other);
+}
+
+static void without_descriptors_it_sleeps_and_serves_later(void **state)
+{
+    (void)state;
+    struct rlimit old, low;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    int s = dial(), free_fd = dup(s);
+    low = (struct rlimit){(rlim_t)free_fd, old.rlim_max};
+    close(free_fd);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    int64_t now = sk_now_mono();
+    struct pollfd p = {.fd = ipc_control_fd(server), .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 1000), 1);
+    ipc_control_run(server, now);
+    int awake = poll(&p, 1, 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_int_equal(awake, 0);
+    ipc_control_run(server, now + 2 * SK_NS_PER_S);
+    assert_int_equal(serve(start_client(0, false)), 0);
+    close(s);
 }
 
 static void nobody_there_is_told_apart(void **state)
@@ -192,6 +244,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_answer_may_come_later, setup, teardown),
         cmocka_unit_test_setup_teardown(garbage_closes_that_client_only, setup, teardown),
         cmocka_unit_test_setup_teardown(silent_clients_are_closed_in_time_and_the_next_is_served, setup, teardown),
+        cmocka_unit_test_setup_teardown(others_do_not_keep_root_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(without_descriptors_it_sleeps_and_serves_later, setup, teardown),
         cmocka_unit_test_setup_teardown(nobody_there_is_told_apart, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

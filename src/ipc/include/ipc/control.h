@@ -17,6 +17,7 @@
 
 #define IPC_CONTROL_MAGIC      0x534b6374u
 #define IPC_CONTROL_CLIENTS    16          /* at once; a further one waits in the listen queue */
+#define IPC_CONTROL_OTHERS     12          /* of these by others than root; further ones are closed at once */
 #define IPC_CONTROL_REQ_MAX    (64u << 10) /* bytes of a request; more: closed */
 #define IPC_CONTROL_ANS_MAX    (256u << 20)
 #define IPC_CONTROL_DEADLINE_S 10 /* to send the request, and to take the answer */
