@@ -9,12 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 #include "attrs.h"
 
 #define DUMP_TRIES       5
+#define DRAIN_MAX        10000 /* notifications taken at once */
 #define RESOLV_LINE_MAX  512
 #define RESOLV_LINES_MAX 1000
 
@@ -209,13 +211,36 @@ static int dump(uint16_t type, uint8_t family, mnl_cb_t cb, void *arg)
     return rc;
 }
 
-/* resolv.conf(5): "nameserver ADDR", IPv6 perhaps with %zone. A missing file means the local host. */
-static void resolvers(struct find *f, const char *path)
+/* Not a pipe, which could hold the guard: the file may belong to a resolver that runs without privileges. */
+static FILE *open_text(const char *path)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return NULL;
+    FILE *in = NULL;
+    if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode))
+        errno = EINVAL;
+    else
+        in = fdopen(fd, "r");
+    if (!in) {
+        int saved = errno;
+        close(fd);
+        errno = saved;
+    }
+    return in;
+}
+
+/*
+ * resolv.conf(5): "nameserver ADDR", IPv6 perhaps with %zone. A missing file means the local host; one that is there
+ * and cannot be read means that the resolvers are not known.
+ */
+static int resolvers(struct find *f, const char *path)
 {
     char line[RESOLV_LINE_MAX];
-    FILE *in = fopen(path, "re");
+    FILE *in = open_text(path);
     if (!in)
-        return;
+        return errno == ENOENT || errno == ENOTDIR ? SK_OK : SK_EIO;
     for (int n = 0; n < RESOLV_LINES_MAX && fgets(line, sizeof line, in); n++) {
         char *s = line + strspn(line, " \t");
         if (strncmp(s, "nameserver", 10) != 0 || (s[10] != ' ' && s[10] != '\t'))
@@ -228,7 +253,18 @@ static void resolvers(struct find *f, const char *path)
         struct sk_prefix p = sk_prefix_make(&addr, 128);
         found(f, NEVER_RESOLVER, &p, "nameserver in resolv.conf");
     }
+    int rc = ferror(in) ? SK_EIO : SK_OK;
     fclose(in);
+    return rc;
+}
+
+/* systemd-resolved puts its own local address into resolv.conf, and those that it asks into another file. */
+static int all_resolvers(struct find *f, const char *path)
+{
+    int rc = resolvers(f, path);
+    if (rc == SK_OK && strcmp(path, DISCOVER_RESOLV_CONF) == 0)
+        rc = resolvers(f, DISCOVER_RESOLVED_CONF);
+    return rc;
 }
 
 int never_discover(struct never_list *l, const char *resolv_conf, never_extra_fn *extra, void *arg, bool *changed)
@@ -242,11 +278,12 @@ int never_discover(struct never_list *l, const char *resolv_conf, never_extra_fn
         rc = dump(RTM_GETROUTE, AF_INET, see_route, &f);
     if (rc == SK_OK)
         rc = dump(RTM_GETROUTE, AF_INET6, see_route, &f);
+    if (rc == SK_OK)
+        rc = all_resolvers(&f, resolv_conf);
     if (rc != SK_OK) {
         never_abort(l);
         return rc;
     }
-    resolvers(&f, resolv_conf);
     if (extra)
         extra(arg, l);
     bool c = never_commit(l);
@@ -281,11 +318,12 @@ bool discover_watch_read(int fd)
 {
     _Alignas(8) char buf[8192];
     bool any = false;
-    for (;;) {
+    for (int i = 0; i < DRAIN_MAX; i++) { /* what is left keeps the socket readable */
         ssize_t r = recv(fd, buf, sizeof buf, MSG_DONTWAIT | MSG_TRUNC);
         if (r >= 0 || errno == ENOBUFS)
             any = true;
         else if (errno != EINTR)
-            return any;
+            break;
     }
+    return any;
 }

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "decide/policy.h"
 
 #define JOURNAL_PATH_MAX 4096
 #define BUSY_MS          100 /* nobody else has business with this file; the guard must not wait long */
@@ -95,21 +96,45 @@ static int query_int(struct journal *j, const char *sql, int *out)
     return rc;
 }
 
+/*
+ * Why the last call failed. A disk that is full or cannot be read or written says nothing about the file: SK_EIO, and
+ * it stays where it is. Anything else: SK_EPROTO, damage.
+ */
+static int damage_or_trouble(struct journal *j)
+{
+    switch (sqlite3_errcode(j->db) & 0xff) { /* the low byte of an extended code */
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL:
+    case SQLITE_NOMEM: return sql_err(j, "cannot read or set up the file");
+    default: return SK_EPROTO;
+    }
+}
+
 /* quick_check returns the single row "ok". */
-static bool file_sound(struct journal *j)
+static int check_file(struct journal *j)
 {
     sqlite3_stmt *st = NULL;
-    bool ok = sqlite3_prepare_v2(j->db, "PRAGMA quick_check(1)", -1, &st, NULL) == SQLITE_OK &&
-              sqlite3_step(st) == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(st, 0), "ok") == 0;
+    int rc = SK_OK;
+    if (sqlite3_prepare_v2(j->db, "PRAGMA quick_check(1)", -1, &st, NULL) != SQLITE_OK ||
+        sqlite3_step(st) != SQLITE_ROW)
+        rc = damage_or_trouble(j);
+    else if (strcmp((const char *)sqlite3_column_text(st, 0), "ok") != 0)
+        rc = SK_EPROTO;
     sqlite3_finalize(st);
-    return ok;
+    return rc;
 }
 
 static int migrate(struct journal *j)
 {
     int version = 0;
     if (query_int(j, "PRAGMA user_version", &version) != SQLITE_OK)
-        return SK_EPROTO;
+        return damage_or_trouble(j);
     if (version > JOURNAL_SCHEMA) {
         sk_log(SK_LOG_ERROR, "journal: schema %d is from a later version (this one knows %d)", version, JOURNAL_SCHEMA);
         return SK_ENOTSUP;
@@ -120,7 +145,7 @@ static int migrate(struct journal *j)
     snprintf(set, sizeof set, "PRAGMA user_version=%d", JOURNAL_SCHEMA);
     if (run_sql(j, "BEGIN IMMEDIATE") != SQLITE_OK || run_sql(j, schema_sql) != SQLITE_OK ||
         run_sql(j, set) != SQLITE_OK || run_sql(j, "COMMIT") != SQLITE_OK)
-        return SK_EPROTO;
+        return damage_or_trouble(j);
     return SK_OK;
 }
 
@@ -132,7 +157,7 @@ static int prepare(struct journal *j)
         "UPDATE block SET expires=?2,last=?3,requests=?4,hit_packets=?5,hit_bytes=?6 WHERE id=?1 AND ended IS NULL";
     if (sqlite3_prepare_v3(j->db, put, -1, SQLITE_PREPARE_PERSISTENT, &j->put, NULL) != SQLITE_OK ||
         sqlite3_prepare_v3(j->db, update, -1, SQLITE_PREPARE_PERSISTENT, &j->update, NULL) != SQLITE_OK)
-        return SK_EPROTO;
+        return damage_or_trouble(j);
     return SK_OK;
 }
 
@@ -150,6 +175,8 @@ static void journal_destroy(struct journal *j)
 static int touch(const char *path)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (fd < 0)
+        sk_log(SK_LOG_ERROR, "journal: %s: %s", path, strerror(errno));
     if (fd < 0)
         return errno == EACCES || errno == EPERM ? SK_EPERM : SK_EIO;
     struct stat st;
@@ -182,7 +209,9 @@ static int open_once(const char *path, struct journal **out)
         rc = sql_err(j, "cannot set up");
         goto out;
     }
-    rc = file_sound(j) ? migrate(j) : SK_EPROTO;
+    rc = check_file(j);
+    if (rc == SK_OK)
+        rc = migrate(j);
     if (rc == SK_OK)
         rc = prepare(j);
 out:
@@ -471,9 +500,15 @@ int journal_load(struct journal *j, struct block_table *t, int64_t now, size_t *
         return sql_err(j, "cannot read");
     struct row r;
     int s = SQLITE_DONE;
-    while (rc == SK_OK && (s = sqlite3_step(st)) == SQLITE_ROW)
-        if (row_read(st, &r))
+    size_t refused = 0;
+    while (rc == SK_OK && (s = sqlite3_step(st)) == SQLITE_ROW) {
+        if (row_read(st, &r) && policy_check_target(&r.b.target) == POLICY_OK)
             rc = load_row(t, &r, loaded);
+        else
+            refused++;
+    }
+    if (refused > 0)
+        sk_log(SK_LOG_ERROR, "journal: %zu blocks make no sense and are left out", refused);
     if (rc == SK_OK && s != SQLITE_DONE)
         rc = sql_err(j, "cannot read");
     sqlite3_finalize(st);

@@ -58,12 +58,14 @@ int nft_open(struct nft **out)
         nft_close(n);
         return rc;
     }
-    int fd = mnl_socket_get_fd(n->sk), size = SNDBUF, rsize = RCVBUF;
+    int fd = mnl_socket_get_fd(n->sk), size = SNDBUF, rsize = RCVBUF, one = 1;
     struct timeval tv = {.tv_sec = 10};
     /* Without CAP_NET_ADMIN the first command says so; the sizes do not matter then. */
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size);
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &rsize, sizeof rsize);
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
+    /* Errors without the message that they are about, which may be longer than what is read at once. */
+    (void)setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof one);
     n->portid = mnl_socket_get_portid(n->sk);
     n->seq = (uint32_t)time(NULL);
     n->no_update = !kernel_updates();

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#define DRAIN_MAX 10000 /* notifications taken at once */
+
 struct nft_monitor {
     struct mnl_socket *sk;
     uint32_t own;
@@ -87,7 +89,7 @@ int nft_monitor_read(struct nft_monitor *m, bool *changed)
 {
     static _Alignas(8) char buf[65536];
     *changed = false;
-    for (;;) {
+    for (int i = 0; i < DRAIN_MAX; i++) { /* others may write faster than this reads; the rest comes next time */
         ssize_t r = recv(mnl_socket_get_fd(m->sk), buf, sizeof buf, MSG_DONTWAIT);
         if (r < 0 && errno == EINTR)
             continue;
@@ -101,4 +103,5 @@ int nft_monitor_read(struct nft_monitor *m, bool *changed)
         for (const struct nlmsghdr *h = (struct nlmsghdr *)buf; mnl_nlmsg_ok(h, len); h = mnl_nlmsg_next(h, &len))
             *changed = *changed || ours(m, h);
     }
+    return SK_OK;
 }

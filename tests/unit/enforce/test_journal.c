@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -107,6 +108,25 @@ static void test_everything_comes_back(void **state)
     assert_string_equal(c->msg, "SQL injection");
     assert_int_equal(c->evidence_len, 4);
     assert_memory_equal(c->evidence, "\0'\xff;", 4);
+    journal_close(j);
+    block_table_free(t);
+    block_table_free(u);
+}
+
+static void test_what_nobody_may_ask_for_does_not_come_back(void **state)
+{
+    (void)state;
+    struct journal *j = open_it(NULL);
+    struct block_table *t = block_table_create(10), *u = block_table_create(10);
+    const char *const targets[] = {"0.0.0.0/0", "8.0.0.0/6", "::/0", "2000::/3", "198.51.100.0/24"};
+    size_t loaded;
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(journal_add(j, add(t, targets[i], 100 * S)), SK_OK);
+    journal_close(j);
+    j = open_it(NULL);
+    assert_int_equal(journal_load(j, u, 50 * S, &loaded), SK_OK);
+    assert_int_equal(loaded, 1);
+    assert_int_equal(block_table_at(u, 0)->target.len, 96 + 24);
     journal_close(j);
     block_table_free(t);
     block_table_free(u);
@@ -254,6 +274,46 @@ static void test_pages_overwritten_in_the_middle(void **state)
     block_table_free(t);
 }
 
+/* What cannot be written now is not damaged: the blocks in it come back when there is room again. */
+static void open_with_little_room(void)
+{
+    struct rlimit old, little;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+    for (rlim_t room = 0; room <= 40960; room += 1024) {
+        struct journal *j;
+        bool moved = false;
+        little = (struct rlimit){.rlim_cur = room, .rlim_max = old.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+        int rc = journal_open(path, &j, &moved);
+        if (rc == SK_OK)
+            journal_close(j);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+        assert_true(rc == SK_OK || rc == SK_EIO);
+        assert_false(moved);
+    }
+    signal(SIGXFSZ, before);
+    assert_int_equal(files_named("corrupt-"), 0);
+}
+
+static void test_a_full_disk_is_no_damage(void **state)
+{
+    (void)state;
+    struct block_table *t = block_table_create(10), *u = block_table_create(10);
+    size_t loaded = 0;
+    open_with_little_room(); /* to be set up */
+    struct journal *j = open_it(NULL);
+    assert_int_equal(journal_add(j, add(t, "192.0.2.1", 100 * S)), SK_OK);
+    journal_close(j);
+    open_with_little_room(); /* with a block */
+    j = open_it(NULL);
+    assert_int_equal(journal_load(j, u, 50 * S, &loaded), SK_OK);
+    assert_int_equal(loaded, 1);
+    journal_close(j);
+    block_table_free(t);
+    block_table_free(u);
+}
+
 static void test_newer_schema_is_refused_and_left_alone(void **state)
 {
     (void)state;
@@ -283,10 +343,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_everything_comes_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_nobody_may_ask_for_does_not_come_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_committed_survives_a_kill, setup, teardown),
         cmocka_unit_test_setup_teardown(test_history_and_pruning, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_file_is_moved_aside, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pages_overwritten_in_the_middle, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_full_disk_is_no_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(test_newer_schema_is_refused_and_left_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_link_is_not_followed, setup, teardown),
     };

@@ -7,8 +7,9 @@
 
 #include "decide/never.h"
 
-#define DISCOVER_RESOLV_CONF "/etc/resolv.conf"
-#define DISCOVER_PERIOD_S    60 /* refresh this often besides notifications: resolv.conf announces nothing */
+#define DISCOVER_RESOLV_CONF   "/etc/resolv.conf"
+#define DISCOVER_RESOLVED_CONF "/run/systemd/resolve/resolv.conf" /* looked at beside the former */
+#define DISCOVER_PERIOD_S      60 /* refresh this often besides notifications: resolv.conf announces nothing */
 
 /* Rebuilds the discovered layer between never_begin and never_commit. extra (may be NULL) adds entries of the caller's
  * own. *changed (may be NULL) as never_commit. On failure the old layer stays. SK_EIO, SK_ENOMEM, SK_EFULL. */
