@@ -71,7 +71,7 @@ static void growing(void **state)
 static void not_http(void **state)
 {
     (void)state;
-    static const char *const no[] = {"GETX / HTTP/1.1", "\r\nGET /", "HELLO", "GE\nT", "HTTP/1.1 200"};
+    static const char *const no[] = {"GETX / HTTP/1.1", " GET /", "HELLO", "GE\nT", "HTTP/1.1 200"};
     for (unsigned i = 0; i < 5; i++) {
         struct proto_probe st = {.server_port = 80};
         assert_int_not_equal(proto_probe(&st, 0, sk_span_str(no[i]), false, true), PROTO_HTTP);
