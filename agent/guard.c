@@ -3,6 +3,7 @@
 
 #include <cap-ng.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
@@ -48,6 +50,27 @@ static void keep_capabilities(void)
     if (capng_apply(CAPNG_SELECT_BOTH) != 0)
         sk_log(SK_LOG_WARN, "cannot give up capabilities that are not needed");
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+/* 0, 1 and 2 are taken, so that what is written for people never lands in a socket or the journal. */
+static void hold_standard_files(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
+/* The usual soft limit of 1024 is less than the sockets of many interfaces and workers. */
+static void raise_file_limit(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur >= GUARD_FILES)
+        return;
+    r.rlim_cur = r.rlim_max < GUARD_FILES ? r.rlim_max : GUARD_FILES;
+    (void)setrlimit(RLIMIT_NOFILE, &r);
 }
 
 static unsigned worker_count(const struct conf *c)
@@ -117,6 +140,8 @@ static int start(struct guard *g)
     if (rc == SK_OK)
         rc = take_signals(g);
     if (rc == SK_OK)
+        rc = guard_block_lock(g);
+    if (rc == SK_OK)
         rc = open_control(g);
     if (rc == SK_OK)
         rc = guard_iface_start(g);
@@ -172,15 +197,23 @@ static void on_signals(struct guard *g)
     }
 }
 
-/* Addresses, routes or links changed. */
-static void on_watch(struct guard *g)
+/*
+ * Addresses, routes or links changed. A look costs a dump of every route: however fast things change, most of the time
+ * is left for blocks and roles. Now and then without a reason, for an interface that could not be opened.
+ */
+static void follow_watch(struct guard *g)
 {
-    if (!discover_watch_read(g->watch_fd))
+    int64_t now = sk_now_mono();
+    if (!(g->watch_pending && now >= g->next_look) && now < g->next_rescan)
         return;
+    g->watch_pending = false;
     guard_iface_rescan(g);
     guard_block_discover(g);
     if (guard_home_update(g) && guard_home_is_auto(g->conf))
         g->home_stale = true;
+    int64_t end = sk_now_mono(), pause = 4 * (end - now);
+    g->next_look = end + (pause > GUARD_LOOK_EVERY ? pause : GUARD_LOOK_EVERY);
+    g->next_rescan = end + DISCOVER_PERIOD_S * SK_NS_PER_S;
 }
 
 /* Rules that name HOME_NET must be made anew. Waits until nothing else is being loaded. */
@@ -202,6 +235,8 @@ static int timeout_ms(const struct guard *g)
     int64_t left = mono == INT64_MAX ? SK_NS_PER_S : mono - sk_now_mono();
     if (wall < left)
         left = wall;
+    if (g->watch_pending && g->next_look - sk_now_mono() < left)
+        left = g->next_look - sk_now_mono();
     if (left > SK_NS_PER_S)
         left = SK_NS_PER_S;
     return left <= 0 ? 0 : (int)((left + SK_NS_PER_MS - 1) / SK_NS_PER_MS);
@@ -222,14 +257,29 @@ static void notify(struct guard *g, bool *said)
     }
 }
 
+/* Rotated away, or removed. */
+static void follow_log(struct guard *g)
+{
+    int64_t now = sk_now_mono();
+    if (g->log_fd < 0 || now < g->next_log_check)
+        return;
+    g->next_log_check = now + SK_NS_PER_S;
+    int before = g->log_fd;
+    if (!eve_file_moved(g->log_fd, g->conf->eve.path))
+        return;
+    guard_log_open(g);
+    if (g->log_fd == before && eve_file_moved(g->log_fd, g->conf->eve.path))
+        g->next_log_check = now + GUARD_SAY_EVERY; /* something else lies there, which was said */
+}
+
 static void each_turn(struct guard *g)
 {
     guard_child_tick(g);
+    follow_watch(g);
     follow_home(g);
     guard_block_tick(g, sk_now_wall());
     ipc_control_run(g->control, sk_now_mono());
-    if (g->log_fd >= 0 && eve_file_moved(g->log_fd, g->conf->eve.path))
-        guard_log_open(g);
+    follow_log(g);
 }
 
 enum { P_SIGNAL, P_CONTROL, P_WATCH, P_MONITOR, P_ENGINE, P_BLOCKS, P_REPORTER, P_COUNT };
@@ -259,8 +309,8 @@ static void loop(struct guard *g)
             on_signals(g);
         if (p[P_MONITOR].revents)
             guard_block_monitor(g);
-        if (p[P_WATCH].revents)
-            on_watch(g);
+        if (p[P_WATCH].revents && discover_watch_read(g->watch_fd))
+            g->watch_pending = true;
         each_turn(g);
         notify(g, &said);
     }
@@ -276,6 +326,7 @@ static void finish(struct guard *g)
 {
     sd_notify(0, "STOPPING=1");
     g->stopping = g->stopping && g->enforcer != NULL;
+    guard_reload_drop(g, "the agent is stopping");
     guard_child_stop_all(g);
     guard_block_stop(g);
     if (g->control != NULL)
@@ -290,6 +341,7 @@ static void finish(struct guard *g)
     close_fd(g->next_bundle_fd);
     close_fd(g->signal_fd);
     close_fd(g->watch_fd);
+    close_fd(g->lock_fd);
     ipc_status_unmap(g->status);
     conf_free(g->next_conf);
     conf_free(g->conf);
@@ -299,11 +351,13 @@ int guard_run(const struct guard_options *opt)
 {
     static struct guard g;
     g = (struct guard){.opt = *opt, .signal_fd = -1, .watch_fd = -1, .rings_fd = -1, .wake_fd = -1};
-    g.status_fd = g.log_fd = g.bundle_fd = g.next_bundle_fd = -1;
+    g.lock_fd = g.status_fd = g.log_fd = g.bundle_fd = g.next_bundle_fd = -1;
     g.started_mono = sk_now_mono();
     g.started_wall = sk_now_wall();
     for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
         memset(g.iface[i].fd, 0xff, sizeof(g.iface[i].fd));
+    hold_standard_files();
+    raise_file_limit();
     sk_log_setup("sekisho", SK_LOG_INFO, getenv("JOURNAL_STREAM") != NULL);
     if (guard_read_conf(opt, &sk_diag_stderr, &g.conf) != SK_OK)
         return CLI_FAILED;

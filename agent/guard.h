@@ -28,7 +28,11 @@
 #define GUARD_STUCK       (15 * SK_NS_PER_S)  /* without a heartbeat: killed */
 #define GUARD_LOAD_TIME   (300 * SK_NS_PER_S) /* for the first load of rules */
 #define GUARD_STOP_TIME   (5 * SK_NS_PER_S)
-#define GUARD_BLOCK_BATCH 1024 /* requests taken before they go to the kernel */
+#define GUARD_GONE_TIME   (2 * SK_NS_PER_S)  /* between the end of a role's channel and its own */
+#define GUARD_SAY_EVERY   (10 * SK_NS_PER_S) /* lines of the log that others can cause */
+#define GUARD_LOOK_EVERY  (SK_NS_PER_S / 5)  /* looks at addresses and interfaces, however much changes */
+#define GUARD_FILES       16384              /* descriptors: SK_MAX_INTERFACES * SK_MAX_WORKERS sockets, and others */
+#define GUARD_BLOCK_BATCH 1024               /* requests taken before they go to the kernel */
 
 struct guard_options {
     const char *conf_path;                                    /* NULL: CLI_CONF_PATH if it is there */
@@ -53,6 +57,7 @@ struct guard_child {
     int chan, blocks; /* -1 */
     bool ready, killed;
     int64_t started, start_at; /* monotonic; start_at: when it is to be started again */
+    int64_t gone;              /* when it closed its channel */
     int64_t wait;              /* before the next restart */
     uint64_t restarts;
     int64_t beat_time;
@@ -67,12 +72,15 @@ struct guard {
         uint32_t ring_size, block_size, block_timeout;
     } geometry;
     int64_t started_mono, started_wall;
-    int signal_fd, watch_fd;
+    int signal_fd, watch_fd, lock_fd;
     bool stopping;
+    bool watch_pending; /* something changed since the last look */
+    int64_t next_look, next_rescan, next_log_check;
 
     struct guard_iface iface[SK_MAX_INTERFACES];
     bool iface_auto;
     bool iface_full_said;
+    unsigned iface_unwatched; /* wanted, but full or failed, at the last look */
 
     struct guard_child child[GUARD_ROLES];
     int rings_fd, wake_fd, status_fd, log_fd;
@@ -85,6 +93,8 @@ struct guard {
     bool home_stale;          /* it has changed since the engine was told */
     struct ipc_loaded loaded; /* of the last load that succeeded */
     bool have_loaded;
+    unsigned loads_due;     /* bundles that the engine has not answered for */
+    int64_t reload_at;      /* when the reload under way began */
     uint64_t reload_client; /* control client that waits for it; 0: none */
     struct conf *next_conf; /* of a reload that the engine has not confirmed */
 
@@ -98,6 +108,8 @@ struct guard {
     uint64_t monitor_wakes, events_lost;
     int64_t next_discover;
     uint64_t discover_failures; /* in a row */
+    int64_t next_prune, next_hits;
+    int64_t say_never, say_brake; /* when the next such line may be logged */
 
     struct ipc_control *control;
     int64_t next_watchdog, watchdog_interval; /* 0: none */
@@ -115,6 +127,8 @@ SK_MUST_USE int guard_make_bundle(struct guard *g, const struct conf *conf, cons
 /* client: who waits for the outcome, or 0. Returns SK_OK when it is under way. why: text for the client. */
 SK_MUST_USE int guard_reload(struct guard *g, uint64_t client, char *why, size_t cap);
 void guard_loaded(struct guard *g, const struct ipc_loaded *l);
+/* The reload under way, if there is one, comes to nothing. */
+void guard_reload_drop(struct guard *g, const char *why);
 
 /* guard_iface.c */
 SK_MUST_USE int guard_iface_start(struct guard *g);
@@ -137,6 +151,10 @@ void guard_child_stop_all(struct guard *g);
 void guard_log_open(struct guard *g); /* opens the EVE file and hands it to the reporter */
 
 /* guard_block.c */
+/* Takes the state folder for this guard alone, until g->lock_fd is closed. */
+SK_MUST_USE int guard_block_lock(struct guard *g);
+/* Hit counts for showing: read anew, unless that has just been done. */
+void guard_block_hits(struct guard *g);
 SK_MUST_USE int guard_block_start(struct guard *g);
 void guard_block_receive(struct guard *g);
 void guard_block_monitor(struct guard *g); /* somebody touched the table */

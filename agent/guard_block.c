@@ -1,8 +1,10 @@
 /* From a request of the engine to an element in the kernel. Requests are taken as if an enemy had written them. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/clock.h"
@@ -11,6 +13,8 @@
 #include "event/event.h"
 #include "guard.h"
 
+#define HISTORY_KEEP     (90 * INT64_C(86400) * SK_NS_PER_S)
+#define PRUNE_EVERY      (3600 * SK_NS_PER_S)
 #define NEW_BLOCKS_RATE  200  /* new blocks a second from rules, averaged */
 #define NEW_BLOCKS_BURST 5000 /* at once */
 
@@ -86,14 +90,33 @@ void guard_block_discover(struct guard *g)
     }
 }
 
+/* Two guards would undo each other's work. The kernel drops the lock with the process, however that ends. */
+int guard_block_lock(struct guard *g)
+{
+    const char *dir = g->conf->guard.state_dir;
+    struct stat st;
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
+        sk_log(SK_LOG_ERROR, "cannot make %s: %s", dir, strerror(errno));
+        return SK_EIO;
+    }
+    g->lock_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (g->lock_fd < 0 || fstat(g->lock_fd, &st) != 0) {
+        sk_log(SK_LOG_ERROR, "cannot open %s: %s", dir, strerror(errno));
+        return SK_EIO;
+    }
+    if (flock(g->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        sk_log(SK_LOG_ERROR, "sekisho is running already (it holds %s)", dir);
+        return SK_EEXIST;
+    }
+    if (st.st_mode & 0022)
+        sk_log(SK_LOG_WARN, "others may write to %s: whoever can change the journal decides who is blocked", dir);
+    return SK_OK;
+}
+
 static int open_journal(struct guard *g)
 {
     char path[4096];
     bool moved = false;
-    if (mkdir(g->conf->guard.state_dir, 0700) != 0 && errno != EEXIST) {
-        sk_log(SK_LOG_ERROR, "cannot make %s: %s", g->conf->guard.state_dir, strerror(errno));
-        return SK_EIO;
-    }
     if (snprintf(path, sizeof(path), "%s/blocks.db", g->conf->guard.state_dir) >= (int)sizeof(path))
         return SK_EINVAL;
     int rc = journal_open(path, &g->journal, &moved);
@@ -157,12 +180,26 @@ int guard_block_start(struct guard *g)
     return SK_OK;
 }
 
+/* Whoever can cause requests must not be able to fill the log with them; status counts every one. */
+static bool may_say(int64_t *next)
+{
+    int64_t now = sk_now_mono();
+    if (now < *next)
+        return false;
+    *next = now + GUARD_SAY_EVERY;
+    return true;
+}
+
 static void take_request(struct guard *g, const struct decide_request *q)
 {
     struct enforce_outcome out;
     char buf[SK_PREFIX_STRLEN];
     enforcer_request(g->enforcer, q, BLOCK_RULE, sk_now_wall(), &out);
-    if (out.result == ENFORCE_REFUSED_NEVER)
+    if ((out.result == ENFORCE_REFUSED_RATE || out.result == ENFORCE_REFUSED_FULL) && may_say(&g->say_brake))
+        sk_log(SK_LOG_WARN, "not blocked: %s and perhaps others: %s", sk_prefix_format(&q->target, buf),
+               out.result == ENFORCE_REFUSED_RATE ? "too many new blocks in a short time"
+                                                  : "decide.max-blocks are in force");
+    if (out.result == ENFORCE_REFUSED_NEVER && may_say(&g->say_never))
         sk_log(SK_LOG_WARN, "not blocked: %s is on the never-list (%s: %s)", sk_prefix_format(&q->target, buf),
                never_kind_name(out.never->kind), out.never->text);
 }
@@ -207,8 +244,29 @@ void guard_block_monitor(struct guard *g)
         sk_log(SK_LOG_WARN, "somebody changed table inet %s: repaired", NFT_TABLE_NAME);
 }
 
+void guard_block_hits(struct guard *g)
+{
+    int64_t now = sk_now_mono();
+    if (now < g->next_hits)
+        return;
+    (void)!enforcer_resync(g->enforcer, sk_now_wall());
+    int64_t end = sk_now_mono();
+    g->next_hits = end + 4 * (end - now); /* who asks again and again gets a fifth of the guard's time */
+}
+
+/* Not while the clock stands before anything that could have been written. */
+static void prune(struct guard *g, int64_t now)
+{
+    if (sk_now_mono() < g->next_prune)
+        return;
+    g->next_prune = sk_now_mono() + PRUNE_EVERY;
+    if (now > HISTORY_KEEP && journal_prune(g->journal, now - HISTORY_KEEP) != SK_OK)
+        sk_log(SK_LOG_WARN, "the journal's history could not be cut");
+}
+
 void guard_block_tick(struct guard *g, int64_t now)
 {
+    prune(g, now);
     if (enforcer_due(g->enforcer, now))
         (void)!enforcer_tick(g->enforcer, now);
     if (sk_now_mono() >= g->next_discover)

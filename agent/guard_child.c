@@ -61,26 +61,44 @@ static void close_from(unsigned first)
         close((int)fd);
 }
 
+#define ROLE_ENV_MAX 16
+
+/* Whoever started us may have secrets in the environment. */
+static void role_environment(char *env[ROLE_ENV_MAX + 1])
+{
+    static const char *const wanted[] = {"JOURNAL_STREAM=", "TZ=",           "LD_LIBRARY_PATH=", "ASAN_OPTIONS=",
+                                         "UBSAN_OPTIONS=",  "LSAN_OPTIONS=", "TSAN_OPTIONS="};
+    unsigned n = 0;
+    for (char **e = environ; e != NULL && *e != NULL; e++)
+        for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+            if (n < ROLE_ENV_MAX && strncmp(*e, wanted[i], strlen(wanted[i])) == 0)
+                env[n++] = *e;
+    env[n] = NULL;
+}
+
 /* In the child, before exec. Only async-signal-safe calls that need no memory. */
-static void become_role(const struct guard_child *c, int chan, int blocks, char *ids[3])
+static void become_role(const struct guard_child *c, int chan, int blocks, char *ids[3], char **env)
 {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC); /* a terminal is nothing for a role, but to write errors */
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
+        _exit(1);
     /* Out of the way of each other first: chan may be 4, blocks may be 3. */
     int a = fcntl(chan, F_DUPFD, 10), b = blocks >= 0 ? fcntl(blocks, F_DUPFD, 10) : -1;
     if (a < 0 || dup2(a, ROLE_FD_CHANNEL) < 0 || (b >= 0 && dup2(b, ROLE_FD_BLOCKS) < 0))
         _exit(1);
     close_from(b >= 0 ? ROLE_FD_BLOCKS + 1 : ROLE_FD_CHANNEL + 1);
     char *argv[] = {(char *)(uintptr_t) "sekisho", (char *)(uintptr_t)c->verb, ids[0], ids[1], ids[2], NULL};
-    execv("/proc/self/exe", argv);
+    execve("/proc/self/exe", argv, env);
     _exit(1);
 }
 
 static int spawn(struct guard_child *c)
 {
     int chan[2], blocks[2] = {-1, -1};
-    char uid[16], gid[16], guard[16], *ids[3] = {uid, gid, guard};
+    char uid[16], gid[16], guard[16], *ids[3] = {uid, gid, guard}, *env[ROLE_ENV_MAX + 1];
     int rc = ipc_pair(chan, CHANNEL_BYTES);
     if (rc != SK_OK)
         return rc;
@@ -93,9 +111,10 @@ static int spawn(struct guard_child *c)
     snprintf(uid, sizeof(uid), "%u", c->uid);
     snprintf(gid, sizeof(gid), "%u", c->gid);
     snprintf(guard, sizeof(guard), "%d", (int)getpid());
+    role_environment(env);
     pid_t pid = fork();
     if (pid == 0)
-        become_role(c, chan[1], blocks[1], ids);
+        become_role(c, chan[1], blocks[1], ids, env);
     close(chan[1]);
     if (engine)
         close(blocks[1]);
@@ -135,8 +154,10 @@ static int send_start(struct guard *g, enum guard_role r)
         rc = ipc_send(c->chan, IPC_LOG, &log, &g->log_fd, 1);
     if (rc == SK_OK)
         rc = ipc_send(c->chan, IPC_START, &e, NULL, 0);
-    if (rc == SK_OK && r == GUARD_ENGINE)
+    if (rc == SK_OK && r == GUARD_ENGINE) {
         rc = ipc_send(c->chan, IPC_BUNDLE, &note, &g->bundle_fd, 1);
+        g->loads_due = 1;
+    }
     if (rc == SK_OK)
         guard_iface_send_all(g, r);
     return rc;
@@ -188,14 +209,6 @@ static void plan_restart(struct guard_child *c)
     c->wait = c->wait * 2 > GUARD_RESTART_MAX ? GUARD_RESTART_MAX : c->wait * 2;
 }
 
-/* A reload dies with the engine that was to do it. */
-static void forget_reload(struct guard *g)
-{
-    struct ipc_loaded l = {.rc = SK_EEND, .text = "the engine died while loading"};
-    if (g->next_conf != NULL || g->reload_client != 0)
-        guard_loaded(g, &l);
-}
-
 static void buried(struct guard *g, enum guard_role r, int status)
 {
     struct guard_child *c = &g->child[r];
@@ -210,7 +223,7 @@ static void buried(struct guard *g, enum guard_role r, int status)
     if (g->stopping)
         return;
     if (r == GUARD_ENGINE)
-        forget_reload(g);
+        guard_reload_drop(g, "the engine died while loading");
     if (r == GUARD_ENGINE && !g->have_loaded && !was_ready && c->restarts >= 3) {
         guard_stop(g, "the engine does not start");
         return;
@@ -251,6 +264,10 @@ static void check_beat(struct guard *g, enum guard_role r, int64_t now)
     struct guard_child *c = &g->child[r];
     if (c->pid == 0)
         return;
+    if (c->chan < 0 && now - c->gone > GUARD_GONE_TIME) {
+        guard_child_kill(g, r, "has closed its channel");
+        return;
+    }
     if (!c->ready) {
         if (now - c->started > GUARD_LOAD_TIME)
             guard_child_kill(g, r, "is not ready in time");
@@ -265,6 +282,8 @@ static void check_beat(struct guard *g, enum guard_role r, int64_t now)
 void guard_child_tick(struct guard *g)
 {
     int64_t now = sk_now_mono();
+    if (g->next_conf != NULL && now - g->reload_at > GUARD_LOAD_TIME)
+        guard_child_kill(g, GUARD_ENGINE, "does not finish loading");
     for (int r = 0; r < GUARD_ROLES && !g->stopping; r++) {
         if (g->child[r].pid == 0 && now >= g->child[r].start_at)
             guard_child_start(g, (enum guard_role)r);
@@ -300,7 +319,8 @@ static bool on_message(struct guard *g, enum guard_role r, const struct ipc_msg 
         on_ready(g, r);
         return true;
     }
-    if (m->type == IPC_LOADED && r == GUARD_ENGINE) {
+    if (m->type == IPC_LOADED && r == GUARD_ENGINE && g->loads_due > 0) {
+        g->loads_due--;
         guard_loaded(g, (const struct ipc_loaded *)(const void *)m->body);
         return true;
     }
@@ -322,6 +342,7 @@ void guard_child_receive(struct guard *g, enum guard_role r)
         if (rc == SK_EEND) { /* it is ending; SIGCHLD follows. Do not spin on the closed socket. */
             close(c->chan);
             c->chan = -1;
+            c->gone = sk_now_mono();
             return;
         }
         bool good = rc == SK_OK && on_message(g, r, &m);

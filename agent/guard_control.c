@@ -94,7 +94,7 @@ static json_t *do_blocks(struct guard *g, uint64_t id, const json_t *req)
 {
     (void)id;
     (void)req;
-    (void)!enforcer_resync(g->enforcer, sk_now_wall()); /* fresh hit counts */
+    guard_block_hits(g);
     json_t *a = json_array();
     for (size_t i = 0; i < block_table_count(g->table); i++)
         json_array_append_new(a, guard_block_json(block_table_at(g->table, i)));
@@ -142,7 +142,24 @@ static json_t *do_block(struct guard *g, uint64_t id, const json_t *req)
     json_object_set_new(o, "block", guard_block_json(out.block));
     if (rc != SK_OK)
         json_object_set_new(o, "warning", json_string("the kernel did not take it yet; it is tried again"));
+    else if (q.seconds > g->limits.max_seconds)
+        json_object_set_new(o, "warning", json_string("cut down to decide.max-block-duration"));
     return o;
+}
+
+/* Perhaps a wider block is what was meant. */
+static json_t *no_such_block(const struct guard *g, const char *what)
+{
+    char buf[160], wide[SK_PREFIX_STRLEN];
+    struct sk_prefix p;
+    if (sk_prefix_parse(what, strlen(what), true, &p) != SK_OK)
+        return fail("there is no such block");
+    const struct block *b = block_table_covering(g->table, &p);
+    if (b == NULL)
+        return fail("there is no block of this address or network");
+    snprintf(buf, sizeof(buf), "it has no block of its own; it lies in %s, which is blocked (%s)",
+             sk_prefix_format(&b->target, wide), b->id);
+    return fail(buf);
 }
 
 static json_t *do_unblock(struct guard *g, uint64_t id, const json_t *req)
@@ -156,7 +173,7 @@ static json_t *do_unblock(struct guard *g, uint64_t id, const json_t *req)
     else
         rc = enforcer_unblock_id(g->enforcer, what, sk_now_wall());
     if (rc != SK_OK)
-        return fail("there is no such block");
+        return no_such_block(g, what);
     if (enforcer_flush(g->enforcer, sk_now_wall()) != SK_OK)
         return fail("the kernel did not take it yet; it is tried again");
     return json_pack("{s:b}", "ok", 1);
@@ -181,14 +198,17 @@ static json_t *do_explain(struct guard *g, uint64_t id, const json_t *req)
     (void)id;
     const char *block_id = text_of(req, "id");
     json_t *block = NULL;
-    (void)!enforcer_resync(g->enforcer, sk_now_wall());
+    guard_block_hits(g);
+    struct sk_prefix p;
     const struct block *b = block_table_find_id(g->table, block_id);
+    if (b == NULL && sk_prefix_parse(block_id, strlen(block_id), true, &p) == SK_OK)
+        b = block_table_covering(g->table, &p);
     if (b != NULL)
         block = guard_block_json(b);
     else if (g->journal != NULL)
         (void)!journal_history(g->journal, block_id, HISTORY_DEPTH, on_history, &block);
     if (block == NULL)
-        return fail("there is no such block");
+        return no_such_block(g, block_id);
     json_t *o = json_pack("{s:b}", "ok", 1);
     json_object_set_new(o, "block", block);
     return o;

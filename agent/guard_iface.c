@@ -137,13 +137,16 @@ static void add(struct guard *g, const char *name, unsigned ifindex)
         if (g->iface[i].name[0] == '\0')
             f = &g->iface[i];
     if (f == NULL) {
+        g->iface_unwatched++;
         if (!g->iface_full_said)
             sk_log(SK_LOG_ERROR, "more than %d interfaces: %s is not watched", SK_MAX_INTERFACES, name);
         g->iface_full_said = true;
         return;
     }
-    if (open_iface(g, f, name, ifindex) != SK_OK)
+    if (open_iface(g, f, name, ifindex) != SK_OK) {
+        g->iface_unwatched++;
         return;
+    }
     sk_log(SK_LOG_INFO, "watching interface %s", name);
     send_iface(g, GUARD_REPORTER, f);
     send_iface(g, GUARD_ENGINE, f);
@@ -158,6 +161,7 @@ void guard_iface_rescan(struct guard *g)
             drop(g, f);
     }
     struct if_nameindex *all = if_nameindex();
+    g->iface_unwatched = 0;
     for (struct if_nameindex *p = all; p != NULL && p->if_index != 0; p++)
         if (find(g, p->if_name) == NULL && wanted(g, p->if_name))
             add(g, p->if_name, p->if_index);

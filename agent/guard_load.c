@@ -51,14 +51,28 @@ static int check_mode(const struct conf *c, const struct sk_diag_sink *diag)
     return SK_ENOTSUP;
 }
 
+/* A pipe in place of the file would hold the guard for as long as its owner likes. */
+static int load_conf_file(const char *path, const struct sk_diag_sink *diag, struct conf **out)
+{
+    size_t len;
+    char *text = inputs_read_regular(path, CONF_MAX_TEXT, &len);
+    if (text == NULL) {
+        sk_diag(diag, SK_DIAG_ERROR, path, 0, 0, "cannot read: %s", inputs_strerror(errno));
+        return SK_EIO;
+    }
+    int rc = conf_load(path, text, len, diag, out);
+    free(text);
+    return rc;
+}
+
 int guard_read_conf(const struct guard_options *opt, const struct sk_diag_sink *diag, struct conf **out)
 {
     struct conf *c = NULL;
     int rc;
     if (opt->conf_path != NULL)
-        rc = conf_load_file(opt->conf_path, diag, &c);
+        rc = load_conf_file(opt->conf_path, diag, &c);
     else if (access(CLI_CONF_PATH, F_OK) == 0)
-        rc = conf_load_file(CLI_CONF_PATH, diag, &c);
+        rc = load_conf_file(CLI_CONF_PATH, diag, &c);
     else
         rc = conf_default(&c);
     if (rc == SK_OK)
@@ -88,9 +102,9 @@ static int file_failed(const char *path, const char *why)
 static int add_file(struct ipc_bundle *b, enum ipc_text_kind kind, const char *path)
 {
     size_t len;
-    char *text = inputs_read_file(path, INPUTS_MAX_FILE, &len);
+    char *text = inputs_read_regular(path, INPUTS_MAX_FILE, &len);
     if (text == NULL)
-        return file_failed(path, strerror(errno));
+        return file_failed(path, inputs_strerror(errno));
     int rc = ipc_bundle_add(b, kind, path, text, len);
     free(text);
     return rc;
@@ -102,7 +116,7 @@ static int add_rules(struct ipc_bundle *b, const struct guard_options *opt, cons
     static const enum ipc_text_kind kinds[] = {[ENGINE_RULES] = IPC_TEXT_RULES,
                                                [ENGINE_CLASSES] = IPC_TEXT_CLASSES,
                                                [ENGINE_THRESHOLDS] = IPC_TEXT_THRESHOLDS};
-    struct inputs in = {0};
+    struct inputs in = {.regular_only = true};
     int rc = inputs_read(&in, conf, opt->rules, opt->nrules, diag);
     for (unsigned i = 0; i < in.n && rc == SK_OK; i++) {
         const struct engine_text *t = &in.v[i];
@@ -168,6 +182,8 @@ int guard_reload(struct guard *g, uint64_t client, char *why, size_t cap)
     g->generation++;
     g->next_conf = conf;
     g->reload_client = client;
+    g->reload_at = sk_now_mono();
+    g->loads_due++;
     g->next_bundle_fd = fd;
     return SK_OK;
 }
@@ -190,7 +206,7 @@ static void adopt_conf(struct guard *g)
     g->conf = g->next_conf;
     g->next_conf = NULL;
     g->limits.max_seconds = g->conf->decide.max_block_duration / SK_NS_PER_S;
-    if (old->capture.workers != g->conf->capture.workers || old->capture.ring_size != g->conf->capture.ring_size)
+    if ((g->conf->capture.workers != old->capture.workers) || g->conf->capture.ring_size != g->geometry.ring_size)
         sk_log(SK_LOG_WARN, "capture.workers and capture.ring-size change with the next start");
     conf_free(old);
     guard_log_open(g);
@@ -205,28 +221,67 @@ static void answer_client(struct guard *g, const struct ipc_loaded *l)
                           (int)l->rejected, "seconds", l->parse_seconds + l->compile_seconds);
     if (l->rc != SK_OK)
         json_object_set_new(
-            a, "error", json_sprintf("%s (%s)", l->text[0] != '\0' ? l->text : "rules not loaded", sk_strerror(l->rc)));
+            a, "error", json_string(l->text[0] != '\0' ? l->text : sk_strerror(l->rc)));
     ipc_control_answer(g->control, g->reload_client, a);
     g->reload_client = 0;
 }
 
-void guard_loaded(struct guard *g, const struct ipc_loaded *l)
+/* What the engine says of itself goes to people and into JSON: plain text, plain numbers. */
+static void make_plain(struct ipc_loaded *l)
 {
-    settle_bundle(g, l->rc == SK_OK);
-    if (l->rc == SK_OK) {
-        g->loaded = *l;
-        g->have_loaded = true;
-        sk_log(SK_LOG_INFO, "%u rules loaded, %u rejected, in %.2f s", l->loaded, l->rejected,
-               l->parse_seconds + l->compile_seconds);
-        if (g->next_conf != NULL)
-            adopt_conf(g);
-    } else {
-        sk_log(SK_LOG_ERROR, "loading failed: %s%s%s", sk_strerror(l->rc), l->text[0] != '\0' ? ": " : "", l->text);
+    for (char *p = l->text; *p != '\0'; p++)
+        if (*p < 0x20 || *p > 0x7e)
+            *p = '?';
+    double *seconds[] = {&l->parse_seconds, &l->compile_seconds};
+    for (int i = 0; i < 2; i++)
+        if (!(*seconds[i] >= 0 && *seconds[i] < 1e9))
+            *seconds[i] = 0;
+}
+
+static void load_failed(struct guard *g, const struct ipc_loaded *l, bool reload)
+{
+    sk_log(SK_LOG_ERROR, "loading failed: %s%s%s", sk_strerror(l->rc), l->text[0] != '\0' ? ": " : "", l->text);
+    if (reload) {
         conf_free(g->next_conf);
         g->next_conf = NULL;
-        if (!g->have_loaded)
-            guard_stop(g, "there are no rules to work with");
     }
-    answer_client(g, l);
-    sd_notify(0, "READY=1"); /* ends a RELOADING=1 */
+    if (!g->have_loaded)
+        guard_stop(g, "there are no rules to work with");
+    else if (!g->child[GUARD_ENGINE].ready)
+        guard_child_kill(g, GUARD_ENGINE, "cannot load what it had loaded before");
+}
+
+void guard_loaded(struct guard *g, const struct ipc_loaded *said)
+{
+    struct ipc_loaded l = *said;
+    make_plain(&l);
+    /* An engine that starts answers for its first load also when a reload has followed close behind. */
+    bool reload = g->next_conf != NULL && l.generation == g->generation;
+    if (reload)
+        settle_bundle(g, l.rc == SK_OK);
+    if (l.rc == SK_OK) {
+        g->loaded = l;
+        g->have_loaded = true;
+        sk_log(SK_LOG_INFO, "%u rules loaded, %u rejected, in %.2f s", l.loaded, l.rejected,
+               l.parse_seconds + l.compile_seconds);
+        if (l.loaded == 0)
+            sk_log(SK_LOG_WARN, "no rules are loaded: nothing is looked for (rule-files in the configuration, or -S)");
+        if (reload)
+            adopt_conf(g);
+    } else {
+        load_failed(g, &l, reload);
+    }
+    if (reload)
+        answer_client(g, &l);
+    if (g->next_conf == NULL)
+        sd_notify(0, "READY=1"); /* ends a RELOADING=1 */
+}
+
+void guard_reload_drop(struct guard *g, const char *why)
+{
+    struct ipc_loaded l = {.generation = g->generation, .rc = SK_EEND};
+    if (g->next_conf == NULL)
+        return;
+    snprintf(l.text, sizeof(l.text), "%s", why);
+    guard_loaded(g, &l);
 }

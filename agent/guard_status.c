@@ -52,6 +52,15 @@ static json_t *workers(const struct guard *g)
     return a;
 }
 
+/* What the kernel holds for capture: it is taken when an interface is opened, and never swapped. */
+static uint64_t ring_memory(const struct guard *g)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
+        n += g->iface[i].name[0] != '\0';
+    return n * g->workers * g->geometry.ring_size;
+}
+
 static uint64_t total(const struct guard *g, enum sk_counter c)
 {
     uint64_t n = 0;
@@ -106,6 +115,8 @@ static json_t *blocks(const struct guard *g)
     json_object_set_new(o, "nft_rebuilds", u64(s->rebuilds));
     json_object_set_new(o, "nft_errors", u64(s->kernel_errors));
     json_object_set_new(o, "journal_errors", u64(s->journal_errors));
+    json_object_set_new(o, "never_list", u64(never_count(g->never)));
+    json_object_set_new(o, "never_list_complete", json_boolean(never_complete(g->never)));
     json_object_set_new(o, "degraded", json_boolean(enforcer_degraded(g->enforcer)));
     return o;
 }
@@ -120,6 +131,7 @@ static json_t *events(const struct guard *g)
     json_object_set_new(o, "lost_write_errors", u64(ipc_status_get(&r->write_errors)));
     json_object_set_new(o, "lost_guard", u64(g->events_lost));
     json_object_set_new(o, "invalid", u64(ipc_status_get(&r->invalid)));
+    json_object_set_new(o, "garbage", u64(ipc_status_get(&r->garbage)));
     return o;
 }
 
@@ -134,8 +146,10 @@ json_t *guard_status_json(const struct guard *g)
     json_object_set_new(o, "uptime", u64((uint64_t)((sk_now_mono() - g->started_mono) / SK_NS_PER_S)));
     json_object_set_new(o, "roles", roles(g));
     json_object_set_new(o, "interfaces", interfaces(g));
+    json_object_set_new(o, "interfaces_unwatched", u64(g->iface_unwatched));
     json_object_set_new(o, "workers", workers(g));
     json_object_set_new(o, "memory", u64(memory));
+    json_object_set_new(o, "ring_memory", u64(ring_memory(g)));
     json_object_set_new(o, "rules", rules(g));
     json_object_set_new(o, "blocks", blocks(g));
     json_object_set_new(o, "events", events(g));

@@ -40,21 +40,38 @@ static char *read_all(int fd, size_t max, size_t *len)
     return NULL;
 }
 
-char *inputs_read_file(const char *path, size_t max, size_t *len)
+static char *read_path(const char *path, bool regular_only, size_t max, size_t *len)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (regular_only ? O_NONBLOCK : 0));
     if (fd < 0)
         return NULL;
     struct stat st;
     char *text = NULL;
     if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
         errno = EISDIR;
+    else if (regular_only && !S_ISREG(st.st_mode))
+        errno = ENOTSUP;
     else
         text = read_all(fd, max, len);
     int saved = errno;
     close(fd);
     errno = saved;
     return text;
+}
+
+char *inputs_read_file(const char *path, size_t max, size_t *len)
+{
+    return read_path(path, false, max, len);
+}
+
+char *inputs_read_regular(const char *path, size_t max, size_t *len)
+{
+    return read_path(path, true, max, len);
+}
+
+const char *inputs_strerror(int err)
+{
+    return err == ENOTSUP ? "not a regular file" : strerror(err);
 }
 
 static int add_file(struct inputs *in, int kind, const char *path, const struct sk_diag_sink *diag)
@@ -72,11 +89,17 @@ static int add_file(struct inputs *in, int kind, const char *path, const struct 
         in->cap = cap;
     }
     size_t len = 0;
-    char *text = inputs_read_file(path, INPUTS_MAX_FILE, &len);
+    char *text = read_path(path, in->regular_only, INPUTS_MAX_FILE, &len);
     if (!text) {
-        sk_diag(diag, SK_DIAG_ERROR, path, 0, 0, "cannot read: %s", strerror(errno));
+        sk_diag(diag, SK_DIAG_ERROR, path, 0, 0, "cannot read: %s", inputs_strerror(errno));
         return SK_EIO;
     }
+    if (len > INPUTS_MAX_TOTAL - in->total) {
+        sk_diag(diag, SK_DIAG_ERROR, path, 0, 0, "more than %u MiB of rules", INPUTS_MAX_TOTAL >> 20);
+        free(text);
+        return SK_EFULL;
+    }
+    in->total += len;
     char *name = strdup(path);
     if (!name) {
         free(text);

@@ -9,10 +9,13 @@
 
 #define INPUTS_MAX_FILE  (64u << 20) /* bytes of one file; a larger one is refused */
 #define INPUTS_MAX_FILES 4096
+#define INPUTS_MAX_TOTAL (256u << 20) /* bytes of all files together */
 
 struct inputs {
     struct engine_text *v;
     unsigned n, cap;
+    size_t total;
+    bool regular_only; /* no pipes and devices: reading must not wait (the guard) */
 };
 
 /*
@@ -26,5 +29,9 @@ void inputs_free(struct inputs *in);
 
 /* One whole file, NUL behind it; NULL with errno set (EFBIG: over max). The caller frees. */
 char *inputs_read_file(const char *path, size_t max, size_t *len);
+/* The same of a regular file only; else NULL with errno ENOTSUP or EISDIR. Never waits for a writer. */
+char *inputs_read_regular(const char *path, size_t max, size_t *len);
+/* strerror, but for what only these functions mean. */
+const char *inputs_strerror(int err);
 
 #endif

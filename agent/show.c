@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
 
@@ -53,10 +54,10 @@ static void show_workers(const json_t *workers)
     size_t i;
     const json_t *w;
     char b[24], m[24];
+    printf("  worker %14s %11s %13s %8s %8s %11s\n", "packets", "bytes", "kernel drops", "flows", "alerts", "memory");
     json_array_foreach(workers, i, w)
-        printf("  worker %-3zu %lld packets, %s, %lld kernel drops, %lld flows, %lld alerts, %s memory\n", i,
-               num(w, "packets"), bytes(num(w, "bytes"), b), num(w, "kernel_drops"), num(w, "flows"), num(w, "alerts"),
-               bytes(num(w, "memory"), m));
+        printf("  %-6zu %14lld %11s %13lld %8lld %8lld %11s\n", i, num(w, "packets"), bytes(num(w, "bytes"), b),
+               num(w, "kernel_drops"), num(w, "flows"), num(w, "alerts"), bytes(num(w, "memory"), m));
 }
 
 /* What says that something was not seen, not kept or not done. */
@@ -105,42 +106,66 @@ static void show_interfaces(const json_t *names)
 
 void show_status(const json_t *s)
 {
-    char t[32], m[24];
+    char t[32], m[24], ring[24];
     const json_t *rules = at(s, "rules"), *blocks = at(s, "blocks"), *ev = at(s, "events");
     printf("sekisho %s, %s mode, up %s\n", str(s, "version"), str(s, "mode"), span(num(s, "uptime"), t));
     show_roles(at(s, "roles"));
     show_interfaces(at(s, "interfaces"));
+    if (num(s, "interfaces_unwatched") != 0)
+        printf("            %lld MORE CANNOT BE WATCHED\n", num(s, "interfaces_unwatched"));
     show_workers(at(s, "workers"));
-    printf("memory      %s\n", bytes(num(s, "memory"), m));
+    printf("memory      %s of tables and rules, %s of capture rings\n", bytes(num(s, "memory"), m),
+           bytes(num(s, "ring_memory"), ring));
     printf("rules       %lld loaded, %lld rejected, %lld slow\n", num(rules, "loaded"), num(rules, "rejected"),
            num(rules, "slow"));
-    printf("blocks      %lld in force, %lld set, %lld expired, %lld refused (never-list %lld, invalid %lld, full %lld, "
-           "rate %lld)%s\n",
-           num(blocks, "in_force"), num(blocks, "set"), num(blocks, "expired"),
-           num(blocks, "refused_never") + num(blocks, "refused_invalid") + num(blocks, "refused_full") +
-               num(blocks, "refused_rate"),
+    printf("blocks      %lld in force, %lld set, %lld expired%s\n", num(blocks, "in_force"), num(blocks, "set"),
+           num(blocks, "expired"), json_is_true(at(blocks, "degraded")) ? "; THE KERNEL DOES NOT FOLLOW" : "");
+    printf("refused     %lld by the never-list, %lld invalid, %lld table full, %lld too fast\n",
            num(blocks, "refused_never"), num(blocks, "refused_invalid"), num(blocks, "refused_full"),
-           num(blocks, "refused_rate"), json_is_true(at(blocks, "degraded")) ? "; THE KERNEL DOES NOT FOLLOW" : "");
+           num(blocks, "refused_rate"));
+    if (json_is_false(at(blocks, "never_list_complete")))
+        puts("never-list  NOT COMPLETE: nothing is blocked");
+    if (num(blocks, "lost") + num(blocks, "journal_errors") != 0)
+        printf("            %lld requests lost, %lld journal errors\n", num(blocks, "lost"),
+               num(blocks, "journal_errors"));
     printf("nftables    %lld repairs, %lld rebuilds, %lld errors\n", num(blocks, "nft_repairs"),
            num(blocks, "nft_rebuilds"), num(blocks, "nft_errors"));
     printf("events      %lld written, %lld lost\n", num(ev, "written"),
-           num(ev, "lost_ring_full") + num(ev, "lost_write_errors") + num(ev, "lost_guard"));
+           num(ev, "lost_ring_full") + num(ev, "lost_write_errors") + num(ev, "lost_guard") + num(ev, "invalid") +
+               num(ev, "garbage"));
     show_losses(at(s, "counters"));
 }
 
+static int by_creation(const void *x, const void *y)
+{
+    const json_t *const *a = x, *const *b = y;
+    int d = strcmp(str(*a, "created"), str(*b, "created"));
+    return d != 0 ? d : strcmp(str(*a, "target"), str(*b, "target"));
+}
+
+/* The newest last, where the reader's eye is. */
 void show_blocks(const json_t *blocks)
 {
-    size_t i;
-    const json_t *b;
+    size_t n = json_array_size(blocks);
+    const json_t **v = calloc(n + 1, sizeof(const json_t *));
+    int wide = (int)strlen("TARGET");
     char t[32];
-    if (json_array_size(blocks) == 0) {
+    if (n == 0)
         puts("nothing is blocked");
-        return;
+    for (size_t i = 0; v != NULL && i < n; i++) {
+        v[i] = json_array_get(blocks, i);
+        int len = (int)strlen(str(v[i], "target"));
+        wide = len > wide ? len : wide;
     }
-    printf("%-15s %-26s %-9s %10s  %-9s %s\n", "ID", "TARGET", "LEFT", "PACKETS", "BY", "REASON");
-    json_array_foreach(blocks, i, b)
-        printf("%-15s %-26s %-9s %10lld  %-9s %s\n", str(b, "id"), str(b, "target"), span(num(b, "seconds_left"), t),
-               num(at(b, "nft"), "packets"), str(b, "origin"), str(b, "reason"));
+    if (v != NULL && n != 0) {
+        qsort(v, n, sizeof(const json_t *), by_creation);
+        printf("%-14s  %-*s  %-7s %8s  %-8s  %s\n", "ID", wide, "TARGET", "LEFT", "PACKETS", "BY", "REASON");
+    }
+    for (size_t i = 0; v != NULL && i < n; i++)
+        printf("%-14s  %-*s  %-7s %8lld  %-8s  %s\n", str(v[i], "id"), wide, str(v[i], "target"),
+               span(num(v[i], "seconds_left"), t), num(at(v[i], "nft"), "packets"), str(v[i], "origin"),
+               str(v[i], "reason"));
+    free(v);
 }
 
 static const char *proto(long long p)
@@ -164,6 +189,14 @@ static void show_cause(const json_t *b)
     printf("Evidence  %s\n", str(b, "evidence"));
 }
 
+static const char *times(long long n, char buf[24])
+{
+    if (n == 1)
+        return "once";
+    snprintf(buf, 24, "%lld times", n);
+    return buf;
+}
+
 void show_block(const json_t *b)
 {
     char t[32], m[24];
@@ -173,7 +206,7 @@ void show_block(const json_t *b)
     if (at(b, "packet") == NULL)
         printf("Reason    %s\n", str(b, "reason"));
     show_cause(b);
-    printf("Set       %s, asked for %lld times\n", str(b, "created"), num(b, "requests"));
+    printf("Set       %s, asked for %s\n", str(b, "created"), times(num(b, "requests"), m));
     if (at(b, "ended") != NULL)
         printf("Ended     %s: %s\n", str(b, "ended"), str(b, "ended_why"));
     else
