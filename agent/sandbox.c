@@ -52,8 +52,7 @@ static const int allowed[] = {
 };
 
 static const int engine_only[] = {SCMP_SYS(getsockopt), SCMP_SYS(sched_setaffinity)};
-static const int reporter_only[] = {SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(close), SCMP_SYS(fcntl),
-                                    SCMP_SYS(sendmsg)};
+static const int reporter_only[] = {SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(close), SCMP_SYS(sendmsg)};
 
 static const int deadly[] = {
     SCMP_SYS(execve),
@@ -110,11 +109,18 @@ static int add_threads(scmp_filter_ctx ctx)
     return rc;
 }
 
+/*
+ * No F_SETFL: the log is open for appending, and stays so for whoever would rather overwrite it; and flags are shared
+ * with the other roles, which count on not being held by an empty eventfd. No F_DUPFD (add_engine_output).
+ */
 static int add_guarded(scmp_filter_ctx ctx)
 {
+    static const int fcntls[] = {F_GETFD, F_SETFD, F_GETFL, F_GET_SEALS};
     int rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
     if (rc == 0) /* reading limits, not setting them */
         rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A2(SCMP_CMP_EQ, 0));
+    for (size_t i = 0; rc == 0 && i < sizeof(fcntls) / sizeof(fcntls[0]); i++)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)fcntls[i]));
     return rc;
 }
 
@@ -139,7 +145,6 @@ static int add_close(scmp_filter_ctx ctx)
  */
 static int add_engine_output(scmp_filter_ctx ctx)
 {
-    static const int fcntls[] = {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_ADD_SEALS, F_GET_SEALS};
     static const int channels[] = {ROLE_FD_CHANNEL, ROLE_FD_BLOCKS};
     int rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(write), 1, SCMP_A0(SCMP_CMP_EQ, STDERR_FILENO));
     if (rc == 0)
@@ -151,8 +156,6 @@ static int add_engine_output(scmp_filter_ctx ctx)
     for (size_t i = 0; rc == 0 && i < sizeof(channels) / sizeof(channels[0]); i++)
         rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), 1,
                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)channels[i]));
-    for (size_t i = 0; rc == 0 && i < sizeof(fcntls) / sizeof(fcntls[0]); i++)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)fcntls[i]));
     return rc;
 }
 

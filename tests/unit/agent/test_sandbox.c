@@ -54,6 +54,15 @@ static int do_kill(void)
     return kill(getppid(), 0) < 0 && errno == EPERM ? 0 : 1;
 }
 
+/* Descriptor 3 stands for the log, which was opened for appending. */
+static int do_overwrite(void)
+{
+    return fcntl(ROLE_FD_CHANNEL, F_SETFL, 0) < 0 && errno == EPERM && ftruncate(ROLE_FD_CHANNEL, 0) < 0 &&
+                   errno == EPERM && fcntl(ROLE_FD_CHANNEL, F_GETFL) >= 0
+               ? 0
+               : 1;
+}
+
 static int do_setrlimit(void)
 {
     return syscall(SYS_prlimit64, 0, 7, "0123456789abcdef", NULL) < 0 && errno == EPERM ? 0 : 1;
@@ -154,6 +163,7 @@ static void files_and_other_processes_are_out_of_reach(void **state)
         assert_int_equal(attempt((enum role_kind)kind, do_open), 0);
         assert_int_equal(attempt((enum role_kind)kind, do_unlink), 0);
         assert_int_equal(attempt((enum role_kind)kind, do_kill), 0);
+        assert_int_equal(attempt((enum role_kind)kind, do_overwrite), 0);
         assert_int_equal(attempt((enum role_kind)kind, do_setrlimit), 0);
         assert_int_equal(attempt((enum role_kind)kind, do_fork), 0);
     }
