@@ -100,7 +100,10 @@ static int call(const struct args *a, json_t *req, int timeout, json_t **answer)
     if (json_is_true(json_object_get(*answer, "ok")))
         return CLI_OK;
     const char *why = json_string_value(json_object_get(*answer, "error"));
-    cli_fail("%s", why != NULL ? why : "refused");
+    if (strcmp(a->verb, "reload") == 0)
+        cli_fail("not reloaded, what was loaded before stays: %s", why != NULL ? why : "refused");
+    else
+        cli_fail("%s", why != NULL ? why : "refused");
     json_decref(*answer);
     *answer = NULL;
     return CLI_FAILED;
@@ -150,6 +153,15 @@ int cmd_explain(int argc, char **argv)
     return ask_and_show(argc, argv, "block", show_block, 1);
 }
 
+static int not_a_target(const char *text)
+{
+    struct sk_prefix p;
+    char buf[SK_PREFIX_STRLEN];
+    if (sk_prefix_parse(text, strlen(text), true, &p) != SK_OK)
+        return cli_fail("not an address or network: '%s'", text);
+    return cli_fail("'%s' has bits set behind its length: '%s' is the network", text, sk_prefix_format(&p, buf));
+}
+
 int cmd_block(int argc, char **argv)
 {
     struct args a;
@@ -161,9 +173,9 @@ int cmd_block(int argc, char **argv)
         return rc;
     const char *target = argv[optind];
     if (sk_prefix_parse(target, strlen(target), false, &p) != SK_OK)
-        return cli_fail("not an address or network: '%s' (host bits must be zero)", target);
+        return not_a_target(target);
     if (a.for_time != NULL && sk_duration_parse(a.for_time, &seconds) != SK_OK)
-        return cli_fail("not a time: '%s' (90s, 15m, 1h, 7d, 2w)", a.for_time);
+        return cli_fail("not a time from 1s to 3650d: '%s' (90s, 15m, 1h, 7d, 2w)", a.for_time);
     json_t *req = json_pack("{s:s,s:I}", "target", target, "seconds", (json_int_t)seconds);
     if (a.reason != NULL)
         json_object_set_new(req, "reason", json_string(a.reason));
@@ -198,9 +210,12 @@ int cmd_reload(int argc, char **argv)
         rc = call(&a, json_object(), RELOAD_TIMEOUT_S, &answer);
     else
         return rc;
+    long long loaded = json_integer_value(json_object_get(answer, "loaded"));
     if (rc == CLI_OK)
-        printf("%lld rules loaded, %lld rejected\n", (long long)json_integer_value(json_object_get(answer, "loaded")),
+        printf("%lld rules loaded, %lld rejected\n", loaded,
                (long long)json_integer_value(json_object_get(answer, "rejected")));
+    if (rc == CLI_OK && loaded == 0)
+        fputs("sekisho: no rules are loaded: nothing is looked for\n", stderr);
     json_decref(answer);
     return rc;
 }

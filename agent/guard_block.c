@@ -279,6 +279,9 @@ void guard_block_stop(struct guard *g)
         bool keep = g->conf->guard.keep_blocks_on_stop && block_table_count(g->table) != 0;
         if (g->stopping && !keep)
             (void)!enforcer_teardown(g->enforcer, sk_now_wall());
+        else if (g->stopping)
+            sk_log(SK_LOG_INFO, "%zu blocks stay in force until they expire (guard.keep-blocks-on-stop)",
+                   block_table_count(g->table));
         enforcer_free(g->enforcer);
     }
     if (g->journal != NULL)

@@ -249,7 +249,7 @@ json_t *guard_control(void *arg, uint64_t id, const struct ipc_peer *peer, const
         if (strcmp(verb, verbs[i].verb) != 0)
             continue;
         if (verbs[i].root && peer->uid != 0)
-            return fail("only root may do that");
+            return fail("only root may do that; try sudo");
         return verbs[i].fn(g, id, request);
     }
     return fail("no such request");

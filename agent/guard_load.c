@@ -206,7 +206,7 @@ static void adopt_conf(struct guard *g)
     g->conf = g->next_conf;
     g->next_conf = NULL;
     g->limits.max_seconds = g->conf->decide.max_block_duration / SK_NS_PER_S;
-    if ((g->conf->capture.workers != old->capture.workers) || g->conf->capture.ring_size != g->geometry.ring_size)
+    if (g->conf->capture.workers != old->capture.workers || g->conf->capture.ring_size != g->geometry.ring_size)
         sk_log(SK_LOG_WARN, "capture.workers and capture.ring-size change with the next start");
     conf_free(old);
     guard_log_open(g);
@@ -220,8 +220,7 @@ static void answer_client(struct guard *g, const struct ipc_loaded *l)
     json_t *a = json_pack("{s:b,s:i,s:i,s:f}", "ok", l->rc == SK_OK, "loaded", (int)l->loaded, "rejected",
                           (int)l->rejected, "seconds", l->parse_seconds + l->compile_seconds);
     if (l->rc != SK_OK)
-        json_object_set_new(
-            a, "error", json_string(l->text[0] != '\0' ? l->text : sk_strerror(l->rc)));
+        json_object_set_new(a, "error", json_string(l->text[0] != '\0' ? l->text : sk_strerror(l->rc)));
     ipc_control_answer(g->control, g->reload_client, a);
     g->reload_client = 0;
 }
@@ -244,6 +243,8 @@ static void load_failed(struct guard *g, const struct ipc_loaded *l, bool reload
     if (reload) {
         conf_free(g->next_conf);
         g->next_conf = NULL;
+        g->home_stale = g->home_stale || g->home_reload;
+        g->home_reload = false;
     }
     if (!g->have_loaded)
         guard_stop(g, "there are no rules to work with");
@@ -268,6 +269,7 @@ void guard_loaded(struct guard *g, const struct ipc_loaded *said)
             sk_log(SK_LOG_WARN, "no rules are loaded: nothing is looked for (rule-files in the configuration, or -S)");
         if (reload)
             adopt_conf(g);
+        g->home_reload = g->home_reload && !reload;
     } else {
         load_failed(g, &l, reload);
     }

@@ -127,6 +127,7 @@ static json_t *events(const struct guard *g)
     json_t *o = json_object();
     json_object_set_new(o, "written", u64(ipc_status_get(&r->events)));
     json_object_set_new(o, "bytes", u64(ipc_status_get(&r->bytes)));
+    json_object_set_new(o, "held_bytes", u64(ipc_status_get(&r->held)));
     json_object_set_new(o, "lost_ring_full", u64(total(g, SK_C_EVENT_LOST)));
     json_object_set_new(o, "lost_write_errors", u64(ipc_status_get(&r->write_errors)));
     json_object_set_new(o, "lost_guard", u64(g->events_lost));

@@ -135,6 +135,7 @@ static void publish(struct reporter *r)
     ipc_status_set(&p->bytes, r->before.bytes + s->bytes);
     ipc_status_set(&p->write_errors, r->before.write_errors + s->write_errors);
     ipc_status_set(&p->invalid, r->before.invalid + s->invalid);
+    ipc_status_set(&p->held, s->held);
     ipc_status_set(&p->garbage, r->before.garbage + r->garbage);
     ipc_status_set(&p->heartbeat, p->heartbeat + 1);
 }

@@ -47,7 +47,7 @@ const struct cli_command cli_commands[] = {
                      "      --reason TEXT    shown by `blocks` and `explain`\n",
      cmd_block},
     {"unblock", "ADDR[/LEN]|BLOCK-ID", "end a block", CONTROL_OPTIONS, cmd_unblock},
-    {"explain", "BLOCK-ID [--json]", "show why a block was set and where it is in force",
+    {"explain", "ADDR[/LEN]|BLOCK-ID [--json]", "show why a block was set and where it is in force",
      CONTROL_OPTIONS "      --json           as JSON\n", cmd_explain},
     {"reload", "", "take up changed configuration and rules without losing a packet", CONTROL_OPTIONS, cmd_reload},
     {"stop", "", "end the running agent", CONTROL_OPTIONS, cmd_stop},

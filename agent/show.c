@@ -133,6 +133,8 @@ void show_status(const json_t *s)
     printf("events      %lld written, %lld lost\n", num(ev, "written"),
            num(ev, "lost_ring_full") + num(ev, "lost_write_errors") + num(ev, "lost_guard") + num(ev, "invalid") +
                num(ev, "garbage"));
+    if (num(ev, "held_bytes") != 0)
+        printf("            THE LOG CANNOT BE WRITTEN: %s of them are held back\n", bytes(num(ev, "held_bytes"), m));
     show_losses(at(s, "counters"));
 }
 

@@ -44,6 +44,8 @@ static void print_stderr(void *arg, const struct sk_diag *d)
         if (d->line > 0 && d->col > 0)
             fprintf(stderr, ":%u", d->col);
         fputs(": ", stderr);
+    } else {
+        fputs("sekisho: ", stderr);
     }
     fprintf(stderr, "%s: ", word[d->level]);
     put_safe(d->text);

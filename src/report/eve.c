@@ -114,6 +114,7 @@ int eve_flush(struct eve_writer *w)
     w->stats.bytes += done;
     if (done > 0)
         take_out(&w->buf, done);
+    w->stats.held = w->buf.len;
     if (rc == SK_OK && w->failing) {
         w->failing = false;
         sk_log(SK_LOG_WARN, "%s can be written again; %llu events were lost", w->name,
@@ -150,6 +151,8 @@ int eve_write(struct eve_writer *w, const void *rec, uint32_t len)
         return SK_EFULL;
     }
     w->stats.events++;
+    if (w->failing)
+        w->stats.held = w->buf.len;
     if (w->buf.len >= EVE_FLUSH_AT && !w->failing)
         (void)!eve_flush(w);
     return SK_OK;

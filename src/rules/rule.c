@@ -25,6 +25,18 @@ static int unknown_keyword(struct rule_parse *p, struct sk_span name)
     return rule_fail(p, (const char *)name.p, "unknown keyword '%.*s'", n, (const char *)name.p);
 }
 
+/* There is a closing quote before the end. */
+static bool quote_ends(struct sk_span v)
+{
+    for (uint32_t i = 1; i < v.len; i++) {
+        if (v.p[i] == '\\')
+            i++;
+        else if (v.p[i] == '"')
+            return true;
+    }
+    return false;
+}
+
 /* Takes quotes and negation off the value, as the keyword's flags say. */
 static int prepare_value(struct rule_parse *p)
 {
@@ -46,6 +58,8 @@ static int prepare_value(struct rule_parse *p)
         return k->flags & KW_QUOTED ? rule_fail(p, p->val_at, "value of '%s' must stand in quotes", k->name) : SK_OK;
     if (!(k->flags & (KW_QUOTED | KW_QUOTES)))
         return rule_fail(p, p->val_at, "value of '%s' must not stand in quotes", k->name);
+    if (p->val.len >= 2 && p->val.p[p->val.len - 1] != '"' && quote_ends(p->val))
+        return rule_fail(p, p->val_at, "';' is missing behind the closing quote");
     if (p->val.len < 2 || p->val.p[p->val.len - 1] != '"')
         return rule_fail(p, p->val_at, "quote is not closed (a ';' inside quotes is written '\\;')");
     p->val = sk_span_of(p->val.p + 1, p->val.len - 2);

@@ -135,9 +135,11 @@ static void a_full_disk_loses_only_what_the_buffer_cannot_hold(void **state)
     while (eve_stats(w)->write_errors < 100)
         (void)!eve_write(w, rec, event(++sent));
     assert_int_equal(eve_flush(w), SK_EIO);
+    assert_true(eve_stats(w)->held > EVE_BUFFER_MAX / 2);
     assert_int_equal(eve_open_file(path, false, &fd), SK_OK);
     eve_reopen(w, fd);
     assert_int_equal(eve_flush(w), SK_OK);
+    assert_int_equal(eve_stats(w)->held, 0);
     assert_int_equal(lines(path, 1), sent - 100);
     struct stat st;
     assert_int_equal(stat(path, &st), 0);

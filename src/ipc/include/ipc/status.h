@@ -23,7 +23,8 @@ struct ipc_reporter_status {
     uint64_t write_errors;  /* events lost because the file could not be written */
     uint64_t invalid;       /* records refused by event_valid */
     uint64_t garbage;       /* rings resynchronised */
-    uint64_t pad[2];
+    uint64_t held;          /* bytes of events that wait until the file can be written again */
+    uint64_t pad;
 };
 
 struct ipc_status {

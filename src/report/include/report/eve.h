@@ -19,6 +19,7 @@ struct eve_stats {
     uint64_t events, bytes; /* lines accepted; bytes that reached the file */
     uint64_t write_errors;  /* events dropped */
     uint64_t invalid;       /* records that event_valid refused */
+    uint64_t held;          /* bytes of lines that wait until the file can be written again; 0 when all is well */
 };
 
 struct eve_writer;
