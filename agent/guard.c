@@ -140,11 +140,11 @@ static int start(struct guard *g)
     if (rc == SK_OK)
         rc = take_signals(g);
     if (rc == SK_OK)
-        rc = guard_block_lock(g);
-    if (rc == SK_OK)
         rc = open_control(g);
     if (rc == SK_OK)
         rc = guard_iface_start(g);
+    if (rc == SK_OK)
+        rc = guard_block_lock(g);
     if (rc == SK_OK)
         rc = guard_child_setup(g);
     if (rc == SK_OK)
@@ -220,12 +220,14 @@ static void follow_watch(struct guard *g)
 static void follow_home(struct guard *g)
 {
     char why[256];
-    if (!g->home_stale || !g->child[GUARD_ENGINE].ready || g->next_conf != NULL)
+    if (!g->home_stale || !g->child[GUARD_ENGINE].ready || g->next_conf != NULL || sk_now_mono() < g->home_retry)
         return;
-    g->home_stale = false;
+    g->home_retry = sk_now_mono() + GUARD_HOME_RETRY;
     sk_log(SK_LOG_INFO, "this host's addresses changed: rules are loaded again");
-    if (guard_reload(g, 0, why, sizeof(why)) != SK_OK)
-        sk_log(SK_LOG_ERROR, "not reloaded: %s", why);
+    g->home_reload = guard_reload(g, 0, why, sizeof(why)) == SK_OK;
+    g->home_stale = !g->home_reload;
+    if (g->home_stale)
+        sk_log(SK_LOG_ERROR, "not reloaded: %s; until it can be, $HOME_NET lacks this host's new addresses", why);
 }
 
 static int timeout_ms(const struct guard *g)
