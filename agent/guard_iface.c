@@ -61,6 +61,14 @@ static uint16_t fanout_id(const struct guard *g, unsigned ifindex)
     return id != 0 ? id : 1;
 }
 
+static unsigned count(const struct guard *g)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
+        n += g->iface[i].name[0] != '\0';
+    return n;
+}
+
 static void close_fds(struct guard_iface *f)
 {
     for (unsigned w = 0; w < SK_MAX_WORKERS; w++) {
@@ -68,6 +76,22 @@ static void close_fds(struct guard_iface *f)
             close(f->fd[w]);
         f->fd[w] = -1;
     }
+}
+
+/* Rings are memory that the kernel does not give back: a typing error must not take all of it. */
+static bool too_much(struct guard *g, const char *name)
+{
+    uint64_t all = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t need = (uint64_t)(count(g) + 1) * g->workers * g->geometry.ring_size;
+    if (need <= all / 2)
+        return false;
+    if (!g->iface_full_said)
+        sk_log(SK_LOG_ERROR,
+               "%s is not watched: capture rings would take %llu MiB, more than half of the memory; lower "
+               "capture.ring-size or capture.workers, or name fewer interfaces",
+               name, (unsigned long long)(need >> 20));
+    g->iface_full_said = true;
+    return true;
 }
 
 static int open_iface(struct guard *g, struct guard_iface *f, const char *name, unsigned ifindex)
@@ -79,6 +103,8 @@ static int open_iface(struct guard *g, struct guard_iface *f, const char *name, 
                                    .fanout_id = fanout_id(g, ifindex),
                                    .promisc = g->conf->capture.promisc,
                                    .outgoing = true};
+    if (too_much(g, name))
+        return SK_EFULL;
     for (unsigned w = 0; w < g->workers; w++) {
         int e = capture_ring_socket(name, &rc, &f->fd[w], err);
         if (e != SK_OK) {
@@ -169,14 +195,6 @@ void guard_iface_rescan(struct guard *g)
         if_freenameindex(all);
 }
 
-static unsigned count(const struct guard *g)
-{
-    unsigned n = 0;
-    for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
-        n += g->iface[i].name[0] != '\0';
-    return n;
-}
-
 int guard_iface_start(struct guard *g)
 {
     for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
@@ -191,7 +209,7 @@ int guard_iface_start(struct guard *g)
         }
     }
     guard_iface_rescan(g);
-    if (count(g) == 0 && g->iface_auto)
+    if (count(g) == 0 && g->iface_auto && g->iface_unwatched == 0)
         sk_log(SK_LOG_WARN, "no interface is up yet; waiting for one");
     return count(g) < names->n && !g->iface_auto ? SK_EIO : SK_OK;
 }

@@ -17,6 +17,7 @@ struct aset {
 struct actx {
     struct rule_parse *p;
     const char *at;
+    struct sk_span var; /* "$NAME" while its text is read */
     bool used_var, failed;
 };
 
@@ -24,9 +25,12 @@ static const struct rule_addr_range everything = {.hi = {.q = {UINT64_MAX, UINT6
 
 static int afail(struct actx *c, struct sk_span what, const char *why)
 {
-    if (!c->failed)
-        (void)rule_fail(c->p, c->at, "address '%.*s': %s", (int)(what.len > 60 ? 60 : what.len), (const char *)what.p,
+    int n = (int)(what.len > 60 ? 60 : what.len), v = (int)(c->var.len > 60 ? 60 : c->var.len);
+    if (!c->failed && v)
+        (void)rule_fail(c->p, c->at, "address '%.*s' in %.*s: %s", n, (const char *)what.p, v, (const char *)c->var.p,
                         why);
+    else if (!c->failed)
+        (void)rule_fail(c->p, c->at, "address '%.*s': %s", n, (const char *)what.p, why);
     c->failed = true;
     return SK_EINVAL;
 }
@@ -204,7 +208,7 @@ static int parse_item(struct actx *c, struct sk_span s, bool negate, struct aset
         return afail(c, s, "is empty");
     if (depth > MAX_NESTING)
         return afail(c, s, "is nested too deeply, or a variable refers to itself");
-    struct sk_span inner = s;
+    struct sk_span inner = s, before = c->var;
     if (s.p[0] == '[') {
         if (s.p[s.len - 1] != ']')
             return afail(c, s, "has an unbalanced bracket");
@@ -216,14 +220,15 @@ static int parse_item(struct actx *c, struct sk_span s, bool negate, struct aset
             return afail(c, s, "is not a known address variable");
         c->used_var = true;
         inner = sk_span_str(text);
+        c->var = s;
     } else if (text_is(s, "any")) {
         return aset_add(c, negate ? neg : pos, everything);
     } else {
         return parse_literal(c, s, negate ? neg : pos);
     }
-    if (negate)
-        return parse_closed(c, inner, neg, depth + 1);
-    return parse_list(c, inner, false, pos, neg, depth + 1);
+    int rc = negate ? parse_closed(c, inner, neg, depth + 1) : parse_list(c, inner, false, pos, neg, depth + 1);
+    c->var = before;
+    return rc;
 }
 
 static int parse_list(struct actx *c, struct sk_span s, bool negate, struct aset *pos, struct aset *neg, int depth)

@@ -87,6 +87,14 @@ outputs:
   eve:
     path: $dir/eve.json
 N
+# --- rings that would take the host's memory are refused before they are made
+if [ "$(awk '/^MemTotal/ { print int($2 / 1048576) }' /proc/meminfo)" -lt 250 ]; then
+    ip netns exec $ns-s timeout 20 "$bin" run -c "$dir/s.yaml" -i va --set capture.ring-size=2gb \
+        --set capture.workers=64 2>"$dir/err0"
+    [ $? = 1 ] || fail "rings larger than the memory are taken"
+    grep -q 'lower capture.ring-size' "$dir/err0" || fail "rings larger than the memory are not named"
+fi
+
 a="a 10.77.1.1" b="b 10.77.2.1"
 start 1
 within 10 [ "$(get $b '')" = 200 ] || fail "nginx does not answer"

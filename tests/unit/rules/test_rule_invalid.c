@@ -35,7 +35,7 @@ static const struct {
      "1:11: E: address 'HOME_NET': is not an address (variables start with $)"},
     {"alert tcp $NONE any -> any any (sid:1;)", "1:11: E: address '$NONE': is not a known address variable"},
     {"alert tcp $LOOP any -> any any (sid:1;)",
-     "1:11: E: address '[1.1.1.1,$LOOP]': is nested too deeply, or a variable refers to itself"},
+     "1:11: E: address '[1.1.1.1,$LOOP]' in $LOOP: is nested too deeply, or a variable refers to itself"},
     {"alert tcp !any any -> any any (sid:1;)", "1:11: E: address '!any': matches nothing"},
     {"alert tcp [1.1.1.1,!1.1.1.1] any -> any any (sid:1;)", "1:11: E: address '[1.1.1.1,!1.1.1.1]': matches nothing"},
     {"alert tcp [1.1.1.1 any -> any any (sid:1;)",
