@@ -140,11 +140,11 @@ static int start(struct guard *g)
     if (rc == SK_OK)
         rc = take_signals(g);
     if (rc == SK_OK)
-        rc = open_control(g);
-    if (rc == SK_OK)
         rc = guard_iface_start(g);
     if (rc == SK_OK)
-        rc = guard_block_lock(g);
+        rc = guard_block_lock(g); /* before the socket: of two that start at once one must not remove the other's */
+    if (rc == SK_OK)
+        rc = open_control(g);
     if (rc == SK_OK)
         rc = guard_child_setup(g);
     if (rc == SK_OK)

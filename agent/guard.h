@@ -31,9 +31,9 @@
 #define GUARD_GONE_TIME   (2 * SK_NS_PER_S)  /* between the end of a role's channel and its own */
 #define GUARD_SAY_EVERY   (10 * SK_NS_PER_S) /* lines of the log that others can cause */
 #define GUARD_LOOK_EVERY  (SK_NS_PER_S / 5)  /* looks at addresses and interfaces, however much changes */
-#define GUARD_HOME_RETRY  (10 * SK_NS_PER_S)
-#define GUARD_FILES       16384 /* descriptors: SK_MAX_INTERFACES * SK_MAX_WORKERS sockets, and others */
-#define GUARD_BLOCK_BATCH 1024  /* requests taken before they go to the kernel */
+#define GUARD_HOME_RETRY  (10 * SK_NS_PER_S) /* between loads for new addresses, however often those change */
+#define GUARD_FILES       16384              /* descriptors: SK_MAX_INTERFACES * SK_MAX_WORKERS sockets, and others */
+#define GUARD_BLOCK_BATCH 1024               /* requests taken before they go to the kernel */
 
 struct guard_options {
     const char *conf_path;                                    /* NULL: CLI_CONF_PATH if it is there */
@@ -93,7 +93,7 @@ struct guard {
     char home[4096];          /* HOME_NET "auto" */
     bool home_stale;          /* it has changed since the engine was told */
     bool home_reload;         /* the reload under way is for that */
-    int64_t home_retry;       /* not before, after one that failed */
+    int64_t home_retry;       /* the next one not before: it costs flows their state */
     struct ipc_loaded loaded; /* of the last load that succeeded */
     bool have_loaded;
     unsigned loads_due;     /* bundles that the engine has not answered for */

@@ -224,6 +224,24 @@ def noise(bed, t):
     t.check("and knows the new ones", bed.ctl("block", "192.0.2.78").returncode == 1)
 
 
+def home_changes(bed, t):
+    """An address comes while the configuration is being edited: when it can be read, $HOME_NET has the address."""
+    good = open(bed.conf, encoding="utf-8").read()
+    with open(bed.conf, "a", encoding="utf-8") as f:
+        f.write("half a line")
+    bed.sh(bed.server, "ip", "addr", "add", "10.77.1.3/24", "dev", "eth1")
+    t.check("rules that cannot be loaded for a new address are said", wait_until(
+        lambda: "lacks this host's new addresses" in bed.agent_log()) is not None)
+    with open(bed.conf, "w", encoding="utf-8") as f:
+        f.write(good)
+
+    def found():
+        bed.sh(bed.attacker, "curl", "-s", "-m", "1", "-o", "/dev/null", f"http://10.77.1.3{ATTACK}")
+        return ATTACKER in (bed.elements() or {})
+    t.check("and loaded later: an attack on it is found", wait_until(found, 15, 0.5) is not None)
+    bed.ctl("unblock", ATTACKER)
+
+
 def two_agents(bed, t):
     other = bed.path("other.yaml")
     with open(other, "w", encoding="utf-8") as f:
@@ -255,7 +273,7 @@ def main():
     os.environ["SEKISHO_SECRET"] = "of whoever starts the agent"
     with Bed(ap.parse_args().agent, rules=RULE, keep_on_stop=False) as bed:
         if t.check("the agent starts", bed.start_agent(), bed.agent_log()[-600:]):
-            for step in (privileges, control, forged_blocks, forged_messages, hostile_files, two_agents, noise,
+            for step in (privileges, control, forged_blocks, forged_messages, hostile_files, home_changes, two_agents, noise,
                          spared_at_reload, stop_while_loading):
                 step(bed, t)
         log = bed.agent_log()

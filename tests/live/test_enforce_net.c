@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -358,7 +359,14 @@ static void test_discovery_spares_this_host_and_its_way_out(void **state)
     assert_true(changed);
     assert_int_equal(spared(r, "10.9.0.99")->kind, NEVER_OWN);
     close(fd);
+    /* A pipe in its place: not waited for, and the resolvers of before stay spared. */
     unlink(conf);
+    assert_int_equal(mkfifo(conf, 0600), 0);
+    assert_true(never_discover(r->never, conf, NULL, NULL, &changed) != SK_OK);
+    assert_int_equal(spared(r, "10.9.0.53")->kind, NEVER_RESOLVER);
+    unlink(conf);
+    assert_int_equal(never_discover(r->never, conf, NULL, NULL, &changed), SK_OK);
+    assert_null(spared(r, "10.9.0.53"));
 }
 
 int main(void)

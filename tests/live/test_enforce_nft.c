@@ -251,6 +251,22 @@ static void test_flushed_ruleset_is_noticed_and_restored(void **state)
     assert_int_equal(enforcer_stats(r->e)->rebuilds, 1);
 }
 
+/* The kernel's answer names the message that it is about, which is long here. */
+static void test_what_is_wrong_is_told_of_long_messages_too(void **state)
+{
+    struct rig *r = *state;
+    int64_t now = sk_now_wall();
+    assert_int_equal(enforcer_restore(r->e, now), SK_OK);
+    struct nft_change *c = calloc(1000, sizeof *c);
+    for (unsigned i = 0; i < 1000; i++) {
+        uint8_t a[4] = {198, 51, (uint8_t)(i >> 8), (uint8_t)i};
+        c[i] = (struct nft_change){.set = NFT_HOST4, .op = NFT_DEL, .first = sk_addr_from_v4(a)};
+        c[i].last = c[i].first;
+    }
+    assert_int_equal(nft_kernel_ops.apply(r->nft, c, 1000, now), SK_ENOENT);
+    free(c);
+}
+
 static void test_restart_adopts_what_is_there(void **state)
 {
     struct rig *r = *state;
@@ -476,6 +492,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_extension_replaces_the_element_on_old_kernels, setup, teardown),
         cmocka_unit_test_setup_teardown(test_overlapping_prefixes_each_end_in_their_own_time, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flushed_ruleset_is_noticed_and_restored, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_wrong_is_told_of_long_messages_too, setup, teardown),
         cmocka_unit_test_setup_teardown(test_restart_adopts_what_is_there, setup, teardown),
         cmocka_unit_test_setup_teardown(test_misshapen_table_is_replaced_and_its_elements_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_overlaps, setup, teardown),
