@@ -162,6 +162,15 @@ def keepalive(path):
         c.client(ATTACK).server(response(b"EVIL-MARKER")).close()
 
 
+def connect(path):
+    """A tunnel through a proxy, whose answer ends in a stray line feed; inside it HTTP again."""
+    with Capture(path) as cap:
+        c = Conversation(cap, CLIENT, SERVER, 40000).open()
+        c.client(b"CONNECT inside.example:80 HTTP/1.1\r\nHost: inside.example:80\r\n\r\n")
+        c.server(b"HTTP/1.1 200 Connection established\r\n\r\n\n")
+        c.client(ATTACK).server(response(b"EVIL-MARKER")).close()
+
+
 def chunked(path):
     with Capture(path) as cap:
         head = FORM + (("Transfer-Encoding", "chunked"),)
@@ -352,6 +361,7 @@ FILES = {
     "rates.pcap": rates,
     "http-pipelined.pcap": pipelined,
     "http-keepalive.pcap": keepalive,
+    "http-connect.pcap": connect,
     "http-chunked.pcap": chunked,
     "http-encoded.pcap": encoded,
     "http-bomb.pcap": bomb,

@@ -47,7 +47,7 @@ static void entry_set(struct never_entry *e, enum never_kind kind, const struct 
     e->prefix = *p;
     e->kind = kind;
     if (text)
-        strncpy(e->text, text, sizeof e->text - 1);
+        memcpy(e->text, text, strnlen(text, sizeof e->text - 1)); /* zeroed above: a NUL follows */
 }
 
 static int layer_reserve(struct layer *l)

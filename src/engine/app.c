@@ -168,6 +168,15 @@ static void settle(struct engine_worker *w, int dir, enum proto_id id)
         begin_http(w, ef);
 }
 
+/* Bytes that were held while the protocol was not known. The client's go first, whoever decided: an answer follows its
+ * request. */
+static void replay_probed(struct engine_worker *w, int dir, uint32_t len)
+{
+    struct engine_flow *ef = w->cur.ef;
+    if (ef->http && len)
+        http_data(w, dir, sk_span_of(ef->probe_buf[dir], len), 0);
+}
+
 static void probe_data(struct engine_worker *w, int dir, struct sk_span data, unsigned flags)
 {
     struct engine_flow *ef = w->cur.ef;
@@ -199,11 +208,13 @@ static void probe_data(struct engine_worker *w, int dir, struct sk_span data, un
         tls_data(w, d, sk_span_of(ef->probe_buf[d], d == dir ? before : ef->seen[d]), 0);
     if (!ef->http)
         return;
-    for (int d = 0; d < 2; d++) /* the client's bytes first, whoever decided */
-        if (ef->http && (d == dir ? before : ef->seen[d]))
-            http_data(w, d, sk_span_of(ef->probe_buf[d], d == dir ? before : ef->seen[d]), 0);
+    replay_probed(w, FLOW_TOSERVER, dir == FLOW_TOSERVER ? before : ef->seen[FLOW_TOSERVER]);
+    if (dir == FLOW_TOCLIENT)
+        replay_probed(w, FLOW_TOCLIENT, before);
     if (ef->http)
         http_data(w, dir, data, flags);
+    if (dir == FLOW_TOSERVER)
+        replay_probed(w, FLOW_TOCLIENT, ef->seen[FLOW_TOCLIENT]);
 }
 
 /* The other direction of a flow whose protocol is known: as a rule the same, but it may speak another. */

@@ -58,7 +58,7 @@ int kw_gid(struct rule_parse *p)
 
 int kw_priority(struct rule_parse *p)
 {
-    uint32_t v;
+    uint32_t v = 0;
     int rc = number(p, SEEN_PRIO, 1, 255, &v);
     if (rc == SK_OK)
         p->r.priority = (uint8_t)v;
