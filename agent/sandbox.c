@@ -4,6 +4,7 @@
 #include <seccomp.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 #include "base/log.h"
@@ -15,9 +16,7 @@ static const int allowed[] = {
     SCMP_SYS(fstat),
     SCMP_SYS(newfstatat),
     SCMP_SYS(lseek),
-    SCMP_SYS(mmap),
     SCMP_SYS(munmap),
-    SCMP_SYS(mprotect),
     SCMP_SYS(mremap),
     SCMP_SYS(madvise),
     SCMP_SYS(brk),
@@ -51,7 +50,9 @@ static const int allowed[] = {
     SCMP_SYS(sched_getaffinity),
 };
 
-static const int engine_only[] = {SCMP_SYS(getsockopt), SCMP_SYS(sched_setaffinity)};
+/* mmap and mprotect: also of memory to run, which expressions are compiled into. */
+static const int engine_only[] = {SCMP_SYS(getsockopt), SCMP_SYS(sched_setaffinity), SCMP_SYS(mmap),
+                                  SCMP_SYS(mprotect)};
 static const int reporter_only[] = {SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(close), SCMP_SYS(sendmsg)};
 
 static const int deadly[] = {
@@ -159,6 +160,16 @@ static int add_engine_output(scmp_filter_ctx ctx)
     return rc;
 }
 
+/* The reporter compiles nothing: no new code comes into it. */
+static int add_reporter_memory(scmp_filter_ctx ctx)
+{
+    static const int calls[] = {SCMP_SYS(mmap), SCMP_SYS(mprotect)};
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < sizeof(calls) / sizeof(calls[0]); i++)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, calls[i], 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+    return rc;
+}
+
 #define ADD(ctx, action, list) add_all(ctx, action, list, sizeof(list) / sizeof((list)[0]))
 
 int sandbox_enter(enum role_kind kind)
@@ -175,8 +186,8 @@ int sandbox_enter(enum role_kind kind)
         rc = ADD(ctx, SCMP_ACT_ALLOW, engine_only);
     if (rc == 0)
         rc = kind == ROLE_ENGINE ? add_engine_output(ctx) : ADD(ctx, SCMP_ACT_ALLOW, reporter_only);
-    if (rc == 0 && kind == ROLE_ENGINE)
-        rc = add_threads(ctx);
+    if (rc == 0)
+        rc = kind == ROLE_ENGINE ? add_threads(ctx) : add_reporter_memory(ctx);
     if (rc == 0)
         rc = seccomp_load(ctx);
     seccomp_release(ctx);

@@ -115,6 +115,15 @@ static int do_jit(void)
     return mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED;
 }
 
+/* Neither new memory to run, nor old made so. */
+static int do_no_code(void)
+{
+    if (mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED || errno != EPERM)
+        return 1;
+    void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p != MAP_FAILED && mprotect(p, 4096, PROT_READ | PROT_EXEC) < 0 && errno == EPERM ? 0 : 2;
+}
+
 static int do_message(void)
 {
     struct ipc_empty e = {0}; /* not a socket here: what counts is that the call is let through */
@@ -152,6 +161,7 @@ static void both_roles_do_their_work(void **state)
     (void)state;
     assert_int_equal(attempt(ROLE_ENGINE, do_thread), 0);
     assert_int_equal(attempt(ROLE_ENGINE, do_jit), 0);
+    assert_int_equal(attempt(ROLE_REPORTER, do_no_code), 0);
     assert_int_equal(attempt(ROLE_ENGINE, do_message), 0);
     assert_int_equal(attempt(ROLE_REPORTER, do_message), 0);
 }
