@@ -276,12 +276,13 @@ void guard_block_tick(struct guard *g, int64_t now)
 void guard_block_stop(struct guard *g)
 {
     if (g->enforcer != NULL) {
-        bool keep = g->conf->guard.keep_blocks_on_stop && block_table_count(g->table) != 0;
+        /* An agent that never came to work is not one to lift the blocks of those before it. */
+        bool keep = (g->conf->guard.keep_blocks_on_stop || !g->have_loaded) && block_table_count(g->table) != 0;
         if (g->stopping && !keep)
             (void)!enforcer_teardown(g->enforcer, sk_now_wall());
         else if (g->stopping)
-            sk_log(SK_LOG_INFO, "%zu blocks stay in force until they expire (guard.keep-blocks-on-stop)",
-                   block_table_count(g->table));
+            sk_log(SK_LOG_INFO, "%zu blocks stay in force until they expire%s", block_table_count(g->table),
+                   g->conf->guard.keep_blocks_on_stop ? " (guard.keep-blocks-on-stop)" : "");
         enforcer_free(g->enforcer);
     }
     if (g->journal != NULL)

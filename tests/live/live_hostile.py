@@ -3,6 +3,7 @@
 import argparse
 import ctypes
 import os
+import signal
 import socket
 import stat
 import struct
@@ -252,6 +253,28 @@ def two_agents(bed, t):
     t.check("and disturbs nothing", bed.ready() and bed.elements() is not None)
 
 
+def start_fails(bed, t):
+    """An agent whose engine never comes to work, on a host where blocks are in force."""
+    bed.ctl("block", VISITOR, "--for", "5m")
+    os.kill(bed.process.pid, signal.SIGKILL)
+    bed.process.wait()
+    bed.process = subprocess.Popen(["ip", "netns", "exec", bed.server, bed.agent, "run", "-c", bed.conf],
+                                   stdin=subprocess.DEVNULL, stdout=bed.log, stderr=bed.log, start_new_session=True)
+    pid = str(bed.process.pid)
+    until = time.monotonic() + 15
+    while bed.process.poll() is None and time.monotonic() < until:
+        for engine in bed.sh(None, "pgrep", "-P", pid, "-f", "role-engine").stdout.split():
+            try:
+                os.kill(int(engine), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+    t.check("an agent whose engine does not start gives up and says so",
+            bed.process.poll() == 1 and "does not start" in bed.agent_log(), bed.agent_log()[-300:])
+    t.check("and lets the blocks be", VISITOR in (bed.elements() or {}), bed.elements())
+    t.check("which the next one finds", bed.start_agent() and [b["target"] for b in bed.blocks()] == [VISITOR], bed.blocks())
+    bed.ctl("unblock", VISITOR)
+
+
 def stop_while_loading(bed, t):
     with open(bed.rules, "a", encoding="utf-8") as f:
         for i in range(20000):
@@ -274,7 +297,7 @@ def main():
     with Bed(ap.parse_args().agent, rules=RULE, keep_on_stop=False) as bed:
         if t.check("the agent starts", bed.start_agent(), bed.agent_log()[-600:]):
             for step in (privileges, control, forged_blocks, forged_messages, hostile_files, home_changes, two_agents, noise,
-                         spared_at_reload, stop_while_loading):
+                         spared_at_reload, start_fails, stop_while_loading):
                 step(bed, t)
         log = bed.agent_log()
         t.check("no sanitizer has anything to say", "Sanitizer" not in log and "runtime error" not in log, log[-2000:])
