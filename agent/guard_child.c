@@ -79,7 +79,11 @@ static void role_environment(char *env[ROLE_ENV_MAX + 1])
 /* In the child, before exec. Only async-signal-safe calls that need no memory. */
 static void become_role(const struct guard_child *c, int chan, int blocks, char *ids[3], char **env)
 {
+    /* Ctrl-C, a service manager's stop and `killall -HUP` reach every process: roles end when the guard says so. */
+    static const int for_the_guard[] = {SIGINT, SIGTERM, SIGHUP};
     sigset_t none;
+    for (size_t i = 0; i < sizeof(for_the_guard) / sizeof(for_the_guard[0]); i++)
+        signal(for_the_guard[i], SIG_IGN); /* stays so over exec */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC); /* a terminal is nothing for a role, but to write errors */

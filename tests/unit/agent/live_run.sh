@@ -117,8 +117,14 @@ sek block 192.0.2.1 --for 300d 2>&1 | grep -q max-block-duration || fail "a time
 sek unblock 192.0.2.1 >/dev/null || fail "unblock"
 sek block 10.77.1.1 2>&1 | grep -q never-list || fail "its own address can be blocked"
 
-# --- the engine dies under traffic
+# --- signals that reach every process are for the guard
 old=$(engine)
+for s in HUP INT TERM; do kill -$s "$old" "$(pgrep -P $guard -f role-reporter)"; done
+sleep 0.5
+[ "$(engine)" = "$old" ] || fail "a signal for all ends the engine"
+sek status --json | jq -e 'all(.roles[]; .restarts == 0)' >/dev/null || fail "a signal for all ends a role"
+
+# --- the engine dies under traffic
 kill -9 "$old"
 within 5 engine_changed || fail "the dead engine is not replaced"
 within 5 engine_works || fail "the engine does not come back"
