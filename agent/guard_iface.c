@@ -211,7 +211,10 @@ int guard_iface_start(struct guard *g)
     guard_iface_rescan(g);
     if (count(g) == 0 && g->iface_auto && g->iface_unwatched == 0)
         sk_log(SK_LOG_WARN, "no interface is up yet; waiting for one");
-    return count(g) < names->n && !g->iface_auto ? SK_EIO : SK_OK;
+    for (uint32_t i = 0; !g->iface_auto && i < names->n; i++) /* one may be named twice */
+        if (find(g, names->v[i]) == NULL)
+            return SK_EIO; /* which has been said */
+    return SK_OK;
 }
 
 void guard_iface_send_all(struct guard *g, enum guard_role role)

@@ -271,7 +271,9 @@ def start_fails(bed, t):
     t.check("an agent whose engine does not start gives up and says so",
             bed.process.poll() == 1 and "does not start" in bed.agent_log(), bed.agent_log()[-300:])
     t.check("and lets the blocks be", VISITOR in (bed.elements() or {}), bed.elements())
-    t.check("which the next one finds", bed.start_agent() and [b["target"] for b in bed.blocks()] == [VISITOR], bed.blocks())
+    t.check("which the next one finds", bed.start_agent("-i", "eth1", "-i", "eth1") and
+            [b["target"] for b in bed.blocks()] == [VISITOR], bed.blocks())
+    t.check("an interface that is named twice is watched once", bed.status()["interfaces"] == ["eth1"])
     bed.ctl("unblock", VISITOR)
 
 
