@@ -133,7 +133,8 @@ static bool fill_frame(const struct ring *r, const struct tpacket3_hdr *h, uint3
         .has_vlan_tci = h->tp_status & TP_STATUS_VLAN_VALID,
         .vlan_tci = (uint16_t)h->hv1.tp_vlan_tci,
         .vlan_tpid = h->tp_status & TP_STATUS_VLAN_TPID_VALID ? h->hv1.tp_vlan_tpid : ETH_P_8021Q,
-        .csum_unfilled = h->tp_status & TP_STATUS_CSUMNOTREADY,
+        /* What this host sends is filled in by hardware, or right. What it receives it verifies itself. */
+        .csum_unfilled = (h->tp_status & TP_STATUS_CSUMNOTREADY) || ll->sll_pkttype == PACKET_OUTGOING,
         .csum_valid = h->tp_status & TP_STATUS_CSUM_VALID,
         .outgoing = ll->sll_pkttype == PACKET_OUTGOING,
     };

@@ -100,7 +100,7 @@ const struct conf_entry conf_table[] = {
     SIZE("capture.snaplen", capture.snaplen, 256, SK_MAX_FRAME, "262144", "bytes kept of a frame"),
     BOOL("capture.promisc", capture.promisc, "no", "promiscuous mode"),
     WORD("capture.checksum-validation", capture.checksum_validation, words_tristate, "auto",
-         "ignore packets with a wrong checksum; auto: in files yes, live no"),
+         "ignore packets with a wrong checksum; auto: live only what the host receives"),
 
     SIZE("defrag.memcap", defrag.memcap, 64 * KIB, 2 * GIB, "16mb", "memory for IP fragments, a worker"),
     U32("defrag.trackers", defrag.max_trackers, 16, 1 << 20, "8192", "incomplete datagrams, a worker"),

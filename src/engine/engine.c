@@ -17,7 +17,7 @@ static void copy_ports(uint16_t *to, const struct conf_tunnel *t)
 static void set_decode(struct engine *e, const struct conf *conf)
 {
     enum conf_tristate verify = conf->capture.checksum_validation;
-    e->decode.verify_csum = verify == CONF_YES || (verify == CONF_AUTO && e->opt.offline);
+    e->decode.verify_csum = verify != CONF_NO; /* auto: frames say where there is nothing to verify (decode/packet.h) */
     e->decode.vxlan = conf->vxlan.enabled;
     e->decode.geneve = conf->geneve.enabled;
     e->decode.teredo = conf->teredo.enabled;

@@ -40,7 +40,7 @@ static void set_all(struct conf *c, const char *settings)
     free(copy);
 }
 
-void ecase_open(struct ecase *k, const char *settings, const char *rules)
+static void open_as(struct ecase *k, bool offline, const char *settings, const char *rules)
 {
     memset(k, 0, sizeof *k);
     assert_int_equal(conf_default(&k->conf), SK_OK);
@@ -48,13 +48,23 @@ void ecase_open(struct ecase *k, const char *settings, const char *rules)
                      "stream.memcap=4mb");
     if (settings)
         set_all(k->conf, settings);
-    const struct engine_options opt = {.offline = true, .fixed_seeds = true, .event_mask = UINT32_MAX};
+    const struct engine_options opt = {.offline = offline, .fixed_seeds = true, .event_mask = UINT32_MAX};
     assert_int_equal(engine_create(k->conf, &opt, &k->e), SK_OK);
     if (rules)
         assert_int_equal(ecase_load(k, rules, true, NULL), SK_OK);
     ecase_sink(k, &k->sink);
     assert_int_equal(engine_worker_create(k->e, 0, &k->sink, &k->c, &k->w), SK_OK);
     k->now = 1700000000 * SK_NS_PER_S;
+}
+
+void ecase_open(struct ecase *k, const char *settings, const char *rules)
+{
+    open_as(k, true, settings, rules);
+}
+
+void ecase_open_live(struct ecase *k, const char *settings, const char *rules)
+{
+    open_as(k, false, settings, rules);
 }
 
 void ecase_close(struct ecase *k)
@@ -80,8 +90,13 @@ void ecase_frame(struct ecase *k, const void *ip, uint32_t len)
     assert_non_null(copy);
     memcpy(copy, ip, len);
     k->now += 1000000;
-    const struct sk_frame f = {
-        .data = copy, .caplen = len, .wirelen = len, .ts = k->now, .number = ++k->number, .linktype = LINKTYPE_RAW};
+    const struct sk_frame f = {.data = copy,
+                               .caplen = len,
+                               .wirelen = len,
+                               .ts = k->now,
+                               .number = ++k->number,
+                               .linktype = LINKTYPE_RAW,
+                               .csum_unfilled = k->csum_unfilled};
     k->dropped = engine_packet(k->w, &f) == ENGINE_DROP;
     free(copy);
 }

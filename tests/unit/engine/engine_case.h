@@ -36,7 +36,8 @@ struct ecase {
     bool bad_record;
     int64_t now;
     uint64_t number;
-    bool dropped; /* verdict of the last packet */
+    bool dropped;       /* verdict of the last packet */
+    bool csum_unfilled; /* frames come with that mark */
 };
 
 /* A TCP connection; seq[] counts what each side has sent. */
@@ -48,6 +49,8 @@ struct conn {
 
 /* settings: "key=value;..." or NULL. */
 void ecase_open(struct ecase *k, const char *settings, const char *rules);
+/* As from an interface. */
+void ecase_open_live(struct ecase *k, const char *settings, const char *rules);
 void ecase_close(struct ecase *k);
 /* SK_OK or the error of engine_load. */
 int ecase_load(struct ecase *k, const char *rules, bool strict, struct engine_rule_stats *st);

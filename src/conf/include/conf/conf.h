@@ -64,7 +64,7 @@ struct conf_capture {
     uint32_t block_timeout_ms;
     uint32_t snaplen;
     bool promisc;
-    enum conf_tristate checksum_validation; /* auto: files yes, live no (local frames have unfilled checksums) */
+    enum conf_tristate checksum_validation; /* auto is yes: frames say where there is nothing to verify */
 };
 
 struct conf_defrag {

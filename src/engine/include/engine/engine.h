@@ -37,7 +37,7 @@ struct engine_sink {
 };
 
 struct engine_options {
-    bool offline;         /* capture files: checksums are verified unless the configuration says no */
+    bool offline;         /* capture files: nothing is picked up in midstream unless the configuration says so */
     bool fixed_seeds;     /* reproducible flow ids and hashes, for tests */
     uint32_t event_mask;  /* 1 << enum event_type: records that nobody wants are not built */
     const char *home_net; /* what HOME_NET "auto" stands for, as rules write it; NULL: the private networks */
