@@ -314,6 +314,7 @@ void mpm_builder_defer(struct mpm_builder *b)
 /* What the compiling threads share. */
 struct compile_job {
     struct mpm_builder *b;
+    const uint32_t *order; /* largest set first: the threads end together */
     _Atomic uint32_t next;
     _Atomic int rc;
     char *errbuf; /* written by the first that fails */
@@ -323,7 +324,7 @@ static void *compile_some(void *arg)
 {
     struct compile_job *j = arg;
     for (uint32_t i; (i = atomic_fetch_add(&j->next, 1)) < j->b->n && atomic_load(&j->rc) == SK_OK;) {
-        struct built *x = &j->b->built[i];
+        struct built *x = &j->b->built[j->order[i]];
         if (!x->pending)
             continue;
         char err[256] = "";
@@ -335,9 +336,22 @@ static void *compile_some(void *arg)
     return NULL;
 }
 
+static int larger_first(const void *a, const void *b, void *arg)
+{
+    const struct built *built = arg;
+    uint32_t x = built[*(const uint32_t *)a].n, y = built[*(const uint32_t *)b].n;
+    return (x < y) - (x > y);
+}
+
 int mpm_builder_compile(struct mpm_builder *b, unsigned threads, char *errbuf)
 {
-    struct compile_job j = {.b = b, .errbuf = errbuf};
+    uint32_t *order = malloc((b->n + 1) * sizeof *order);
+    if (!order)
+        return SK_ENOMEM;
+    for (uint32_t i = 0; i < b->n; i++)
+        order[i] = i;
+    qsort_r(order, b->n, sizeof *order, larger_first, b->built);
+    struct compile_job j = {.b = b, .order = order, .errbuf = errbuf};
     pthread_t t[MPM_MAX_COMPILERS];
     unsigned n = 0;
     errbuf[0] = '\0';
@@ -346,6 +360,7 @@ int mpm_builder_compile(struct mpm_builder *b, unsigned threads, char *errbuf)
     compile_some(&j);
     for (unsigned i = 0; i < n; i++)
         pthread_join(t[i], NULL);
+    free(order);
     return atomic_load(&j.rc);
 }
 

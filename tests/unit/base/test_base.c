@@ -187,7 +187,7 @@ static void findings_are_printed_without_control_bytes(void **state)
     (void)state;
     char out[256];
     capture_stderr(print_findings, out, sizeof(out));
-    assert_string_equal(out, "x.yaml:3:7: error: no\\x1b[2J\nx.yaml: note: whole file\nwarning: nowhere\n");
+    assert_string_equal(out, "x.yaml:3:7: error: no\\x1b[2J\nx.yaml: note: whole file\nsekisho: warning: nowhere\n");
 }
 
 static void log_some(void)
