@@ -9,7 +9,7 @@
 #define DET_MAX_SLOTS      64 /* buffers with a prefilter; rules on a further one run without */
 #define DET_MAX_ADDR_SPECS 16 /* address specs that may split the address space into classes */
 #define DET_MAX_ADDR_CLASS 16
-#define DET_MAX_PORT_CLASS 16 /* each costs databases to compile for every orientation */
+#define DET_MAX_PORT_CLASS 8 /* each costs databases to compile for every orientation */
 #define DET_MIN_PORT_USES                                                                                              \
     16 /* a port spec used by fewer rules makes no class: those rules stand in all, and test the port */
 #define DET_MIN_SHARED 8 /* a spec used by fewer rules makes no class of its own */
