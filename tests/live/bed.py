@@ -106,6 +106,8 @@ class Bed:
             self.must("ip", "-n", ns, "link", "set", "lo", "up")
 
     def __enter__(self):
+        # A test that is told to end (a time limit, Ctrl-C) clears away too.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
             for ns in (self.server, self.attacker, self.visitor):
                 self.must("ip", "netns", "add", ns)
