@@ -167,6 +167,16 @@ static void on_event(void *arg, const void *rec, uint32_t len)
     pthread_mutex_unlock(&r->lock);
 }
 
+static void fail(struct replay *r, int rc, const char *text)
+{
+    pthread_mutex_lock(&r->lock);
+    if (r->rc == SK_OK) {
+        r->rc = rc;
+        snprintf(r->error, sizeof r->error, "%s", text);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
 static void on_block(void *arg, const struct decide_request *req)
 {
     struct replay *r = ((struct replay_worker *)arg)->r;
@@ -175,9 +185,10 @@ static void on_block(void *arg, const struct decide_request *req)
     enforcer_request(r->enforcer, req, BLOCK_RULE, req->ts, &out);
     if (out.result == ENFORCE_REFUSED_NEVER)
         r->refused++;
-    if (enforcer_flush(r->enforcer, req->ts) != SK_OK)
-        r->eve_failed |= false; /* the recording kernel refuses nothing that lasts */
+    int rc = enforcer_flush(r->enforcer, req->ts);
     pthread_mutex_unlock(&r->lock);
+    if (rc != SK_OK)
+        fail(r, rc, "cannot record a would-be block");
 }
 
 /* --- set-up --- */
@@ -338,16 +349,6 @@ static int read_capture(struct replay_worker *rw, struct capture *c, unsigned fi
     if (tty)
         fprintf(stderr, "\r\033[K");
     return rc == SK_EEND ? SK_OK : rc;
-}
-
-static void fail(struct replay *r, int rc, const char *text)
-{
-    pthread_mutex_lock(&r->lock);
-    if (r->rc == SK_OK) {
-        r->rc = rc;
-        snprintf(r->error, sizeof r->error, "%s", text);
-    }
-    pthread_mutex_unlock(&r->lock);
 }
 
 static void *run_worker(void *arg)

@@ -46,7 +46,6 @@ struct det_rule {
     bool need_stream, need_packet; /* payload: looks at the stream, at packets */
     bool stream_only;
     bool negates; /* payload: something must not be there, which can be judged no more when the window has moved on */
-    uint32_t hdr_mask; /* packet flags that must be there, quick refusal */
 };
 
 /* A prefilter: one buffer, one database. */
