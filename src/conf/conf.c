@@ -62,11 +62,6 @@ static void default_groups(struct conf_reader *r, const struct conf_entry *e)
     }
 }
 
-static bool takes_list(const struct conf_entry *e)
-{
-    return e->type == CONF_T_FLAGS || e->type == CONF_T_LIST || e->type == CONF_T_PREFIXES || e->type == CONF_T_PORTS;
-}
-
 /* One key from one text without YAML around it. */
 static void store_text_value(struct conf_reader *r, const struct conf_entry *e, const char *text)
 {
@@ -74,7 +69,7 @@ static void store_text_value(struct conf_reader *r, const struct conf_entry *e, 
     struct conf_value v = {.item = &one, .n = 1};
     if (one.text == NULL)
         return;
-    if (takes_list(e)) {
+    if (conf_is_list(e->type)) {
         v = (struct conf_value){0};
         if (conf_split(r, one.text, &v) != SK_OK) {
             r->fatal = SK_ENOMEM;

@@ -22,6 +22,7 @@ enum conf_type {
     CONF_T_LIST,     /* max: most entries; words: one that stands for the empty list, or NULL */
     CONF_T_PREFIXES, /* max: most entries */
     CONF_T_PORTS,    /* uint16_t[CONF_MAX_PORTS] */
+    CONF_T_POLICY,   /* max: most entries; struct conf_policies */
     CONF_T_GROUPS,   /* mapping NAME: text */
 };
 
@@ -94,6 +95,15 @@ void conf_store_group(struct conf_reader *r, const struct conf_entry *e, const c
 /* Splits "a,b" or "[a,b]" at its outer commas. */
 int conf_split(struct conf_reader *r, const char *text, struct conf_value *out);
 char *conf_keep(struct conf_reader *r, const char *s, size_t len);
+
+/* Does the type take a list? */
+static inline bool conf_is_list(enum conf_type t)
+{
+    return t == CONF_T_FLAGS || t == CONF_T_LIST || t == CONF_T_PREFIXES || t == CONF_T_PORTS || t == CONF_T_POLICY;
+}
+
+/* policy.c: one entry of decide.policy. False: `why` (80 bytes) says what is wrong with it. */
+bool conf_parse_policy(struct conf_reader *r, const char *text, struct conf_policy *out, char *why);
 
 /* yaml.c */
 void conf_read_yaml(struct conf_reader *r, const char *text, size_t len, bool vars_only);

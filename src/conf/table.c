@@ -16,6 +16,7 @@
 static const char *const words_mode[] = {"detect", "prevent", NULL};
 static const char *const words_tristate[] = {"auto", "yes", "no", NULL};
 static const char *const words_eve[] = {"alert", "http", "flow", "drop", "stats", "anomaly", "fileinfo", NULL};
+static const char *const words_flood[] = {"none", "alert", "block", NULL};
 static const char *const words_auto[] = {"auto", NULL};
 
 #define F(field) offsetof(struct conf, field)
@@ -62,6 +63,10 @@ static const char *const words_auto[] = {"auto", NULL};
 #define PORTS(path, field, def, help)                                                                                  \
     {                                                                                                                  \
         path, CONF_T_PORTS, F(field), 1, 65535, def, NULL, help                                                        \
+    }
+#define POLICY(path, field, max, def, help)                                                                            \
+    {                                                                                                                  \
+        path, CONF_T_POLICY, F(field), 0, max, def, NULL, help                                                         \
     }
 #define GROUPS(path, field, def, help)                                                                                 \
     {                                                                                                                  \
@@ -148,10 +153,51 @@ const struct conf_entry conf_table[] = {
          "memory for thresholds and rates, a worker"),
     SIZE("detect.stream-chunk", detect.stream_chunk, 256, 64 * KIB, "2560", "bytes of raw stream inspected together"),
 
+    PREFIXES("proxies.http", proxies.http, CONF_MAX_LIST, "",
+             "load balancers and proxies that append the address of their client to proxies.header (ALB, CloudFront, nginx)"),
+    PREFIXES("proxies.proxy-protocol", proxies.proxy_protocol, CONF_MAX_LIST, "",
+             "load balancers that begin each connection with a PROXY protocol header, version 1 or 2 (NLB, HAProxy)"),
+    TEXT("proxies.header", proxies.header, 1, 128, "X-Forwarded-For",
+         "header in which the hops of proxies.http name their client; none: no header is believed (ALB in preserve mode)"),
+
     TIME("decide.block-duration", decide.block_duration, 1, YEAR, "1h", "time of a block whose rule names none"),
     TIME("decide.max-block-duration", decide.max_block_duration, 1, YEAR, "4w", "longest block"),
     BOOL("decide.block-on-drop", decide.block_on_drop, "yes", "in detect mode a drop rule blocks the source"),
     U32("decide.max-blocks", decide.max_blocks, 1, 1000000, "100000", "blocks in force; more are refused and counted"),
+    BOOL("decide.dry-run", decide.dry_run, "no", "blocks are decided and recorded, but not set"),
+    BOOL("decide.kill-sockets", decide.kill_sockets, "yes",
+         "the connection that carried the attack is destroyed, of a client behind a proxy too"),
+    U32("decide.repeat-factor", decide.repeat_factor, 1, 100, "4",
+        "each further block of a client lasts so many times as long as the one before; 1 is no growth"),
+    TIME("decide.repeat-memory", decide.repeat_memory, 1, YEAR, "30d", "a block that ended longer ago does not count as one before"),
+    BOOL("decide.spare-administrators", decide.spare_administrators, "yes",
+         "addresses from which somebody is logged in over SSH are never blocked"),
+    BOOL("decide.spare-local-networks", decide.spare_local_networks, "no",
+         "networks that this host is directly connected to are never blocked"),
+    POLICY("decide.policy", decide.policy, CONF_MAX_LIST,
+           "class:policy-violation score 0,class:misc-activity score 0,class:not-suspicious score 0,"
+           "class:protocol-command-decode score 0",
+           "what alerts do: \"sid:[GID:]SID\", \"class:NAME\", \"tag:KEY[=VALUE]\", \"priority:N\" or \"any\", then \"never\", "
+           "\"block [TIME]\" or \"score POINTS\"; the first entry that fits counts"),
+    BOOL("decide.score.enabled", decide.score.enabled, "yes", "alerts of a client add up, and over the threshold it is blocked"),
+    U32("decide.score.threshold", decide.score.threshold, 1, 1000000, "100", "points within the window at which a client is blocked"),
+    TIME("decide.score.window", decide.score.window, 1, WEEK, "10m", "time after which points are forgotten"),
+    U32("decide.score.priority-1", decide.score.priority[0], 0, 1000000, "40", "points of an alert of priority 1"),
+    U32("decide.score.priority-2", decide.score.priority[1], 0, 1000000, "20", "points of an alert of priority 2"),
+    U32("decide.score.priority-3", decide.score.priority[2], 0, 1000000, "5", "points of an alert of priority 3"),
+    U32("decide.score.priority-other", decide.score.priority[3], 0, 1000000, "0", "points of an alert of a lower priority"),
+    WORD("decide.flood.action", decide.flood.action, words_flood, "alert",
+         "what a flood of connections or requests from an address or a range of addresses leads to"),
+    TIME("decide.flood.window", decide.flood.window, 1, 600, "10s", "time over which the rates below are averaged"),
+    U32("decide.flood.host-rate", decide.flood.host_rate, 1, 10000000, "500",
+        "connections and requests a second from one address that are a flood"),
+    U32("decide.flood.prefix-rate", decide.flood.prefix_rate, 1, 10000000, "2000",
+        "the same of a range of addresses (IPv4 /24, IPv6 /64) of which no single one is"),
+    U32("decide.brake.share", decide.brake.share, 1, 100, "10",
+        "new blocks within the window stop at this percentage of the clients that were active in it"),
+    U32("decide.brake.minimum", decide.brake.minimum, 0, 1000000, "20", "but so many new blocks within the window are always allowed"),
+    U32("decide.brake.rate", decide.brake.rate, 1, 1000000, "200", "new blocks a second"),
+    TIME("decide.brake.window", decide.brake.window, 1, 86400, "10m", "see decide.brake.share"),
     PREFIXES("never", never, CONF_MAX_LIST, "",
              "addresses that are never blocked, beside those that the agent finds itself"),
 
@@ -159,6 +205,7 @@ const struct conf_entry conf_table[] = {
          "socket of status, blocks, reload and the like"),
     TEXT("guard.state-dir", guard.state_dir, 1, PATH_LEN, "/var/lib/sekisho", "folder of the block journal"),
     BOOL("guard.keep-blocks-on-stop", guard.keep_blocks_on_stop, "yes", "blocks stay in the kernel while the agent is stopped"),
+    TIME("guard.history", guard.history, 1, 10 * YEAR, "90d", "time for which blocks that ended stay in the journal"),
     TEXT("guard.user", guard.user, 1, USER_LEN, "sekisho", "user of the engine"),
     TEXT("guard.reporter-user", guard.reporter_user, 1, USER_LEN, "sekisho-report", "user of the reporter"),
 
@@ -167,6 +214,9 @@ const struct conf_entry conf_table[] = {
     FLAGS("outputs.eve.types", eve.types, words_eve, "alert,http,flow,drop,stats,anomaly,fileinfo", "kinds of events"),
     BOOL("outputs.eve.payload", eve.payload, "no", "alerts carry the payload in base64"),
     BOOL("outputs.eve.payload-printable", eve.payload_printable, "no", "alerts carry the payload as text"),
+    TEXT("metrics.listen", metrics_listen, 0, SUN_PATH, "",
+         "where metrics are served as Prometheus reads them: a unix socket (/PATH), or a port of a loopback address "
+         "(127.0.0.1:9469); empty: nowhere"),
     TIME("stats.interval", stats_interval, 1, 86400, "8s", "time between stats events"),
 
     BOOL("decoder.vxlan.enabled", vxlan.enabled, "yes", "look into VXLAN"),
@@ -292,6 +342,7 @@ const char *conf_allowed(const struct conf_entry *e, char *buf, size_t cap)
     case CONF_T_FLAGS: show_words(e->words, "a list of ", buf, cap); break;
     case CONF_T_LIST: snprintf(buf, cap, "%sa list of at most %llu", e->words ? "auto, or " : "", max); break;
     case CONF_T_PREFIXES: snprintf(buf, cap, "a list of at most %llu ADDRESS or ADDRESS/LENGTH", max); break;
+    case CONF_T_POLICY: snprintf(buf, cap, "a list of at most %llu \"SELECTOR ACTION\"", max); break;
     case CONF_T_PORTS: snprintf(buf, cap, "a list of at most %d ports, %llu..%llu", CONF_MAX_PORTS, min, max); break;
     case CONF_T_GROUPS: snprintf(buf, cap, "at most %llu groups NAME: \"text\"", max); break;
     }

@@ -245,6 +245,23 @@ static void store_prefixes(struct conf_reader *r, const struct conf_entry *e, vo
     *(struct conf_prefixes *)field = (struct conf_prefixes){.v = p, .n = v->n};
 }
 
+static void store_policy(struct conf_reader *r, const struct conf_entry *e, void *field, const struct conf_value *v)
+{
+    struct conf_policy *p = (struct conf_policy *)alloc(r, (size_t)v->n * sizeof(*p));
+    if (p == NULL)
+        return;
+    for (uint32_t i = 0; i < v->n; i++) {
+        const struct conf_item *it = &v->item[i];
+        char why[80], show[CONF_SHOW_MAX];
+        if (!conf_parse_policy(r, it->text, &p[i], why)) {
+            sk_escape(show, sizeof(show), sk_span_str(it->text));
+            conf_complain(r, it->line, it->col, "%s: \"%s\": %s", e->path, show, why);
+            return;
+        }
+    }
+    *(struct conf_policies *)field = (struct conf_policies){.v = p, .n = v->n};
+}
+
 static void store_ports(struct conf_reader *r, const struct conf_entry *e, void *field, const struct conf_value *v)
 {
     uint16_t port[CONF_MAX_PORTS] = {0};
@@ -263,6 +280,7 @@ static uint32_t max_items(const struct conf_entry *e)
 {
     switch (e->type) {
     case CONF_T_LIST:
+    case CONF_T_POLICY:
     case CONF_T_PREFIXES: return (uint32_t)e->max;
     case CONF_T_FLAGS: return 64;
     case CONF_T_PORTS: return CONF_MAX_PORTS;
@@ -270,18 +288,13 @@ static uint32_t max_items(const struct conf_entry *e)
     }
 }
 
-static bool is_list_type(const struct conf_entry *e)
-{
-    return e->type == CONF_T_FLAGS || e->type == CONF_T_LIST || e->type == CONF_T_PREFIXES || e->type == CONF_T_PORTS;
-}
-
 static bool shape_ok(struct conf_reader *r, const struct conf_entry *e, const struct conf_value *v)
 {
     char allowed[96];
     conf_allowed(e, allowed, sizeof(allowed));
-    if (!is_list_type(e) && v->list)
+    if (!conf_is_list(e->type) && v->list)
         conf_complain(r, v->line, v->col, "%s: a list is not valid here; allowed: %s", e->path, allowed);
-    else if (!is_list_type(e) && v->n == 0)
+    else if (!conf_is_list(e->type) && v->n == 0)
         conf_complain(r, v->line, v->col, "%s: no value; allowed: %s", e->path, allowed);
     else if (v->n > max_items(e))
         conf_complain(r, v->line, v->col, "%s: %u entries are too many; allowed: %s", e->path, v->n, allowed);
@@ -301,6 +314,7 @@ void conf_store(struct conf_reader *r, const struct conf_entry *e, const struct 
     case CONF_T_LIST: store_list(r, e, field, v); break;
     case CONF_T_PREFIXES: store_prefixes(r, e, field, v); break;
     case CONF_T_PORTS: store_ports(r, e, field, v); break;
+    case CONF_T_POLICY: store_policy(r, e, field, v); break;
     default:
         if (!store_scalar(e, field, v->item[0].text))
             bad_value(r, e, &v->item[0]);

@@ -53,13 +53,14 @@ enum policy_verdict policy_check(const struct policy_limits *lim, const struct d
         return v;
     if (in->seconds < POLICY_MIN_SECONDS)
         return POLICY_BAD_DURATION;
-    if (in->evidence_len > DECIDE_EVIDENCE_MAX || in->dropped > 1 || in->to_server > 1)
+    if (in->evidence_len > DECIDE_EVIDENCE_MAX || in->dropped > 1 || in->to_server > 1 || in->kill > 1 ||
+        in->reason >= DECIDE_REASON_COUNT || !identity_valid(&in->identity))
         return POLICY_MALFORMED;
     struct decide_request r = *in;
     int64_t max = lim->max_seconds > 0 && lim->max_seconds < POLICY_MAX_SECONDS ? lim->max_seconds : POLICY_MAX_SECONDS;
     if (r.seconds > max)
         r.seconds = max;
-    r.pad = 0;
+    memset(r.pad, 0, sizeof r.pad);
     clean_msg(r.msg, in->msg);
     memset(r.evidence + r.evidence_len, 0, (size_t)(DECIDE_EVIDENCE_MAX - r.evidence_len));
     *out = r;

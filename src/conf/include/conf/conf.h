@@ -107,16 +107,80 @@ struct conf_detect {
     uint32_t stream_chunk;     /* bytes of raw stream inspected together */
 };
 
+/* Who stands between the clients and this host, and what is believed of them (identity/identity.h). */
+struct conf_proxies {
+    struct conf_prefixes http;           /* hops that append their peer's address to `header` */
+    struct conf_prefixes proxy_protocol; /* hops that begin each connection with a PROXY protocol header */
+    const char *header;                  /* name; "none": no header is believed */
+};
+
+/* One entry of decide.policy: which rules it is about, and what their alerts do. The first entry that fits counts. */
+enum conf_policy_by {
+    CONF_POLICY_SID,      /* gid and sid */
+    CONF_POLICY_CLASS,    /* name: of the classtype */
+    CONF_POLICY_TAG,      /* name: key of the rule's metadata; value: of that key, NULL any */
+    CONF_POLICY_PRIORITY, /* sid: 1..255 */
+    CONF_POLICY_ANY,
+};
+enum conf_policy_act {
+    CONF_POLICY_NEVER, /* neither blocks nor scores, whatever the rule says */
+    CONF_POLICY_BLOCK, /* blocks at once, for duration */
+    CONF_POLICY_SCORE, /* adds points, also where the rule itself would block at once */
+};
+struct conf_policy {
+    enum conf_policy_by by;
+    enum conf_policy_act act;
+    uint32_t gid, sid;
+    const char *name, *value;
+    int64_t duration; /* ns; 0: decide.block-duration */
+    uint32_t points;
+};
+struct conf_policies {
+    const struct conf_policy *v;
+    uint32_t n;
+};
+
+struct conf_score {
+    bool enabled;
+    uint32_t threshold; /* points within the window at which the client is blocked */
+    int64_t window;
+    uint32_t priority[4]; /* points of an alert of priority 1, 2, 3, and of the others */
+};
+
+enum conf_flood_action { CONF_FLOOD_NONE, CONF_FLOOD_ALERT, CONF_FLOOD_BLOCK };
+struct conf_flood {
+    enum conf_flood_action action;
+    int64_t window;
+    uint32_t host_rate, prefix_rate; /* connections and requests a second, averaged over the window */
+};
+
+struct conf_brake {
+    uint32_t share;   /* percent of the clients that were active within the window */
+    uint32_t minimum; /* new blocks within the window that are always allowed */
+    uint32_t rate;    /* new blocks a second */
+    int64_t window;
+};
+
 struct conf_decide {
     int64_t block_duration, max_block_duration;
-    bool block_on_drop; /* in detect mode a drop rule blocks the source */
+    bool block_on_drop;                              /* in detect mode a drop rule blocks the source */
+    bool dry_run;                                    /* everything but the kernel: blocks are recorded, not set */
+    bool kill_sockets;                               /* the guard destroys the connection that carried the attack */
+    bool spare_administrators, spare_local_networks; /* on the never-list */
     uint32_t max_blocks;
+    uint32_t repeat_factor; /* each further block of a client lasts so many times as long as the one before */
+    int64_t repeat_memory;  /* a block that ended longer ago does not count */
+    struct conf_score score;
+    struct conf_flood flood;
+    struct conf_brake brake;
+    struct conf_policies policy;
 };
 
 struct conf_guard {
     const char *control_socket, *state_dir;
     const char *user, *reporter_user; /* of the engine, of the reporter */
     bool keep_blocks_on_stop;
+    int64_t history; /* ended blocks stay in the journal for so long */
 };
 
 struct conf_eve {
@@ -141,11 +205,13 @@ struct conf {
     struct conf_stream stream;
     struct conf_http http;
     struct conf_detect detect;
+    struct conf_proxies proxies;
     struct conf_decide decide;
     struct conf_prefixes never; /* static part of the never-list */
     struct conf_guard guard;
     struct conf_eve eve;
     int64_t stats_interval;
+    const char *metrics_listen; /* "": off; /PATH of a unix socket, or a loopback ADDRESS:PORT */
     struct conf_tunnel vxlan, geneve, teredo;
     struct conf_priv *priv; /* memory, and where each key stood */
 };

@@ -1,0 +1,37 @@
+/*
+ * The brake: one bad rule must not cut off the customers. New blocks from rules stop when those of the last window
+ * exceed a share of the clients that were active in it (but a minimum is always allowed), or when they come too fast.
+ * It lets go by itself as the window moves on, or by the operator's hand. Kept by the guard: what the engine says of
+ * active clients is believed only as far as the rate allows.
+ *
+ * Plain value, one thread, no clock. Zero-initialise. Extensions of blocks in force and an operator's blocks do not
+ * count.
+ */
+#ifndef DECIDE_BRAKE_H
+#define DECIDE_BRAKE_H
+
+#include "base/err.h"
+#include "conf/conf.h"
+
+#define BRAKE_PARTS 64 /* the window moves on in steps of a 64th */
+
+enum brake_verdict { BRAKE_GO, BRAKE_SHARE, BRAKE_RATE };
+
+struct brake {
+    int64_t part_start;         /* of the newest part; wall ns */
+    uint32_t part[BRAKE_PARTS]; /* new blocks of each part, ring; `at` is the newest */
+    uint32_t at, sum;
+    int64_t rate_last, rate_credit;
+    bool rate_started, braking;
+    int64_t braking_since;
+    uint64_t stopped; /* blocks refused since then */
+};
+
+/* May one more be set? Counts it if so. active: clients of the last window. */
+enum brake_verdict brake_take(struct brake *b, const struct conf_brake *conf, uint64_t active, int64_t now);
+/* How many new blocks the window has room for now. */
+uint64_t brake_room(struct brake *b, const struct conf_brake *conf, uint64_t active, int64_t now);
+/* The operator looked at it: the window begins empty. */
+void brake_release(struct brake *b, int64_t now);
+
+#endif
