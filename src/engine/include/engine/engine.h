@@ -29,10 +29,12 @@ struct engine_rule_stats {
     double parse_seconds, compile_seconds;
 };
 
-/* Where a worker's results go; both run on the worker's thread and must not block. */
+/* Where a worker's results go; all run on the worker's thread and must not block. */
 struct engine_sink {
     void (*event)(void *arg, const void *rec, uint32_t len); /* one event record (event/event.h), borrowed */
     void (*block)(void *arg, const struct decide_request *req);
+    /* Is this client, who comes through a proxy, blocked now? NULL: nobody is. Called once a request; must be cheap. */
+    bool (*is_blocked)(void *arg, const struct sk_addr *client, int64_t now);
     void *arg;
 };
 

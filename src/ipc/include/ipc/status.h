@@ -27,8 +27,15 @@ struct ipc_reporter_status {
     uint64_t pad;
 };
 
+/* Of the engine as a whole; its main thread writes once a second. */
+struct ipc_engine_status {
+    uint64_t active_clients; /* different clients within decide.brake.window */
+    uint64_t pad[7];
+};
+
 struct ipc_status {
     struct ipc_worker_status worker[SK_MAX_WORKERS];
+    struct ipc_engine_status engine;
     struct ipc_reporter_status reporter;
 };
 
