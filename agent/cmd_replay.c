@@ -21,6 +21,7 @@
 #include "enforce/nft_fake.h"
 #include "event/json.h"
 #include "inputs.h"
+#include "never_conf.h"
 
 #define MAX_ARGS 256
 
@@ -200,9 +201,9 @@ static int set_up_guard(struct replay *r)
     r->table = block_table_create(r->conf->decide.max_blocks);
     if (!r->fake || !r->never || !r->table)
         return SK_ENOMEM;
-    for (uint32_t i = 0; i < r->conf->never.n; i++)
-        if (never_add_static(r->never, NEVER_STATIC, &r->conf->never.v[i], "never") != SK_OK)
-            return SK_ENOMEM;
+    int rc = never_from_conf(r->never, r->conf, NULL);
+    if (rc != SK_OK)
+        return rc;
     r->limits = (struct policy_limits){.max_seconds = r->conf->decide.max_block_duration / SK_NS_PER_S,
                                        .max_blocks = r->conf->decide.max_blocks};
     struct enforcer_setup es = {

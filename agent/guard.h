@@ -5,6 +5,7 @@
  *   guard.c         start, main loop, stop          guard_iface.c    interfaces and their capture sockets
  *   guard_child.c   the roles: start, watch, kill   guard_block.c    block requests to nftables
  *   guard_load.c    configuration and rules         guard_control.c  answers to the command line
+ *   guard_never.c   whom to spare
  *
  * One thread. Everything in struct guard belongs to it.
  */
@@ -15,6 +16,7 @@
 #include <net/if.h>
 #include "conf/conf.h"
 #include "decide/never.h"
+#include "enforce/admins.h"
 #include "enforce/enforcer.h"
 #include "ipc/control.h"
 #include "ipc/message.h"
@@ -111,6 +113,9 @@ struct guard {
     uint64_t monitor_wakes, events_lost;
     int64_t next_discover;
     uint64_t discover_failures; /* in a row */
+    struct admins *admins;
+    bool admins_pending; /* somebody has logged in or out since the last look */
+    int64_t next_admins;
     int64_t next_prune, next_hits;
     int64_t say_never, say_brake; /* when the next such line may be logged */
 
@@ -162,8 +167,18 @@ SK_MUST_USE int guard_block_start(struct guard *g);
 void guard_block_receive(struct guard *g);
 void guard_block_monitor(struct guard *g); /* somebody touched the table */
 void guard_block_tick(struct guard *g, int64_t now);
-void guard_block_discover(struct guard *g);
 void guard_block_stop(struct guard *g);
+
+/* guard_never.c */
+SK_MUST_USE int guard_never_start(struct guard *g);
+/* Asks kernel, resolv.conf and logins anew; blocks of those who are to be spared now end. */
+void guard_never_discover(struct guard *g);
+/* The same, for a new configuration. */
+void guard_never_reload(struct guard *g);
+int guard_never_watch_fd(const struct guard *g);
+void guard_never_watch_read(struct guard *g);
+void guard_never_tick(struct guard *g);
+void guard_never_stop(struct guard *g);
 
 /* guard_control.c */
 json_t *guard_control(void *arg, uint64_t id, const struct ipc_peer *peer, const json_t *request);

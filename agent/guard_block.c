@@ -9,7 +9,6 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
-#include "enforce/discover.h"
 #include "event/event.h"
 #include "guard.h"
 
@@ -54,40 +53,6 @@ static void on_block_event(void *arg, enum enforcer_event ev, const struct block
     if (ev == ENFORCER_ADDED)
         sk_log(SK_LOG_INFO, "blocked %s for %s: %s (%s)", sk_prefix_format(&b->target, buf),
                sk_duration_format((b->expires - now + SK_NS_PER_S - 1) / SK_NS_PER_S, span), b->msg, b->id);
-}
-
-static void add_static(struct guard *g)
-{
-    for (uint32_t i = 0; i < g->conf->never.n; i++)
-        (void)!never_add_static(g->never, NEVER_STATIC, &g->conf->never.v[i], "configuration");
-}
-
-/* Until the next success often, and said once: whom to spare is the one thing that must be known. */
-static void discover_failed(struct guard *g)
-{
-    g->next_discover = sk_now_mono() + SK_NS_PER_S;
-    if (g->discover_failures++ == 0)
-        sk_log(SK_LOG_ERROR, "cannot find out this host's addresses, gateways and resolvers: %s; trying again",
-               never_complete(g->never) ? "those found before stay protected" : "nothing is blocked until that works");
-}
-
-void guard_block_discover(struct guard *g)
-{
-    bool changed = false;
-    size_t before = never_count(g->never);
-    g->next_discover = sk_now_mono() + DISCOVER_PERIOD_S * SK_NS_PER_S;
-    add_static(g); /* a reload may have brought some; what is there already is ignored */
-    bool more = never_count(g->never) != before;
-    if (never_discover(g->never, DISCOVER_RESOLV_CONF, NULL, NULL, &changed) != SK_OK)
-        discover_failed(g);
-    else
-        g->discover_failures = 0;
-    if ((changed || more) && g->enforcer != NULL) {
-        size_t n = enforcer_never_changed(g->enforcer, sk_now_wall());
-        if (n > 0)
-            sk_log(SK_LOG_WARN, "%zu blocks lifted: their targets are on the never-list now", n);
-        (void)!enforcer_flush(g->enforcer, sk_now_wall());
-    }
 }
 
 /* Two guards would undo each other's work. The kernel drops the lock with the process, however that ends. */
@@ -145,10 +110,9 @@ static int make_enforcer(struct guard *g)
                                        .rate = NEW_BLOCKS_RATE,
                                        .burst = NEW_BLOCKS_BURST};
     g->table = block_table_create(g->conf->decide.max_blocks);
-    g->never = never_create();
-    if (g->table == NULL || g->never == NULL)
-        return SK_ENOMEM;
-    guard_block_discover(g);
+    int rc = g->table != NULL ? guard_never_start(g) : SK_ENOMEM;
+    if (rc != SK_OK)
+        return rc;
     struct enforcer_setup s = {.ops = &nft_kernel_ops,
                                .ops_ctx = g->nft,
                                .table = g->table,
@@ -269,8 +233,7 @@ void guard_block_tick(struct guard *g, int64_t now)
     prune(g, now);
     if (enforcer_due(g->enforcer, now))
         (void)!enforcer_tick(g->enforcer, now);
-    if (sk_now_mono() >= g->next_discover)
-        guard_block_discover(g);
+    guard_never_tick(g);
 }
 
 void guard_block_stop(struct guard *g)
@@ -293,6 +256,5 @@ void guard_block_stop(struct guard *g)
         nft_close(g->nft);
     if (g->table != NULL)
         block_table_free(g->table);
-    if (g->never != NULL)
-        never_free(g->never);
+    guard_never_stop(g);
 }

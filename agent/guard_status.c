@@ -117,6 +117,8 @@ static json_t *blocks(const struct guard *g)
     json_object_set_new(o, "journal_errors", u64(s->journal_errors));
     json_object_set_new(o, "never_list", u64(never_count(g->never)));
     json_object_set_new(o, "never_list_complete", json_boolean(never_complete(g->never)));
+    json_object_set_new(o, "administrators", u64(admins_count(g->admins)));
+    json_object_set_new(o, "administrators_dropped", u64(admins_dropped(g->admins)));
     json_object_set_new(o, "degraded", json_boolean(enforcer_degraded(g->enforcer)));
     return o;
 }
