@@ -62,12 +62,14 @@ enum http_known {
 struct http_line {
     struct sk_span name, value;
     uint16_t header; /* index of the header that it is a part of */
+    bool odd;        /* another reader may see another line: http_tx_header_line() */
 };
 
 struct http_header {
     struct sk_span name, value; /* value: of all its lines, joined with ", " */
     uint16_t lines;
     uint8_t known;
+    bool cut; /* further lines of it were ignored */
 };
 
 /* ---- decompression ---- */
