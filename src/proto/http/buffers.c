@@ -364,12 +364,15 @@ bool http_tx_misframed(const struct http_tx *tx)
         1u << HTTP_EV_DUPLICATE_CONTENT_LENGTH_REQUEST | 1u << HTTP_EV_INVALID_TRANSFER_ENCODING_REQUEST;
     const struct http_msg *m = &tx->msg[HTTP_TS];
     unsigned framing = 0;
-    if (tx->events & events)
+    if ((tx->events & events) || m->odd_chunks)
         return true;
     for (unsigned k = 0; k < m->nlines; k++) {
         if (!is_framing(m->headers[m->lines[k].header].known))
             continue;
-        if (m->lines[k].odd || framing++ > 0) /* also two equal lengths: a hop that repairs them sends one */
+        const struct http_line *l = &m->lines[k];
+        if (l->odd || framing++ > 0) /* also two equal lengths: a hop that repairs them sends one */
+            return true;
+        if (m->headers[l->header].known == HK_TRANSFER_ENCODING && !sk_span_ieq(l->value, "chunked"))
             return true;
     }
     return false;
