@@ -5,7 +5,7 @@
  *   guard.c         start, main loop, stop          guard_iface.c    interfaces and their capture sockets
  *   guard_child.c   the roles: start, watch, kill   guard_block.c    block requests to nftables
  *   guard_load.c    configuration and rules         guard_control.c  answers to the command line
- *   guard_never.c   whom to spare
+ *   guard_never.c   whom to spare                   guard_kill.c     connections, and who is blocked
  *
  * One thread. Everything in struct guard belongs to it.
  */
@@ -18,6 +18,8 @@
 #include "decide/never.h"
 #include "enforce/admins.h"
 #include "enforce/enforcer.h"
+#include "enforce/sockkill.h"
+#include "ipc/blocked.h"
 #include "ipc/control.h"
 #include "ipc/message.h"
 #include "ipc/status.h"
@@ -110,6 +112,12 @@ struct guard {
     struct never_list *never;
     struct policy_limits limits;
     struct enforcer *enforcer;
+    struct sockkill_diag *diag; /* NULL: connections cannot be destroyed */
+    struct sockkill *kill;
+    bool kill_unsupported_said;
+    int64_t say_kill;
+    struct ipc_blocked_writer *blocked;
+    int blocked_fd;
     uint64_t monitor_wakes, events_lost;
     int64_t next_discover;
     uint64_t discover_failures; /* in a row */
@@ -179,6 +187,16 @@ int guard_never_watch_fd(const struct guard *g);
 void guard_never_watch_read(struct guard *g);
 void guard_never_tick(struct guard *g);
 void guard_never_stop(struct guard *g);
+
+/* guard_kill.c */
+SK_MUST_USE int guard_kill_start(struct guard *g);
+void guard_kill_stop(struct guard *g);
+/* q has been decided on; b: what blocks its target, or NULL. */
+void guard_kill_ask(struct guard *g, const struct decide_request *q, const struct block *b);
+/* Behind enforcer_flush: who loses his connection must not be able to open the next. */
+void guard_kill_run(struct guard *g);
+void guard_blocked_fill(struct guard *g); /* from the block table */
+void guard_blocked_event(struct guard *g, enum enforcer_event ev, const struct block *b);
 
 /* guard_control.c */
 json_t *guard_control(void *arg, uint64_t id, const struct ipc_peer *peer, const json_t *request);

@@ -49,6 +49,7 @@ static void on_block_event(void *arg, enum enforcer_event ev, const struct block
     event_add_str(&eb, EVENT_I_BLOCK_REASON, b->msg);
     e.len = event_end(&eb);
     send_event(g, &e);
+    guard_blocked_event(g, ev, b);
     char buf[SK_PREFIX_STRLEN], span[32];
     if (ev == ENFORCER_ADDED)
         sk_log(SK_LOG_INFO, "blocked %s for %s: %s (%s)", sk_prefix_format(&b->target, buf),
@@ -111,6 +112,8 @@ static int make_enforcer(struct guard *g)
                                        .burst = NEW_BLOCKS_BURST};
     g->table = block_table_create(g->conf->decide.max_blocks);
     int rc = g->table != NULL ? guard_never_start(g) : SK_ENOMEM;
+    if (rc == SK_OK)
+        rc = guard_kill_start(g);
     if (rc != SK_OK)
         return rc;
     struct enforcer_setup s = {.ops = &nft_kernel_ops,
@@ -139,6 +142,7 @@ int guard_block_start(struct guard *g)
         sk_log(SK_LOG_ERROR, "table inet %s cannot be set up: %s", NFT_TABLE_NAME, nft_error(g->nft));
         return rc;
     }
+    guard_blocked_fill(g);
     if (block_table_count(g->table) > 0)
         sk_log(SK_LOG_INFO, "%zu blocks from before are in force", block_table_count(g->table));
     return SK_OK;
@@ -166,6 +170,7 @@ static void take_request(struct guard *g, const struct decide_request *q)
     if (out.result == ENFORCE_REFUSED_NEVER && may_say(&g->say_never))
         sk_log(SK_LOG_WARN, "not blocked: %s is on the never-list (%s: %s)", sk_prefix_format(&q->target, buf),
                never_kind_name(out.never->kind), out.never->text);
+    guard_kill_ask(g, q, out.block);
 }
 
 void guard_block_receive(struct guard *g)
@@ -191,8 +196,10 @@ void guard_block_receive(struct guard *g)
             break;
         }
     }
-    if (n > 0)
-        (void)!enforcer_flush(g->enforcer, sk_now_wall()); /* a failure is counted, and repaired by the next tick */
+    if (n == 0)
+        return;
+    (void)!enforcer_flush(g->enforcer, sk_now_wall()); /* a failure is counted, and repaired by the next tick */
+    guard_kill_run(g);
 }
 
 void guard_block_monitor(struct guard *g)
@@ -257,4 +264,5 @@ void guard_block_stop(struct guard *g)
     if (g->table != NULL)
         block_table_free(g->table);
     guard_never_stop(g);
+    guard_kill_stop(g);
 }

@@ -123,6 +123,14 @@ void show_status(const json_t *s)
     printf("refused     %lld by the never-list, %lld invalid, %lld table full, %lld too fast\n",
            num(blocks, "refused_never"), num(blocks, "refused_invalid"), num(blocks, "refused_full"),
            num(blocks, "refused_rate"));
+    printf("connections %lld destroyed, %lld gone before, %lld failed, %lld refused, %lld too fast\n",
+           num(blocks, "killed"), num(blocks, "kill_gone"), num(blocks, "kill_failed"), num(blocks, "kill_refused"),
+           num(blocks, "kill_too_fast"));
+    if (num(blocks, "shared_full") != 0)
+        printf("            %lld TIMES A BLOCKED CLIENT WAS NOT MADE KNOWN for requests through proxies\n",
+               num(blocks, "shared_full"));
+    printf("never-list  %lld entries, %lld of administrators\n", num(blocks, "never_list"),
+           num(blocks, "administrators"));
     if (json_is_false(at(blocks, "never_list_complete")))
         puts("never-list  NOT COMPLETE: nothing is blocked");
     if (num(blocks, "lost") + num(blocks, "journal_errors") != 0)
