@@ -5,7 +5,7 @@
 #include "conf/conf.h"
 #include "decide/never.h"
 
-/* Replaces the configured layer by never, proxies.http and proxies.proxy-protocol. Errors as never_replace_static. */
+/* Replaces the configured layer by never and the three lists of proxies. Errors as never_replace_static. */
 SK_MUST_USE int never_from_conf(struct never_list *l, const struct conf *c, bool *changed);
 
 #endif

@@ -26,10 +26,15 @@ def v4(text):
     return bytes(10) + b"\xff\xff" + socket.inet_aton(text)
 
 
-def block_request(target, length=128, seconds=600):
+AGAIN = 4  # enum decide_reason
+
+
+def block_request(target, length=128, seconds=600, src=None, dst=None, ports=(1000, 80), reason=0, kill=0):
     """struct decide_request, as a worker would send it."""
-    body = struct.pack("<16sB7xqqIIIBBBB16s16sHH4xQQH128s256s6x", target, length, time.time_ns(), seconds, 1, 1, 1, 6, 0, 1,
-                       0, target, v4(SERVER_A), 1000, 80, 7, 0, 0, b"forged", b"")
+    identity = struct.pack("<16sHBBBB2x192x", target, 0, 0, 0, 0, 0)
+    body = struct.pack("<16sB7xqqIIIBBBBB3x4x16s16sHH4xQQ216sII192xH128s256s6x", target, length, time.time_ns(), seconds, 1, 1,
+                       1, 6, 0, 1, reason, kill, src or target, dst or v4(SERVER_A), *ports, 7, 0, identity, 0, 0, 0, b"forged",
+                       b"")
     return struct.pack("<IHHI", MAGIC, VERSION, BLOCK, len(body)) + body
 
 
