@@ -39,7 +39,8 @@ struct part {
 
 struct known {
     struct sk_prefix prefix;
-    int64_t part; /* in which it was last found; INT64_MIN: free */
+    int64_t part;  /* in which it was last found; INT64_MIN: free */
+    int64_t again; /* in which `again` was last said of it */
 };
 
 struct flood_detector {
@@ -75,8 +76,9 @@ int flood_detector_create(const struct conf_flood *conf, struct flood_detector *
     d->interval = conf->window >= FLOOD_PARTS ? conf->window / FLOOD_PARTS : 1;
     d->seconds = (double)d->interval * FLOOD_PARTS / (double)SK_NS_PER_S;
     d->limit[FLOOD_HOST] = conf->host_rate;
-    d->limit[FLOOD_NARROW] = conf->prefix_rate;
-    d->limit[FLOOD_BROAD] = conf->prefix_rate > UINT32_MAX / FLOOD_WIDE ? UINT32_MAX : conf->prefix_rate * FLOOD_WIDE;
+    d->limit[FLOOD_RANGE] = conf->prefix_rate;
+    d->limit[FLOOD_WIDE_RANGE] =
+        conf->prefix_rate > UINT32_MAX / FLOOD_WIDE ? UINT32_MAX : conf->prefix_rate * FLOOD_WIDE;
     forget_all(d);
     *out = d;
     return SK_OK;
@@ -183,11 +185,6 @@ bool flood_due(const struct flood_detector *d, struct flood_sketch *s, int64_t n
     return part != flood_sketch_part(s);
 }
 
-int64_t flood_interval_end(const struct flood_detector *d, int64_t now)
-{
-    return (part_of(d, now) + 1) * d->interval;
-}
-
 /* The part to add to, emptied if it holds an older one; NULL: a newer one, the sketch comes too late. */
 static struct part *part_at(struct flood_detector *d, int64_t number)
 {
@@ -231,7 +228,7 @@ static enum flood_level level_of(const struct sk_prefix *p)
 {
     if (p->len == 128)
         return FLOOD_HOST;
-    return p->len == (sk_addr_is_v4(&p->addr) ? 96 + 24 : 64) ? FLOOD_NARROW : FLOOD_BROAD;
+    return p->len == (sk_addr_is_v4(&p->addr) ? 96 + 24 : 64) ? FLOOD_RANGE : FLOOD_WIDE_RANGE;
 }
 
 /* A flood is over when it was not found for a window. */
@@ -282,19 +279,23 @@ static void judge(struct flood_detector *d)
     }
 }
 
-static void remember(struct flood_detector *d, const struct sk_prefix *p, int64_t part)
+/* Is it time to say `again`, if there is room to say it? */
+static bool remember(struct flood_detector *d, const struct sk_prefix *p, int64_t part, bool room)
 {
     struct known *at = &d->known[0];
     for (unsigned i = 0; i < FLOOD_KNOWN; i++) {
         struct known *k = &d->known[i];
         if (k->part != INT64_MIN && k->prefix.len == p->len && sk_addr_eq(&k->prefix.addr, &p->addr)) {
-            at = k;
-            break;
+            bool again = room && part - k->again >= FLOOD_PARTS;
+            k->part = part;
+            k->again = again ? part : k->again;
+            return again;
         }
         if (k->part < at->part)
             at = k;
     }
-    *at = (struct known){.prefix = *p, .part = part};
+    *at = (struct known){.prefix = *p, .part = part, .again = part};
+    return true;
 }
 
 /* Floods of one kind, new or known, behind the n that are in out. */
@@ -311,10 +312,14 @@ static unsigned report(struct flood_detector *d, bool known, int64_t part, struc
                 sk_count(c, SK_C_FLOOD_FULL); /* not remembered: it is new in the next interval too */
                 continue;
             }
-            remember(d, &p, part);
+            bool again = remember(d, &p, part, n < FLOOD_FOUND);
             if (n < FLOOD_FOUND)
-                out[n++] = (struct flood_found){
-                    .prefix = p, .rate = (double)own_events(t) / d->seconds, .limit = d->limit[l], .fresh = !known};
+                out[n++] = (struct flood_found){.prefix = p,
+                                                .level = (enum flood_level)l,
+                                                .rate = (double)own_events(t) / d->seconds,
+                                                .limit = d->limit[l],
+                                                .fresh = !known,
+                                                .again = again};
         }
     }
     return n;
@@ -330,12 +335,10 @@ static unsigned look(struct flood_detector *d, int64_t part, struct sk_counters 
     return report(d, true, part, c, n, out);
 }
 
-unsigned flood_merge(struct flood_detector *d, struct flood_sketch *s, int64_t now, struct sk_counters *c,
-                     struct flood_found *out)
+/* The lock is held. */
+static void hand_over(struct flood_detector *d, struct flood_sketch *s, int64_t part, struct sk_counters *c)
 {
-    int64_t part = part_of(d, now), of = flood_sketch_part(s);
-    unsigned n = 0;
-    pthread_mutex_lock(&d->lock);
+    int64_t of = flood_sketch_part(s);
     if (flood_sketch_back(s, part)) { /* what was seen in a time to come counts no more */
         if (d->looked > part)
             forget_all(d);
@@ -346,10 +349,28 @@ unsigned flood_merge(struct flood_detector *d, struct flood_sketch *s, int64_t n
         take_in(d, s, p);
     else
         sk_count_add(c, SK_C_FLOOD_LATE, flood_sketch_events(s));
-    if (part > d->looked)
-        n = look(d, part, c, out);
-    pthread_mutex_unlock(&d->lock);
     flood_sketch_clear(s);
     flood_sketch_begin(s, part);
+}
+
+unsigned flood_merge(struct flood_detector *d, struct flood_sketch *s, int64_t now, struct sk_counters *c,
+                     struct flood_found *out)
+{
+    int64_t part = part_of(d, now);
+    pthread_mutex_lock(&d->lock);
+    hand_over(d, s, part, c);
+    unsigned n = part > d->looked ? look(d, part, c, out) : 0;
+    pthread_mutex_unlock(&d->lock);
+    return n;
+}
+
+unsigned flood_finish(struct flood_detector *d, struct flood_sketch *s, int64_t now, struct sk_counters *c,
+                      struct flood_found *out)
+{
+    int64_t part = part_of(d, now);
+    pthread_mutex_lock(&d->lock);
+    hand_over(d, s, part, c);
+    unsigned n = look(d, part + 1, c, out);
+    pthread_mutex_unlock(&d->lock);
     return n;
 }

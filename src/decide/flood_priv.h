@@ -5,8 +5,6 @@
 #include "base/hash.h"
 #include "decide/flood.h"
 
-enum flood_level { FLOOD_HOST, FLOOD_NARROW, FLOOD_BROAD, FLOOD_LEVELS };
-
 struct flood_item {
     struct sk_addr key;
     uint64_t count;   /* it had at most so many events ... */

@@ -24,7 +24,7 @@ struct watch {
     uint64_t events;
     struct sk_counters c;
     struct flood_found found[1024]; /* each once, as it was when it was new; rate: the highest */
-    unsigned nfound, reports;
+    unsigned nfound, reports, again;
     unsigned most_at_once;
 };
 
@@ -60,6 +60,8 @@ static void hand_over(struct watch *w, unsigned worker, int64_t now)
     for (unsigned i = 0; i < n; i++) {
         struct flood_found *have = watch_find(w, &f[i].prefix);
         assert_int_equal(f[i].fresh, have == NULL);
+        assert_true(f[i].again || !f[i].fresh);
+        w->again += f[i].again;
         if (have && f[i].rate > have->rate)
             have->rate = f[i].rate;
         if (!have && w->nfound < sizeof w->found / sizeof w->found[0])
@@ -130,7 +132,8 @@ static void a_host_over_its_rate_is_found_once(void **state)
     assert_int_equal(w.nfound, 1);
     assert_found(&w, "192.0.2.1", 600);
     assert_int_equal(w.found[0].limit, 500);
-    assert_true(w.reports > 15); /* it goes on: told in each interval, but not as new */
+    assert_true(w.reports > 15);  /* it goes on: told in each interval, but not as new */
+    assert_int_equal(w.again, 3); /* and once a window it may be acted on again */
     assert_int_equal(w.most_at_once, 1);
     /* Quiet for a window: it is over, and the next one is another flood. */
     t = flood(&w, &a, 1, 10, 25, t);
@@ -651,11 +654,29 @@ static void nothing_is_nothing(void **state)
     assert_false(flood_due(w.d, w.s[0], T0 + 100 * SK_NS_PER_S));
     flood_count(w.s[0], &a, UINT32_MAX); /* events of one call do not wrap */
     flood_count(w.s[0], &a, UINT32_MAX);
-    assert_false(flood_due(w.d, w.s[0], flood_interval_end(w.d, T0 + 100 * SK_NS_PER_S) - 1));
-    assert_true(flood_due(w.d, w.s[0], flood_interval_end(w.d, T0 + 100 * SK_NS_PER_S)));
+    assert_false(flood_due(w.d, w.s[0], T0 + 101 * SK_NS_PER_S - 1));
+    assert_true(flood_due(w.d, w.s[0], T0 + 101 * SK_NS_PER_S));
     hand_over(&w, 0, T0 + 101 * SK_NS_PER_S);
     assert_int_equal(w.nfound, 1);
     assert_true(w.found[0].rate > 2 * 429496729.0 - 1);
+    watch_close(&w);
+}
+
+/* The last interval is looked at too; what one worker has told another does not tell again. */
+static void the_last_interval_is_looked_at(void **state)
+{
+    (void)state;
+    struct watch w;
+    struct flood_found f[FLOOD_FOUND];
+    struct sk_addr a = v4(0xc0000201);
+    watch_open(&w, &defaults, 2);
+    for (int i = 0; i < 8000; i++)
+        event(&w, &a, T0 + i);
+    assert_int_equal(flood_finish(w.d, w.s[0], T0 + 8000, &w.c, f), 0);
+    assert_int_equal(flood_finish(w.d, w.s[1], T0 + 8000, &w.c, f), 1);
+    assert_true(f[0].fresh && f[0].rate > 799 && f[0].level == FLOOD_HOST);
+    assert_int_equal(flood_finish(w.d, w.s[1], T0 + 8000, &w.c, f), 1);
+    assert_false(f[0].fresh || f[0].again);
     watch_close(&w);
 }
 
@@ -742,6 +763,7 @@ int main(void)
         cmocka_unit_test(a_worker_that_is_late_is_not_counted),
         cmocka_unit_test(a_clock_that_goes_back_is_believed),
         cmocka_unit_test(nothing_is_nothing),
+        cmocka_unit_test(the_last_interval_is_looked_at),
         cmocka_unit_test(workers_share_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

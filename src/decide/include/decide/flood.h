@@ -32,14 +32,23 @@
                            (SK_C_FLOOD_FULL) */
 #define FLOOD_KNOWN 256 /* floods that are remembered; past that the one that was quiet longest would be news again */
 
+enum flood_level {
+    FLOOD_HOST,
+    FLOOD_RANGE,      /* IPv4 /24, IPv6 /64 */
+    FLOOD_WIDE_RANGE, /* IPv4 /16, IPv6 /48 */
+    FLOOD_LEVELS
+};
+
 struct flood_sketch;   /* a worker's; one thread */
 struct flood_detector; /* shared; its own lock */
 
 struct flood_found {
     struct sk_prefix prefix;
+    enum flood_level level;
     double rate;    /* events a second over the window, for certain, without those of narrower floods in it */
     uint32_t limit; /* the rate allowed */
     bool fresh;     /* not reported before within this flood, which is over when it was not found for a window */
+    bool again;     /* fresh, or a window or more has passed since the last time that this was said of it */
 };
 
 SK_MUST_USE int flood_detector_create(const struct conf_flood *conf, struct flood_detector **out); /* SK_ENOMEM */
@@ -61,7 +70,8 @@ bool flood_due(const struct flood_detector *d, struct flood_sketch *s, int64_t n
  */
 unsigned flood_merge(struct flood_detector *d, struct flood_sketch *s, int64_t now, struct sk_counters *c,
                      struct flood_found *out);
-/* The end of the interval that now falls into: from then on flood_merge looks at what now counts. */
-int64_t flood_interval_end(const struct flood_detector *d, int64_t now);
+/* A worker's last: looks in any case, also at the interval under way. */
+unsigned flood_finish(struct flood_detector *d, struct flood_sketch *s, int64_t now, struct sk_counters *c,
+                      struct flood_found *out);
 
 #endif
