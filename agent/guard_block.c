@@ -13,10 +13,8 @@
 #include "event/event.h"
 #include "guard.h"
 
-#define HISTORY_KEEP     (90 * INT64_C(86400) * SK_NS_PER_S)
-#define PRUNE_EVERY      (3600 * SK_NS_PER_S)
-#define NEW_BLOCKS_RATE  200  /* new blocks a second from rules, averaged */
-#define NEW_BLOCKS_BURST 5000 /* at once */
+#define HISTORY_KEEP (90 * INT64_C(86400) * SK_NS_PER_S)
+#define PRUNE_EVERY  (3600 * SK_NS_PER_S)
 
 static const enum event_block_action action_of[] = {
     [ENFORCER_ADDED] = EVENT_BLOCK_SET,       [ENFORCER_CHANGED] = EVENT_BLOCK_SET,
@@ -141,9 +139,7 @@ static int open_kernel(struct guard *g)
 static int make_enforcer(struct guard *g)
 {
     g->limits = (struct policy_limits){.max_seconds = g->conf->decide.max_block_duration / SK_NS_PER_S,
-                                       .max_blocks = g->conf->decide.max_blocks,
-                                       .rate = NEW_BLOCKS_RATE,
-                                       .burst = NEW_BLOCKS_BURST};
+                                       .max_blocks = g->conf->decide.max_blocks};
     g->table = block_table_create(g->conf->decide.max_blocks);
     g->never = never_create();
     if (g->table == NULL || g->never == NULL)
