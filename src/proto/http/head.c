@@ -312,7 +312,7 @@ static void repeated(struct http_tx *tx, int dir, struct http_header *h, struct 
                  dir == HTTP_TS ? HTTP_EV_DUPLICATE_CONTENT_LENGTH_REQUEST : HTTP_EV_DUPLICATE_CONTENT_LENGTH_RESPONSE);
 }
 
-static bool add_header(struct http_tx *tx, int dir, struct sk_span name, struct sk_span value)
+static bool add_header(struct http_tx *tx, int dir, struct sk_span name, struct sk_span value, bool odd)
 {
     struct http_msg *m = &tx->msg[dir];
     enum http_known k = known_nozero(name);
@@ -320,6 +320,7 @@ static bool add_header(struct http_tx *tx, int dir, struct sk_span name, struct 
     if (h != NULL) {
         if (h->lines > 1 && m->repeats++ >= HTTP_MAX_REPEATS) {
             m->repeats = HTTP_MAX_REPEATS;
+            h->cut = true;
             return true;
         }
         h->lines++;
@@ -335,7 +336,8 @@ static bool add_header(struct http_tx *tx, int dir, struct sk_span name, struct 
             return false;
         m->lines = (struct http_line *)p;
     }
-    m->lines[m->nlines++] = (struct http_line){.name = name, .value = value, .header = (uint16_t)(h - m->headers)};
+    m->lines[m->nlines++] =
+        (struct http_line){.name = name, .value = value, .header = (uint16_t)(h - m->headers), .odd = odd};
     return true;
 }
 
@@ -427,15 +429,30 @@ static struct sk_span folded_name(int dir, struct sk_span block, struct sk_span 
     return l;
 }
 
+static bool has_byte(struct sk_span s, uint8_t c)
+{
+    return s.len > 0 && memchr(s.p, c, s.len) != NULL;
+}
+
+/* l: the line as sent, up to its end. A CR that ends it is part of the end. */
+static bool is_odd(struct sk_span l, struct sk_span raw_name, struct sk_span name)
+{
+    if (l.len > 0 && l.p[l.len - 1] == '\r')
+        l.len--;
+    return raw_name.len != name.len || has_byte(l, 0) || has_byte(l, '\r') || has_byte(l, '\n');
+}
+
 static bool parse_line(struct http_tx *tx, int dir, struct sk_span block, struct sk_span l, uint32_t *off)
 {
     l = folded_name(dir, block, l, off);
     bool ts = dir == HTTP_TS;
     const uint8_t *colon = (const uint8_t *)memchr(l.p, ':', l.len);
     struct sk_span name = {.p = l.p, .len = 0}, value = l;
+    bool odd = false;
     if (colon != NULL) {
         uint32_t c = (uint32_t)(colon - l.p);
         name = http_trim(http_sub(l, 0, c));
+        odd = is_odd(l, http_sub(l, 0, c), name);
         value = http_sub(l, c + 1, l.len);
         if (!is_token(name))
             tx_event(tx, ts ? HTTP_EV_REQUEST_HEADER_INVALID : HTTP_EV_RESPONSE_HEADER_INVALID);
@@ -444,6 +461,7 @@ static bool parse_line(struct http_tx *tx, int dir, struct sk_span block, struct
     }
     uint32_t end = fold_end(dir, block, *off);
     if (end > *off) {
+        odd = true;
         while (value.len > 0 && is_fold(value.p[0]) && value.p[0] != 0) {
             value.p++;
             value.len--;
@@ -452,7 +470,7 @@ static bool parse_line(struct http_tx *tx, int dir, struct sk_span block, struct
             value.len--;
         value = unfold(tx, dir, block, value, off, end);
     }
-    return add_header(tx, dir, name, http_trim(value));
+    return add_header(tx, dir, name, http_trim(value), odd);
 }
 
 /* Values of headers that came several times: one value, joined. Content-Length keeps its first. */

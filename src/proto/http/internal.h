@@ -62,12 +62,14 @@ enum http_known {
 struct http_line {
     struct sk_span name, value;
     uint16_t header; /* index of the header that it is a part of */
+    bool odd;        /* another reader may see another line: http_tx_header_line() */
 };
 
 struct http_header {
     struct sk_span name, value; /* value: of all its lines, joined with ", " */
     uint16_t lines;
     uint8_t known;
+    bool cut; /* further lines of it were ignored */
 };
 
 /* ---- decompression ---- */
@@ -101,6 +103,7 @@ struct http_msg {
     uint16_t known[HK_COUNT]; /* header index + 1 */
     uint8_t proto_num;        /* 9, 10, 11; 0 invalid */
     bool chunked, has_cl;
+    bool odd_chunks; /* chunk lines that another reader may take otherwise */
     uint64_t content_length;
     struct http_body body;
     struct sk_span cache_header, cache_names, cache_start; /* p NULL: not built */
