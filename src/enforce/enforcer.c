@@ -155,9 +155,8 @@ static enum brake_verdict take_brake(struct enforcer *e, int64_t now)
 {
     if (!e->s.brake)
         return BRAKE_GO;
-    bool was = e->brake.braking;
     enum brake_verdict v = brake_take(&e->brake, e->s.brake, active_clients(e, now), now);
-    if (e->brake.braking != was)
+    if (e->brake.braking != e->brake_said)
         follow_brake(e, now);
     return v;
 }
@@ -416,7 +415,7 @@ int enforcer_tick(struct enforcer *e, int64_t now)
     struct block *b;
     while ((b = block_table_first(e->s.table)) && b->expires <= now)
         enforcer_end(e, b, JOURNAL_EXPIRED, now);
-    if (e->brake.braking)
+    if (e->brake.braking || e->brake_said)
         follow_brake(e, now);
     if (e->need_resync || now >= e->next_resync || now + 2 * ENFORCER_RESYNC < e->next_resync)
         return enforcer_resync(e, now);

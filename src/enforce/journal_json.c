@@ -92,7 +92,8 @@ void journal_identity_read(const char *text, struct decide_request *q)
     json_t *o = text ? json_loads(text, 0, NULL) : NULL;
     uint32_t port = u32_of(o, "port");
     id.port = port <= UINT16_MAX ? (uint16_t)port : 0;
-    if (addr_of(o, "client", &id.client) && source_of(o, &id.source) && read_hops(json_object_get(o, "hops"), &id))
+    if (addr_of(o, "client", &id.client) && source_of(o, &id.source) && read_hops(json_object_get(o, "hops"), &id) &&
+        identity_valid(&id))
         q->identity = id;
     json_decref(o);
 }

@@ -86,9 +86,14 @@ static void test_who_is_not_proven_is_not_blocked(void **state)
     (void)state;
     struct decide_request r = request("192.0.2.1"), out;
     r.identity.state = IDENTITY_PROVEN;
+    r.identity.source = IDENTITY_BY_XFF;
     r.identity.client = r.target.addr;
+    r.identity.nhops = 1;
+    r.identity.hop[0].addr = request("10.0.0.1").target.addr;
     assert_int_equal(policy_check(&limits, &r, &out), POLICY_OK);
     r.identity.state = IDENTITY_UNPROVEN;
+    r.identity.source = IDENTITY_BY_PEER;
+    r.identity.why = IDENTITY_WHY_HIDDEN;
     for (uint8_t reason = 0; reason < DECIDE_REASON_COUNT; reason++) {
         r.reason = reason;
         assert_int_equal(policy_check(&limits, &r, &out), POLICY_UNPROVEN);

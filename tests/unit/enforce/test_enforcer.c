@@ -287,7 +287,10 @@ static void test_the_operator_releases_the_brake(void **state)
 static void test_who_is_not_proven_is_refused(void **state)
 {
     struct rig *r = *state;
-    struct decide_request q = {.target = pfx("192.0.2.1"), .seconds = 60, .identity.state = IDENTITY_UNPROVEN};
+    struct decide_request q = {.target = pfx("192.0.2.1"), .seconds = 60};
+    q.identity =
+        (struct identity){.client = q.target.addr, .state = IDENTITY_UNPROVEN, .why = IDENTITY_WHY_HIDDEN, .nhops = 1};
+    q.identity.hop[0].addr = q.target.addr;
     static const enum block_origin origins[] = {BLOCK_RULE, BLOCK_OPERATOR, BLOCK_FLEET};
     struct enforce_outcome o;
     for (size_t i = 0; i < 3; i++) {

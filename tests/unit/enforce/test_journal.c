@@ -199,6 +199,7 @@ static void test_columns_that_make_no_sense(void **state)
         "identity='{\"client\":\"192.0.2.1\",\"source\":\"rumour\",\"hops\":[]}'",
         "identity='{\"client\":\"192.0.2.1\",\"source\":\"PROXY v2\",\"hops\":[{},1]}'",
         "identity='{\"client\":\"192.0.2.1\",\"source\":\"PROXY v2\",\"hops\":[1,2,3,4,5,6,7,8,9]}'",
+        "identity='{\"client\":\"192.0.2.1\",\"source\":\"connection\",\"hops\":[]}'",
         "identity=x'00ff', scores='[]]'",
         "scores='[{\"ts\":1,\"gid\":-1,\"sid\":99999999999,\"points\":\"x\"}]', reason=77, repeat=-1, score=-5",
         "scores='[1,2,3,4,5,6,7,8,9,10,11,12]', dry_run=0",
