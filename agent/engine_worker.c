@@ -50,6 +50,11 @@ static void on_block(void *arg, const struct decide_request *req)
         sk_count(&w->status->c, SK_C_BLOCK_LOST);
 }
 
+static bool is_blocked(void *arg, const struct sk_addr *client, int64_t now)
+{
+    return ipc_blocked_has(((const struct worker *)arg)->blocked, client, now);
+}
+
 static void ring_gone(struct worker *w, uint16_t iface)
 {
     if (w->fd_of[iface] < 0)
@@ -74,7 +79,7 @@ static void ring_new(struct worker *w, uint16_t iface, int fd)
 /* Ends what the old engine knows of flows and goes on with the new one. */
 static void switch_generation(struct worker *w, struct generation *gen)
 {
-    struct engine_sink sink = {.event = on_event, .block = on_block, .arg = w};
+    struct engine_sink sink = {.event = on_event, .block = on_block, .is_blocked = is_blocked, .arg = w};
     struct engine_worker *ew = NULL;
     if (engine_worker_create(gen->engine, w->index, &sink, &w->status->c, &ew) != SK_OK) {
         sk_log(SK_LOG_ERROR, "worker %u: out of memory for its tables", w->index);

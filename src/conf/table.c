@@ -174,9 +174,9 @@ const struct conf_entry conf_table[] = {
         "each further block of a client lasts so many times as long as the one before; 1 is no growth"),
     TIME("decide.repeat-memory", decide.repeat_memory, 1, YEAR, "30d", "a block that ended longer ago does not count as one before"),
     BOOL("decide.spare-administrators", decide.spare_administrators, "yes",
-         "addresses from which somebody is logged in over SSH are never blocked"),
+         "addresses from which somebody is logged in over SSH, or was within 12 hours, are never blocked"),
     BOOL("decide.spare-local-networks", decide.spare_local_networks, "no",
-         "networks that this host is directly connected to are never blocked"),
+         "networks that this host is directly connected to are never blocked; not those behind point-to-point links"),
     POLICY("decide.policy", decide.policy, CONF_MAX_LIST,
            "class:policy-violation score 0,class:misc-activity score 0,class:not-suspicious score 0,"
            "class:protocol-command-decode score 0",

@@ -65,6 +65,7 @@ class Bed:
         os.chmod(self.dir, 0o755)
         self.server, self.attacker, self.visitor = (self.prefix + x for x in "sav")
         self.process, self.nginx_pid = None, None
+        self.inside = []  # words before the agent's own: a mount namespace, for instance
         self.socket, self.eve_path = self.path("control.sock"), self.path("log/eve.json")
         self.rules = self.path("test.rules")
         with open(self.rules, "w", encoding="utf-8") as f:
@@ -170,7 +171,8 @@ class Bed:
 
     def start_agent(self, *args, wait=30):
         self.log = open(self.path("agent.log"), "ab")
-        self.process = subprocess.Popen(["ip", "netns", "exec", self.server, self.agent, "run", "-c", self.conf, *args],
+        self.process = subprocess.Popen(["ip", "netns", "exec", self.server, *self.inside, self.agent, "run", "-c", self.conf,
+                                         *args],
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, start_new_session=True)
         return wait_until(lambda: self.process.poll() is not None or self.ready(), wait) is not None and self.ready()
 
