@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "base/escape.h"
 #include "base/log.h"
 #include "engine_role.h"
@@ -223,6 +224,11 @@ static void hand_out(struct loader *l, struct generation *g)
         while (worker_mail(&l->workers[i], &m) != SK_OK)
             usleep(10000);
     wait_for_workers(l, g);
+    pthread_mutex_lock(&l->lock);
+    l->before = l->shown != NULL ? engine_active_clients(l->shown->engine, sk_now_wall()) : 0;
+    l->exchanged = sk_now_mono();
+    l->shown = g;
+    pthread_mutex_unlock(&l->lock);
     generation_free(l->current);
     l->current = g;
 }
@@ -334,4 +340,17 @@ void loader_give(struct loader *l, int fd, uint64_t generation)
     l->generation = generation;
     pthread_cond_signal(&l->wake);
     pthread_mutex_unlock(&l->lock);
+}
+
+uint64_t loader_active_clients(struct loader *l, int64_t wall, int64_t mono)
+{
+    uint64_t n = 0;
+    pthread_mutex_lock(&l->lock);
+    if (l->shown != NULL) {
+        n = engine_active_clients(l->shown->engine, wall);
+        if (mono - l->exchanged < l->shown->conf->decide.brake.window && l->before > n)
+            n = l->before;
+    }
+    pthread_mutex_unlock(&l->lock);
+    return n;
 }
