@@ -217,6 +217,16 @@ static void wait_for_workers(const struct loader *l, const struct generation *g)
             usleep(10000);
 }
 
+/* The lock is held. */
+static uint64_t active_clients(const struct loader *l, int64_t wall, int64_t mono)
+{
+    if (l->shown == NULL)
+        return 0;
+    uint64_t n = engine_active_clients(l->shown->engine, wall);
+    bool young = mono - l->exchanged < l->shown->conf->decide.brake.window;
+    return young && l->before > n ? l->before : n;
+}
+
 static void hand_out(struct loader *l, struct generation *g)
 {
     struct mail m = {.kind = MAIL_GENERATION, .gen = g};
@@ -225,7 +235,7 @@ static void hand_out(struct loader *l, struct generation *g)
             usleep(10000);
     wait_for_workers(l, g);
     pthread_mutex_lock(&l->lock);
-    l->before = l->shown != NULL ? engine_active_clients(l->shown->engine, sk_now_wall()) : 0;
+    l->before = active_clients(l, sk_now_wall(), sk_now_mono());
     l->exchanged = sk_now_mono();
     l->shown = g;
     pthread_mutex_unlock(&l->lock);
@@ -344,13 +354,8 @@ void loader_give(struct loader *l, int fd, uint64_t generation)
 
 uint64_t loader_active_clients(struct loader *l, int64_t wall, int64_t mono)
 {
-    uint64_t n = 0;
     pthread_mutex_lock(&l->lock);
-    if (l->shown != NULL) {
-        n = engine_active_clients(l->shown->engine, wall);
-        if (mono - l->exchanged < l->shown->conf->decide.brake.window && l->before > n)
-            n = l->before;
-    }
+    uint64_t n = active_clients(l, wall, mono);
     pthread_mutex_unlock(&l->lock);
     return n;
 }
