@@ -23,7 +23,7 @@ struct role {
     struct ipc_producer events; /* the role's own ring, behind those of the workers */
     _Atomic bool stop;
     bool ready, ending;
-    int64_t started, next_stats;
+    int64_t started, next_stats, next_active;
     struct ipc_msg msg;
 };
 
@@ -152,6 +152,14 @@ static void write_stats(struct role *r, int64_t now)
         sk_log(SK_LOG_WARN, "a stats event was lost: the reporter does not keep up");
 }
 
+static void write_active(struct role *r, int64_t now)
+{
+    if (!r->loader.started || now < r->next_active)
+        return;
+    r->next_active = now + SK_NS_PER_S;
+    ipc_status_set(&r->status->engine.active_clients, loader_active_clients(&r->loader, sk_now_wall(), now));
+}
+
 static int loop(struct role *r)
 {
     while (!r->ending) {
@@ -162,6 +170,7 @@ static int loop(struct role *r)
             return rc;
         tell_ready(r);
         write_stats(r, sk_now_mono());
+        write_active(r, sk_now_mono());
     }
     return SK_OK;
 }

@@ -214,7 +214,7 @@ const struct conf_entry conf_table[] = {
 
     BOOL("outputs.eve.enabled", eve.enabled, "yes", "write events as EVE JSON"),
     TEXT("outputs.eve.path", eve.path, 1, PATH_LEN, "/var/log/sekisho/eve.json", "file of the events"),
-    FLAGS("outputs.eve.types", eve.types, words_eve, "alert,http,flow,drop,stats,anomaly,fileinfo", "kinds of events"),
+    FLAGS("outputs.eve.types", eve.types, words_eve, "alert,http,flow,drop,stats,anomaly,fileinfo", "kinds of events; floods come with alerts"),
     BOOL("outputs.eve.payload", eve.payload, "no", "alerts carry the payload in base64"),
     BOOL("outputs.eve.payload-printable", eve.payload_printable, "no", "alerts carry the payload as text"),
     TEXT("metrics.listen", metrics_listen, 0, SUN_PATH, "",
