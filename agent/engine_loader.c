@@ -57,7 +57,7 @@ static bool same_prefixes(const struct conf_prefixes *a, const struct conf_prefi
 static bool same_proxies(const struct conf_proxies *a, const struct conf_proxies *b)
 {
     return same_prefixes(&a->http, &b->http) && same_prefixes(&a->proxy_protocol, &b->proxy_protocol) &&
-           strcmp(a->header, b->header) == 0;
+           same_prefixes(&a->opaque, &b->opaque) && strcmp(a->header, b->header) == 0;
 }
 
 static bool same_text(const char *a, const char *b)

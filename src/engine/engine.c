@@ -33,8 +33,10 @@ static int create_hops(struct engine *e)
                                .nhttp = p->http.n,
                                .proxy = p->proxy_protocol.v,
                                .nproxy = p->proxy_protocol.n,
+                               .opaque = p->opaque.v,
+                               .nopaque = p->opaque.n,
                                .header = p->header};
-    return p->http.n || p->proxy_protocol.n ? identity_rules_create(&ic, &e->hops) : SK_OK;
+    return p->http.n || p->proxy_protocol.n || p->opaque.n ? identity_rules_create(&ic, &e->hops) : SK_OK;
 }
 
 int engine_create(const struct conf *conf, const struct engine_options *opt, struct engine **out)

@@ -244,6 +244,8 @@ void engine_detect_packet(struct engine_worker *w)
 void engine_conclude(struct engine_worker *w, int dir, struct http_tx *tx)
 {
     struct detect_input in;
+    if (!detect_has_matches(w->det))
+        return;
     engine_input(w, dir, &in);
     unsigned n;
     bool drop;
@@ -389,6 +391,8 @@ static void flush_stream(struct engine_worker *w)
         return;
     for (int dir = 0; dir < 2; dir++) {
         struct detect_input in;
+        if (!detect_has_window(&cur->ef->det, dir))
+            continue;
         engine_input(w, dir, &in);
         bool push = dir == cur->dir && (cur->p->tcp.flags & (TCP_PSH | TCP_FIN | TCP_RST));
         detect_stream_flush(w->det, &cur->ef->det, &in, dir, push || dir != cur->dir, false);

@@ -383,11 +383,39 @@ static void test_every_reason(void **state)
             fail_msg("never seen: %s", identity_why_text((enum identity_why)w));
 }
 
+/* An opaque hop is a hop: nobody behind it is proven, by header or PROXY, whatever other list it is in; and no entry
+ * that it would have written is believed. */
+static void test_opaque_hops(void **state)
+{
+    (void)state;
+    struct sk_prefix http[2], proxy[1], opaque[2];
+    struct identity_conf conf = {.http = http, .proxy = proxy, .opaque = opaque, .header = "X-Forwarded-For"};
+    struct identity_rules *r;
+    char buf[64];
+    conf.nhttp = ask_prefixes("10.0.0.0/24 10.0.5.0/24", http, 2);
+    conf.nproxy = ask_prefixes("10.0.5.0/24", proxy, 1);
+    conf.nopaque = ask_prefixes("10.0.5.0/24 10.0.6.0/24", opaque, 2);
+    assert_int_equal(identity_rules_create(&conf, &r), SK_OK);
+    assert_string_equal(ask(r, "10.0.0.1", "192.0.2.1", buf), "192.0.2.1");
+    assert_string_equal(ask(r, "10.0.6.1", "192.0.2.1", buf), "NOT_BELIEVED");
+    assert_string_equal(ask(r, "10.0.5.1", "192.0.2.1", buf), "NOT_BELIEVED");
+    assert_string_equal(ask(r, "10.0.0.1", "192.0.2.1, 10.0.6.1", buf), "NOT_BELIEVED");
+    struct sk_addr hop = ask_addr("10.0.5.1");
+    assert_true(identity_is_hop(r, &hop));
+    struct identity conn;
+    struct proxy_header h = {.version = 1, .command = PROXY_CMD_PROXY, .src = ask_addr("192.0.2.1"), .sport = 5};
+    identity_begin(r, &hop, 40000, &conn);
+    identity_proxy(r, &h, &conn);
+    assert_string_equal(ask_text(&conn, buf), "BAD_PROXY");
+    identity_rules_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_who_vouches),
         cmocka_unit_test(test_no_header_is_believed),
+        cmocka_unit_test(test_opaque_hops),
         cmocka_unit_test(test_one_proxy_header),
         cmocka_unit_test(test_misframed),
         cmocka_unit_test(test_evidence),
