@@ -144,9 +144,10 @@ def _templates():
     for v in FORWARDED:
         yield "forwarded", with_lines(f"Forwarded: {v}")
     for size in PADDING:
-        for fill in ("VICTIM, ", ",", '"', " ", "a"):
-            yield "padding", with_lines("X-Forwarded-For: " + (fill * size)[:size] + "VICTIM")
-        yield "padding", with_lines("Forwarded: " + ("for=VICTIM, " * size)[:size] + "for=VICTIM")
+        for fill in (",", '"', " ", "a"):
+            yield "padding", with_lines("X-Forwarded-For: " + fill * size + "VICTIM")
+        yield "padding", with_lines("X-Forwarded-For: " + "VICTIM, " * (size // 11) + "VICTIM")
+        yield "padding", with_lines("Forwarded: " + "for=VICTIM, " * (size // 15) + "for=VICTIM")
         yield "padding", with_lines("X-Pad: " + "p" * size + "\r\nX-Forwarded-For: VICTIM")
     for r in WHOLE:
         yield "whole", r
