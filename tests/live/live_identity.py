@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""Who is blocked behind proxies: every forgery of forgeries.py through real nginx and HAProxy, in each way in which they can
-stand before the server. Each is sent from an address of its own, which is the only one that may be blocked for it.
+"""Who is blocked behind proxies: every forgery of forgeries.py through real nginx and HAProxy, in each way in which they
+can stand before the server. Each is sent from an address of its own, the only one that may be blocked for it.
 
     attackers 10.77.64.0/18, fd77::a:0/112 --+            +-- proxies 10.77.20.1 .. 10.77.20.7, fd77::20:1
                                              +-- switch --+
     visitors  10.77.9.9, fd77::9:9 ----------+            +-- server  10.77.30.1, fd77::30:1 (nginx; the agent)
 """
 import argparse
+import collections
 import ipaddress
 import json
 import os
 import re
+import shutil
 import sys
 import time
 
@@ -36,17 +38,25 @@ decide:
 """
 
 
+TOTAL = collections.Counter()
+
+
 class Topology:
-    """One way from a client to the server. expect: what the agent can know of the client."""
+    """One way from a client to the server. expect: what the agent can know of the client; begin: what every client writes
+    before its requests."""
     made = []
 
-    def __init__(self, name, port, expect, seen, target="10.77.20.1"):
-        self.name, self.port, self.expect, self.seen, self.target = name, port, expect, seen, target
+    def __init__(self, name, port, expect, seen, target="10.77.20.1", begin=b""):
+        self.name, self.port, self.expect, self.seen, self.target, self.begin = name, port, expect, seen, target, begin
         self.index = len(Topology.made)
         Topology.made.append(self)
 
     def address(self, n):
         return f"10.77.{64 + 4 * self.index + n // 250}.{1 + n % 250}"
+
+    def seen_of(self, client):
+        """What the server's log says of a client that is honest."""
+        return [s.replace("C", f'"[{client}]"' if ":" in client and "for=" in s else client) for s in self.seen]
 
     def uri(self, n):
         return f"/index.html?t={self.index}&n={n}&id=1%20UNION%20SELECT%201"
@@ -56,11 +66,13 @@ HONEST = 900       # numbers of the honest attackers: no lies about themselves
 HONEST_COUNT = 4
 HONEST6 = 990      # one more, over IPv6
 
-# Configurations: name, proxies.header, .http, .proxy-protocol, .opaque; and the ways for which each is right. The list at the
-# end of a way is what the server's log says of an honest client C: [peer, PROXY address, X-Forwarded-For, Forwarded, X-Real-IP].
+# Configurations: name, proxies.header, .http, .proxy-protocol, .opaque; and the ways for which each is right. The list in a
+# way is what the server's log says of an honest client C: [peer, PROXY address, X-Forwarded-For, Forwarded, X-Real-IP].
 RUNS = [
     ("", "X-Forwarded-For", [APPEND, HAPROXY, REMOVE, MISTAKEN], [TCP], [OPAQUE], [
         Topology("direct", 80, "direct", ["C", "", "", "", ""], SERVER),
+        Topology("direct, a PROXY header of its own", 81, "direct", ["C", VICTIM, "", "", ""], SERVER,
+                 f"PROXY TCP4 {VICTIM} {SERVER} 4711 81\r\n".encode()),
         Topology("nginx, appends", 8001, "proven", [APPEND, "", "C", "", ""]),
         Topology("HAProxy, a line of its own", 8002, "proven", [HAPROXY, "", "C", "", ""]),
         Topology("nginx -> HAProxy", 8003, "proven", [HAPROXY, "", f"C, {APPEND}", "", ""]),
@@ -89,7 +101,7 @@ SERVER_NGINX = """
                               '"$http_forwarded","$http_x_real_ip"]';
   access_log {dir}/seen.log seen;
   server {{ listen 80; listen [::]:80; root {dir}/www; }}
-  server {{ listen 81 proxy_protocol; root {dir}/www; }} }}
+  server {{ listen 81 proxy_protocol; listen [::]:81 proxy_protocol; root {dir}/www; }} }}
 """
 
 HOP_NGINX = """
@@ -233,11 +245,12 @@ def attack(bed, topology):
     """Sends everything; {number: statuses}."""
     sender, numbers = Sender(), []
     for f in FORGERIES:
-        sender.add(topology.address(f.number), topology.target, topology.port, f.bytes(topology.uri(f.number), WORDS))
+        sender.add(topology.address(f.number), topology.target, topology.port,
+                   topology.begin + f.bytes(topology.uri(f.number), WORDS))
         numbers.append(f.number)
     for n, address, target in honest(topology):
         request = f"GET {topology.uri(n)} HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n"
-        sender.add(address, target, topology.port, request.encode())
+        sender.add(address, target, topology.port, topology.begin + request.encode())
         numbers.append(n)
     return dict(zip(numbers, sender.run(bed.attacker)))
 
@@ -247,7 +260,7 @@ def visit(bed, topologies):
     sender = Sender()
     for t in topologies:
         for source, target in ((VICTIM, t.target), (VICTIM6, "fd77::30:1" if t.target == SERVER else "fd77::20:1")):
-            sender.add(source, target, t.port, b"GET /index.html HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n")
+            sender.add(source, target, t.port, t.begin + b"GET /index.html HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n")
     return [a[:1] for a in sender.run(bed.visitor)]
 
 
@@ -291,12 +304,13 @@ def judge(t, topology, answers, alerts, blocked, seen):
     print(f"     {topology.name}: {len(FORGERIES)} forgeries sent, {sum(1 for f in FORGERIES if answers[f.number])} answered, "
           f"{len(mine)} alerts ({len(hidden)} unproven), {len(here)} blocks of the attacker, {len(wrong)} wrong clients, "
           f"{len(hops)} blocks of a hop")
+    TOTAL.update(forgeries=len(FORGERIES), alerts=len(mine), unproven=len(hidden), blocks=len(here), wrong=len(wrong))
     reached = {marks_of(uri)[1] for uri in seen if marks_of(uri)[0] == topology.index}
     t.check(f"{topology.name}: most forgeries reach the server", len(reached) > len(FORGERIES) * 3 // 4, len(reached))
     t.check(f"{topology.name}: and whatever reaches it is found", reached <= {n for n, _ in mine}, reached - {n for n, _ in mine})
     t.check(f"{topology.name}: no alert names anybody but its sender", not wrong, wrong[:10])
     honest_seen = [seen.get(topology.uri(n)) for n, _, _ in honest(topology)]
-    want = [[field.replace("C", f'"[{c}]"' if ":" in c and "for=" in field else c) for field in topology.seen] for _, c, _ in honest(topology)]
+    want = [topology.seen_of(c) for _, c, _ in honest(topology)]
     t.check(f"{topology.name}: the server sees clients as this way shows them", honest_seen == want, (honest_seen, want))
     if topology.expect == "unproven":
         t.check(f"{topology.name}: nobody can be proven", not known and len(hidden) == len(mine), known)
@@ -338,12 +352,17 @@ def main():
     ap.add_argument("--only", help="the topologies whose name has this in it")
     args = ap.parse_args()
     t, began = Tally("live_identity"), time.monotonic()
+    for program in ("nginx", "haproxy"):
+        if not shutil.which(program):
+            t.skip("live_identity", f"{program} is not installed")
+            return t.end()
     with Scene(args.agent) as bed:
         for *settings, topologies in RUNS:
             some = [x for x in topologies if not args.only or args.only in x.name]
             if some:
                 run(bed, t, *settings, some)
     t.check("nothing is left behind", bed.left_behind() == [], bed.left_behind())
+    print("     in all: " + ", ".join(f"{n} {what}" for what, n in TOTAL.items()))
     print(f"     took {time.monotonic() - began:.0f} s")
     return t.end()
 
