@@ -37,6 +37,7 @@ int cmd_blocks(int argc, char **argv);
 int cmd_block(int argc, char **argv);
 int cmd_unblock(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
+int cmd_brake(int argc, char **argv);
 int cmd_reload(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 

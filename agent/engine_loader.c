@@ -134,7 +134,7 @@ static uint32_t event_mask(const struct conf *c)
     } map[] = {
         {CONF_EVE_ALERT, EVENT_ALERT},       {CONF_EVE_HTTP, EVENT_HTTP},   {CONF_EVE_FLOW, EVENT_FLOW},
         {CONF_EVE_DROP, EVENT_DROP},         {CONF_EVE_STATS, EVENT_STATS}, {CONF_EVE_ANOMALY, EVENT_ANOMALY},
-        {CONF_EVE_FILEINFO, EVENT_FILEINFO},
+        {CONF_EVE_FILEINFO, EVENT_FILEINFO}, {CONF_EVE_ALERT, EVENT_FLOOD},
     };
     uint32_t mask = 0;
     for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++)

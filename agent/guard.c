@@ -250,8 +250,8 @@ static void notify(struct guard *g, bool *said)
     if (!*said && g->child[GUARD_ENGINE].ready && g->child[GUARD_REPORTER].ready) {
         *said = true;
         sd_notifyf(0, "READY=1\nSTATUS=%u rules, %u workers", g->loaded.loaded, g->workers);
-        sk_log(SK_LOG_INFO, "ready: %s mode, %u workers", g->conf->mode == CONF_PREVENT ? "prevent" : "detect",
-               g->workers);
+        sk_log(SK_LOG_INFO, "ready: %s mode, %u workers%s", g->conf->mode == CONF_PREVENT ? "prevent" : "detect",
+               g->workers, g->dry_run ? ", DRY RUN" : "");
     }
     if (g->watchdog_interval != 0 && now >= g->next_watchdog) {
         sd_notify(0, "WATCHDOG=1");
@@ -294,7 +294,7 @@ static void loop(struct guard *g)
             [P_SIGNAL] = {g->signal_fd, POLLIN, 0},
             [P_CONTROL] = {ipc_control_fd(g->control), POLLIN, 0},
             [P_WATCH] = {g->watch_fd, POLLIN, 0},
-            [P_MONITOR] = {nft_monitor_fd(g->monitor), POLLIN, 0},
+            [P_MONITOR] = {g->monitor != NULL ? nft_monitor_fd(g->monitor) : -1, POLLIN, 0},
             [P_ENGINE] = {g->child[GUARD_ENGINE].chan, POLLIN, 0},
             [P_BLOCKS] = {g->child[GUARD_ENGINE].blocks, POLLIN, 0},
             [P_REPORTER] = {g->child[GUARD_REPORTER].chan, POLLIN, 0},
@@ -329,6 +329,8 @@ static void finish(struct guard *g)
     sd_notify(0, "STOPPING=1");
     g->stopping = g->stopping && g->enforcer != NULL;
     guard_reload_drop(g, "the agent is stopping");
+    if (g->refusals != NULL)
+        refusals_tick(g->refusals, true, sk_now_wall()); /* while there is somebody to write it */
     guard_child_stop_all(g);
     guard_block_stop(g);
     if (g->control != NULL)

@@ -5,6 +5,8 @@
  *   guard.c         start, main loop, stop          guard_iface.c    interfaces and their capture sockets
  *   guard_child.c   the roles: start, watch, kill   guard_block.c    block requests to nftables
  *   guard_load.c    configuration and rules         guard_control.c  answers to the command line
+ *   guard_brake.c   the brake                       guard_explain.c  a block with all that is known of it
+ *   guard_event.c   its own events                  guard_list.c     lists of blocks
  *
  * One thread. Everything in struct guard belongs to it.
  */
@@ -16,6 +18,8 @@
 #include "conf/conf.h"
 #include "decide/never.h"
 #include "enforce/enforcer.h"
+#include "enforce/nft_fake.h"
+#include "enforce/refusals.h"
 #include "ipc/control.h"
 #include "ipc/message.h"
 #include "ipc/status.h"
@@ -101,13 +105,20 @@ struct guard {
     uint64_t reload_client; /* control client that waits for it; 0: none */
     struct conf *next_conf; /* of a reload that the engine has not confirmed */
 
+    bool dry_run;          /* as at the start: fake instead of nft and monitor */
+    struct nft_fake *fake; /* NULL: the kernel */
     struct nft *nft;
     struct nft_monitor *monitor;
     struct block_table *table;
     struct journal *journal;
     struct never_list *never;
     struct policy_limits limits;
+    struct conf_brake brake; /* of conf: a reload frees that */
     struct enforcer *enforcer;
+    struct refusals *refusals;
+    int64_t next_refusals;
+    int64_t active_of; /* when the engine began (monotonic) whose active clients these are */
+    uint64_t active_before, active_last;
     uint64_t monitor_wakes, events_lost;
     int64_t next_discover;
     uint64_t discover_failures; /* in a row */
@@ -153,7 +164,23 @@ int64_t guard_child_deadline(const struct guard *g); /* monotonic; INT64_MAX: no
 void guard_child_stop_all(struct guard *g);
 void guard_log_open(struct guard *g); /* opens the EVE file and hands it to the reporter */
 
+/* guard_brake.c; the first two are called by the enforcer */
+uint64_t guard_active(void *arg, int64_t now);
+void guard_braked(void *arg, const struct enforcer_brake *b, int64_t now);
+void guard_brake_follow_engine(struct guard *g);
+json_t *guard_brake_json(const struct guard *g);
+
+/* guard_event.c */
+void guard_send_event(struct guard *g, const struct ipc_event *e);
+void guard_event_block(struct guard *g, enum enforcer_event ev, const struct block *b, int64_t now);
+void guard_event_refused(void *arg, const struct refusal *f, int64_t now);
+
 /* guard_block.c */
+/* Takes from g->conf what the enforcer looks at. */
+void guard_block_configure(struct guard *g);
+/* enforcer_request, and what is refused is told. */
+void guard_block_request(struct guard *g, const struct decide_request *q, enum block_origin origin,
+                         struct enforce_outcome *out);
 /* Takes the state folder for this guard alone, until g->lock_fd is closed. */
 SK_MUST_USE int guard_block_lock(struct guard *g);
 /* Hit counts for showing: read anew, unless that has just been done. */
@@ -167,7 +194,15 @@ void guard_block_stop(struct guard *g);
 
 /* guard_control.c */
 json_t *guard_control(void *arg, uint64_t id, const struct ipc_peer *peer, const json_t *request);
-json_t *guard_block_json(const struct block *b);
+
+/* guard_explain.c */
+json_t *guard_block_json(const struct block *b);                                              /* as in lists */
+void guard_ended_json(json_t *o, const struct block *b, int64_t ended, enum journal_end why); /* of one that is over */
+/* By its ID, or what blocks or has last blocked an address or network. NULL: nothing does or did. */
+json_t *guard_explain(struct guard *g, const char *what);
+
+/* guard_list.c */
+json_t *guard_list(struct guard *g, const json_t *req);
 /* guard_status.c */
 json_t *guard_status_json(const struct guard *g);
 

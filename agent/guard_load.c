@@ -167,6 +167,12 @@ int guard_reload(struct guard *g, uint64_t client, char *why, size_t cap)
         return SK_EAGAIN;
     }
     int rc = guard_read_conf(&g->opt, &diag, &conf);
+    if (rc == SK_OK && conf->decide.dry_run != g->dry_run) {
+        snprintf(first.text, sizeof(first.text),
+                 "decide.dry-run changes with the next start only: stop the agent and "
+                 "start it again");
+        rc = SK_ENOTSUP;
+    }
     if (rc == SK_OK)
         rc = guard_make_bundle(g, conf, &diag, &fd);
     struct ipc_bundle_note note = {.generation = g->generation + 1};
@@ -205,7 +211,7 @@ static void adopt_conf(struct guard *g)
     struct conf *old = g->conf;
     g->conf = g->next_conf;
     g->next_conf = NULL;
-    g->limits.max_seconds = g->conf->decide.max_block_duration / SK_NS_PER_S;
+    guard_block_configure(g);
     if (g->conf->capture.workers != old->capture.workers || g->conf->capture.ring_size != g->geometry.ring_size)
         sk_log(SK_LOG_WARN, "capture.workers and capture.ring-size change with the next start");
     conf_free(old);

@@ -109,7 +109,11 @@ static json_t *blocks(const struct guard *g)
     json_object_set_new(o, "refused_never", u64(s->refused_never));
     json_object_set_new(o, "refused_invalid", u64(s->refused_invalid));
     json_object_set_new(o, "refused_full", u64(s->refused_full));
+    json_object_set_new(o, "refused_brake", u64(s->refused_brake));
     json_object_set_new(o, "refused_rate", u64(s->refused_rate));
+    json_object_set_new(o, "again", u64(s->again));
+    json_object_set_new(o, "offenders", u64(offenders_known(enforcer_offenders(g->enforcer))));
+    json_object_set_new(o, "offenders_forgotten", u64(offenders_forgotten(enforcer_offenders(g->enforcer))));
     json_object_set_new(o, "lost", u64(total(g, SK_C_BLOCK_LOST)));
     json_object_set_new(o, "nft_repairs", u64(s->repairs));
     json_object_set_new(o, "nft_rebuilds", u64(s->rebuilds));
@@ -144,6 +148,7 @@ json_t *guard_status_json(const struct guard *g)
     json_t *o = json_object();
     json_object_set_new(o, "version", json_string(SK_VERSION));
     json_object_set_new(o, "mode", json_string(g->conf->mode == CONF_PREVENT ? "prevent" : "detect"));
+    json_object_set_new(o, "dry_run", json_boolean(g->dry_run));
     json_object_set_new(o, "uptime", u64((uint64_t)((sk_now_mono() - g->started_mono) / SK_NS_PER_S)));
     json_object_set_new(o, "roles", roles(g));
     json_object_set_new(o, "interfaces", interfaces(g));
@@ -153,6 +158,7 @@ json_t *guard_status_json(const struct guard *g)
     json_object_set_new(o, "ring_memory", u64(ring_memory(g)));
     json_object_set_new(o, "rules", rules(g));
     json_object_set_new(o, "blocks", blocks(g));
+    json_object_set_new(o, "brake", guard_brake_json(g));
     json_object_set_new(o, "events", events(g));
     json_object_set_new(o, "counters", counters(g));
     return o;

@@ -41,14 +41,29 @@ const struct cli_command cli_commands[] = {
      cmd_check},
     {"status", "[--json]", "show workers, rates, drops by cause, memory, rules and blocks",
      CONTROL_OPTIONS "      --json           as JSON\n", cmd_status},
-    {"blocks", "[--json]", "list the blocks in force", CONTROL_OPTIONS "      --json           as JSON\n", cmd_blocks},
+    {"blocks", "[OPTION]...", "list the blocks in force, or those that have ended",
+     CONTROL_OPTIONS "      --json           as JSON\n"
+                     "      --sort ORDER     created, left, hits or target; the most stands last (created)\n"
+                     "      --origin WHO     of those only: rule, operator, fleet, kernel\n"
+                     "      --net CIDR       only targets within that network\n"
+                     "      --match TEXT     only those with that in their reason\n"
+                     "      --limit N        the last N of that order\n"
+                     "      --count          only how many there are\n"
+                     "      --history        those that have ended, with when and why (--limit 1000)\n"
+                     "      --for TIME       of the history, what ended within the last 90s, 15m, 1h, 7d, 2w\n",
+     cmd_blocks},
     {"block", "ADDR[/LEN] [--for TIME] [--reason TEXT]", "block an address or network",
      CONTROL_OPTIONS "      --for TIME       90s, 15m, 1h, 7d, 2w (1h)\n"
                      "      --reason TEXT    shown by `blocks` and `explain`\n",
      cmd_block},
-    {"unblock", "ADDR[/LEN]|BLOCK-ID", "end a block", CONTROL_OPTIONS, cmd_unblock},
+    {"unblock", "ADDR[/LEN]|BLOCK-ID|--all", "end a block, or all of them",
+     CONTROL_OPTIONS "      --all            every block that is in force\n", cmd_unblock},
     {"explain", "ADDR[/LEN]|BLOCK-ID [--json]", "show why a block was set and where it is in force",
      CONTROL_OPTIONS "      --json           as JSON\n", cmd_explain},
+    {"brake", "[--release] [--json]", "show whether too many new blocks are being stopped",
+     CONTROL_OPTIONS "      --release        let new blocks be set again\n"
+                     "      --json           as JSON\n",
+     cmd_brake},
     {"reload", "", "take up changed configuration and rules without losing a packet", CONTROL_OPTIONS, cmd_reload},
     {"stop", "", "end the running agent", CONTROL_OPTIONS, cmd_stop},
 };

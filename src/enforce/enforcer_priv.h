@@ -18,7 +18,10 @@ struct targets {
 struct enforcer {
     struct enforcer_setup s;
     struct enforcer_stats stats;
-    struct policy_rate rate;
+    struct offenders *offenders;
+    struct brake brake;
+    bool brake_said;    /* what `braked` was told last */
+    int64_t brake_look; /* when it is to be looked at again; INT64_MAX: it does not brake */
     uint32_t max;
     struct targets fresh; /* blocks that the kernel does not know */
     struct targets late;  /* extended blocks; due at late_due */

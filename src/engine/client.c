@@ -197,6 +197,8 @@ static void take_proxy(struct engine_worker *w, const struct proxy_header *ph)
         return; /* a stranger's word */
     identity_proxy(w->e->hops, ph, &ef->hop->conn);
     set_now(w, &ef->hop->conn);
+    if (ef->hop->conn.state == IDENTITY_PROVEN)
+        engine_judge_client(w, &ef->hop->conn.client);
     cut_if_blocked(w, &ef->hop->conn);
 }
 
