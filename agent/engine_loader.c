@@ -57,7 +57,7 @@ static bool same_prefixes(const struct conf_prefixes *a, const struct conf_prefi
 static bool same_proxies(const struct conf_proxies *a, const struct conf_proxies *b)
 {
     return same_prefixes(&a->http, &b->http) && same_prefixes(&a->proxy_protocol, &b->proxy_protocol) &&
-           strcmp(a->header, b->header) == 0;
+           same_prefixes(&a->opaque, &b->opaque) && strcmp(a->header, b->header) == 0;
 }
 
 static bool same_text(const char *a, const char *b)
@@ -134,7 +134,7 @@ static uint32_t event_mask(const struct conf *c)
     } map[] = {
         {CONF_EVE_ALERT, EVENT_ALERT},       {CONF_EVE_HTTP, EVENT_HTTP},   {CONF_EVE_FLOW, EVENT_FLOW},
         {CONF_EVE_DROP, EVENT_DROP},         {CONF_EVE_STATS, EVENT_STATS}, {CONF_EVE_ANOMALY, EVENT_ANOMALY},
-        {CONF_EVE_FILEINFO, EVENT_FILEINFO},
+        {CONF_EVE_FILEINFO, EVENT_FILEINFO}, {CONF_EVE_ALERT, EVENT_FLOOD},
     };
     uint32_t mask = 0;
     for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++)

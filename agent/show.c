@@ -74,6 +74,8 @@ static const char *const losses[] = {
     "detect.pcre_limit",
     "detect.threshold_memcap",
     "decide.block_lost",
+    "decide.score_memcap",
+    "decide.flood_memcap",
     "event.lost",
 };
 

@@ -290,6 +290,9 @@ static int check_proxies(const struct conf *c, const struct sk_diag_sink *sink)
     if (includes_all(&c->proxies.http))
         err =
             misfit(c, sink, "proxies.http", NULL, "would believe everybody: name the balancers' addresses or subnets");
+    if (includes_all(&c->proxies.opaque))
+        err =
+            misfit(c, sink, "proxies.opaque", NULL, "would spare everybody: name the balancers' addresses or subnets");
     if (includes_all(&c->proxies.proxy_protocol))
         err = misfit(c, sink, "proxies.proxy-protocol", NULL,
                      "would believe everybody: name the balancers' addresses or subnets");

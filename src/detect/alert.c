@@ -172,6 +172,11 @@ const struct detect_alert *detect_end(struct detect_thread *t, struct detect_flo
     return t->out;
 }
 
+bool detect_has_matches(const struct detect_thread *t)
+{
+    return t->nalerts > 0;
+}
+
 const struct rule *detect_drop_rule(const struct detect_thread *t)
 {
     return t->drop_rule;

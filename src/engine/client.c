@@ -197,15 +197,16 @@ static void take_proxy(struct engine_worker *w, const struct proxy_header *ph)
         return; /* a stranger's word */
     identity_proxy(w->e->hops, ph, &ef->hop->conn);
     set_now(w, &ef->hop->conn);
+    if (ef->hop->conn.state == IDENTITY_PROVEN)
+        engine_judge_client(w, &ef->hop->conn.client);
     cut_if_blocked(w, &ef->hop->conn);
 }
 
-static void bad_proxy(struct engine_flow *ef)
+static void bad_proxy(const struct engine_worker *w, struct engine_flow *ef)
 {
     if (!ef->hop)
         return;
-    ef->hop->conn.state = IDENTITY_UNPROVEN;
-    ef->hop->conn.why = IDENTITY_WHY_BAD_PROXY;
+    identity_proxy(w->e->hops, NULL, &ef->hop->conn);
     ef->hop->misframed = true; /* what this host takes for its first request is anybody's guess */
     ef->hop->now = ef->hop->conn;
 }
@@ -247,7 +248,7 @@ static bool judge_proxy(struct engine_worker *w, struct sk_span whole, struct sk
         return skip_proxy(ef, data);
     }
     if (r != PROXY_NONE)
-        bad_proxy(ef);
+        bad_proxy(w, ef);
     memcpy(held, ef->probe_buf[FLOW_TOSERVER], old);
     *nheld = old;
     return true;

@@ -4,6 +4,9 @@
 
 #include <pthread.h>
 
+#include "decide/active.h"
+#include "decide/flood.h"
+#include "decide/score.h"
 #include "decode/decode.h"
 #include "detect/detect.h"
 #include "engine/engine.h"
@@ -22,8 +25,9 @@ struct engine_rules {
     struct detect_set *set;
     /* What rules see in place of a hop whose client is not known: an address of $EXTERNAL_NET, [0] IPv4, [1] IPv6. */
     struct sk_addr outside[2];
-    bool has_outside[2];       /* false: there is none; rules see the hop */
-    struct engine_rules *next; /* in the list of retired generations */
+    bool has_outside[2];               /* false: there is none; rules see the hop */
+    const struct rule_addr_spec *home; /* $HOME_NET; NULL: none */
+    struct engine_rules *next;         /* in the list of retired generations */
 };
 
 struct engine {
@@ -34,7 +38,10 @@ struct engine {
     struct decode_conf decode;
     struct inspect_conf inspect;
     struct detect_thresholds *thresholds;
-    struct identity_rules *hops; /* NULL: no proxies are configured */
+    struct identity_rules *hops;   /* NULL: no proxies are configured */
+    struct decide_scores *scores;  /* NULL: alerts are not scored */
+    struct flood_detector *floods; /* NULL: nobody asks for floods */
+    struct active_clients *active;
     bool prevent;
 
     struct engine_rules *rules; /* in force; read by workers with acquire */
@@ -64,6 +71,7 @@ struct engine_tx {
     struct detect_tx det;
     struct identity id; /* behind a hop, once `known` */
     bool known;
+    bool counted; /* engine_judge_request() has had it */
 };
 
 /* What lies in a flow's user area. */
@@ -119,6 +127,7 @@ struct engine_worker {
     struct stream_ctx *stream;
     struct http_ctx *http;
     struct detect_thread *det;
+    struct flood_sketch *sketch; /* NULL: nobody asks for floods */
     struct engine_hop *free_hops;
     uint32_t nhops;             /* in use and free; at most as many as flows */
     struct engine_rules *rules; /* in use; atomic, read by the loader */
@@ -174,6 +183,19 @@ uint64_t engine_client_memory(const struct engine_worker *w);
 void engine_client_free(struct engine_worker *w);
 /* Chooses r->outside. l: with all variables. */
 void engine_client_outside(struct engine_rules *r, struct rule_loader *l);
+
+/* --- judge.c: what becomes of clients --- */
+/* Takes r->home. l: with all variables. */
+void engine_judge_home(struct engine_rules *r, struct rule_loader *l);
+/* An alert that no threshold held back; tx: what it is about, or NULL. */
+void engine_judge_alert(struct engine_worker *w, const struct detect_alert *a, int dir, struct http_tx *tx);
+/* A handshake is complete; the head of a request is there; a PROXY header has named a client. */
+void engine_judge_connection(struct engine_worker *w);
+void engine_judge_request(struct engine_worker *w, struct http_tx *tx);
+void engine_judge_client(struct engine_worker *w, const struct sk_addr *client);
+/* Between batches; at the end of input. Floods that have been found are told. */
+void engine_judge_idle(struct engine_worker *w);
+void engine_judge_finish(struct engine_worker *w);
 /* Asks the guard to cut a blocked client's connection through a proxy. */
 void engine_request_cut(struct engine_worker *w, const struct identity *id);
 
@@ -191,6 +213,6 @@ void engine_emit_files(struct engine_worker *w, struct http_tx *tx);
 void engine_emit_flow(struct engine_worker *w, const struct flow *f, enum flow_end why);
 void engine_emit_drop(struct engine_worker *w, bool of_flow);
 void engine_emit_anomalies(struct engine_worker *w);
-void engine_request_block(struct engine_worker *w, const struct detect_alert *a, int dir, struct http_tx *tx);
+void engine_emit_flood(struct engine_worker *w, const struct flood_found *f, bool block, int64_t now);
 
 #endif

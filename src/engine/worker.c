@@ -62,6 +62,8 @@ static int create_stages(struct engine_worker *w)
         rc = stream_create(&sc, w->c, &w->stream);
     if (rc == SK_OK)
         rc = http_create(&hc, &cb, w->c, &w->http);
+    if (rc == SK_OK && w->e->floods)
+        rc = flood_sketch_create(&w->sketch);
     if (rc == SK_OK)
         rc = detect_thread_create(&tc, &w->e->inspect, w->e->thresholds, w->c, &w->det);
     return rc;
@@ -142,6 +144,7 @@ void engine_worker_free(struct engine_worker *w)
     if (w->stream)
         stream_free(w->stream);
     detect_thread_free(w->det);
+    flood_sketch_free(w->sketch);
     engine_client_free(w);
     free(w);
 }
@@ -244,6 +247,8 @@ void engine_detect_packet(struct engine_worker *w)
 void engine_conclude(struct engine_worker *w, int dir, struct http_tx *tx)
 {
     struct detect_input in;
+    if (!detect_has_matches(w->det))
+        return;
     engine_input(w, dir, &in);
     unsigned n;
     bool drop;
@@ -251,7 +256,7 @@ void engine_conclude(struct engine_worker *w, int dir, struct http_tx *tx)
     const struct detect_alert *a = detect_end(w->det, df, &in, &n, &drop);
     for (unsigned i = 0; i < n; i++) {
         engine_emit_alert(w, &a[i], dir, tx);
-        engine_request_block(w, &a[i], dir, tx);
+        engine_judge_alert(w, &a[i], dir, tx);
     }
     if (n && w->cur.f)
         w->cur.f->alerted = true;
@@ -376,8 +381,10 @@ static void tcp_packet(struct engine_worker *w)
         v = feed_stream(w);
     }
     cur->v = v;
-    if (v & STREAM_V_FIRST_EST)
+    if (v & STREAM_V_FIRST_EST) {
         cur->ef->handshake = !cur->ef->tcp.midstream && !cur->ef->tcp.async;
+        engine_judge_connection(w);
+    }
     set_class(w, cur->f, v);
 }
 
@@ -389,6 +396,8 @@ static void flush_stream(struct engine_worker *w)
         return;
     for (int dir = 0; dir < 2; dir++) {
         struct detect_input in;
+        if (!detect_has_window(&cur->ef->det, dir))
+            continue;
         engine_input(w, dir, &in);
         bool push = dir == cur->dir && (cur->p->tcp.flags & (TCP_PSH | TCP_FIN | TCP_RST));
         detect_stream_flush(w->det, &cur->ef->det, &in, dir, push || dir != cur->dir, false);
@@ -549,6 +558,7 @@ void engine_worker_idle(struct engine_worker *w, int64_t now)
     take_up_rules(w);
     if (now > w->now)
         w->now = now;
+    engine_judge_idle(w);
     flow_sweep(w->flows, w->now, 256);
     sk_count_set(w->c, SK_C_FLOWS_ACTIVE, flow_count(w->flows));
 }
@@ -556,11 +566,19 @@ void engine_worker_idle(struct engine_worker *w, int64_t now)
 void engine_worker_finish(struct engine_worker *w)
 {
     flow_end_all(w->flows, FLOW_END_SHUTDOWN, w->now);
+    engine_judge_finish(w);
     sk_count_set(w->c, SK_C_FLOWS_ACTIVE, 0);
+}
+
+/* What all share counts with the first. */
+static uint64_t shared_memory(const struct engine *e)
+{
+    return (e->scores ? decide_scores_memory(e->scores) : 0) + (e->floods ? flood_detector_memory(e->floods) : 0);
 }
 
 uint64_t engine_worker_memory(const struct engine_worker *w)
 {
     return flow_memory(w->flows) + stream_memory(w->stream) + http_memory(w->http) + detect_thread_memory(w->det) +
-           engine_client_memory(w);
+           engine_client_memory(w) + (w->sketch ? flood_sketch_memory(w->sketch) : 0) +
+           (w->index == 0 ? shared_memory(w->e) : 0);
 }

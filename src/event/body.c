@@ -292,6 +292,20 @@ static void write_blocked(struct writer *w, json_t *o)
         put_time(w, o, "expires", r->block.expires);
 }
 
+void write_flood(struct writer *w, json_t *root)
+{
+    static const char *const levels[] = {"host", "range", "wide-range"}, *const actions[] = {"alert", "block"};
+    const struct event_rec *r = w->r;
+    char buf[SK_PREFIX_STRLEN];
+    struct sk_prefix p = sk_prefix_make(&r->flood.addr, r->flood.plen);
+    json_t *o = put_object(w, root, "flood");
+    put_str(w, o, "prefix", sk_prefix_format(&p, buf));
+    put_str(w, o, "level", levels[r->flood.level]);
+    put_int(w, o, "rate", r->flood.rate);
+    put_int(w, o, "limit", r->flood.limit);
+    put_str(w, o, "action", actions[r->flood.action]);
+}
+
 void write_block(struct writer *w, json_t *root)
 {
     static const char *const actions[] = {"set", "refused", "removed", "expired", "braked", "released"};

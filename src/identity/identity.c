@@ -39,11 +39,10 @@ static bool no_client(const struct sk_addr *a)
 /* What the last hop, which has not been asked yet, can vouch with. */
 static enum identity_why next_by_header(const struct identity_rules *r, const struct sk_addr *hop)
 {
-    if (!id_ranges_has(&r->http, hop))
-        return IDENTITY_WHY_NO_PROXY;
-    if (r->header != NULL)
+    bool http = id_is_http(r, hop), proxy = id_is_proxy(r, hop);
+    if (http && r->header != NULL)
         return IDENTITY_WHY_NOT_YET;
-    return id_ranges_has(&r->proxy, hop) ? IDENTITY_WHY_NO_PROXY : IDENTITY_WHY_NOT_BELIEVED;
+    return proxy ? IDENTITY_WHY_NO_PROXY : IDENTITY_WHY_NOT_BELIEVED;
 }
 
 static bool add_hop(struct identity *id, const struct sk_addr *a, enum identity_source source)
@@ -101,7 +100,7 @@ void identity_proxy(const struct identity_rules *r, const struct proxy_header *h
 {
     if (!is_fresh(id))
         return;
-    if (h == NULL || !id_ranges_has(&r->proxy, &id->hop[0].addr)) {
+    if (h == NULL || !id_is_proxy(r, &id->hop[0].addr)) {
         id->why = IDENTITY_WHY_BAD_PROXY;
     } else if (h->command != PROXY_CMD_PROXY) {
         id->why = IDENTITY_WHY_LOCAL;

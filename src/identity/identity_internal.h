@@ -20,13 +20,16 @@ struct id_ranges {
 };
 
 struct identity_rules {
-    struct id_ranges http, proxy;
+    struct id_ranges http, proxy, opaque;
     enum identity_source source; /* of what the header names */
     char *header;                /* NULL: none is believed */
-    struct id_range storage[];   /* ranges of both, then the text of header */
+    struct id_range storage[];   /* ranges of all, then the text of header */
 };
 
 bool id_ranges_has(const struct id_ranges *s, const struct sk_addr *a);
+/* Can the hop vouch for the next address by the header, or by a PROXY header? One that is opaque besides cannot. */
+bool id_is_http(const struct identity_rules *r, const struct sk_addr *a);
+bool id_is_proxy(const struct identity_rules *r, const struct sk_addr *a);
 
 struct id_entry {
     struct sk_addr addr;

@@ -54,13 +54,14 @@ static enum identity_source source_of(struct sk_span header)
 
 int identity_rules_create(const struct identity_conf *conf, struct identity_rules **out)
 {
-    size_t ranges = (size_t)conf->nhttp + conf->nproxy, name = strlen(conf->header) + 1;
+    size_t ranges = (size_t)conf->nhttp + conf->nproxy + conf->nopaque, name = strlen(conf->header) + 1;
     struct identity_rules *r = (struct identity_rules *)malloc(sizeof *r + ranges * sizeof r->storage[0] + name);
     if (r == NULL)
         return SK_ENOMEM;
     struct sk_span header = sk_span_str(conf->header);
     r->http = make_ranges(r->storage, conf->http, conf->nhttp);
     r->proxy = make_ranges(r->storage + conf->nhttp, conf->proxy, conf->nproxy);
+    r->opaque = make_ranges(r->storage + conf->nhttp + conf->nproxy, conf->opaque, conf->nopaque);
     r->source = source_of(header);
     r->header = (char *)(r->storage + ranges);
     memcpy(r->header, conf->header, name);
@@ -77,7 +78,17 @@ void identity_rules_free(struct identity_rules *r)
 
 bool identity_is_hop(const struct identity_rules *r, const struct sk_addr *a)
 {
-    return id_ranges_has(&r->http, a) || id_ranges_has(&r->proxy, a);
+    return id_ranges_has(&r->http, a) || id_ranges_has(&r->proxy, a) || id_ranges_has(&r->opaque, a);
+}
+
+bool id_is_http(const struct identity_rules *r, const struct sk_addr *a)
+{
+    return id_ranges_has(&r->http, a) && !id_ranges_has(&r->opaque, a);
+}
+
+bool id_is_proxy(const struct identity_rules *r, const struct sk_addr *a)
+{
+    return id_ranges_has(&r->proxy, a) && !id_ranges_has(&r->opaque, a);
 }
 
 const char *identity_header_name(const struct identity_rules *r)

@@ -340,7 +340,7 @@ bool http_tx_header_line(struct http_tx *tx, int dir, const char *name, unsigned
         if (&m->headers[m->lines[k].header] != h || seen++ < index)
             continue;
         *value = m->lines[k].value;
-        *odd = m->lines[k].odd;
+        *odd = head_line_odd(&m->lines[k]);
         return true;
     }
     return false;
@@ -370,7 +370,7 @@ bool http_tx_misframed(const struct http_tx *tx)
         if (!is_framing(m->headers[m->lines[k].header].known))
             continue;
         const struct http_line *l = &m->lines[k];
-        if (l->odd || framing++ > 0) /* also two equal lengths: a hop that repairs them sends one */
+        if (head_line_odd(l) || framing++ > 0) /* also two equal lengths: a hop that repairs them sends one */
             return true;
         if (m->headers[l->header].known == HK_TRANSFER_ENCODING && !sk_span_ieq(l->value, "chunked"))
             return true;

@@ -312,8 +312,9 @@ static void repeated(struct http_tx *tx, int dir, struct http_header *h, struct 
                  dir == HTTP_TS ? HTTP_EV_DUPLICATE_CONTENT_LENGTH_REQUEST : HTTP_EV_DUPLICATE_CONTENT_LENGTH_RESPONSE);
 }
 
-static bool add_header(struct http_tx *tx, int dir, struct sk_span name, struct sk_span value, bool odd)
+static bool add_header(struct http_tx *tx, int dir, struct http_line line)
 {
+    struct sk_span name = line.name, value = line.value;
     struct http_msg *m = &tx->msg[dir];
     enum http_known k = known_nozero(name);
     struct http_header *h = find_same(m, name, k);
@@ -336,8 +337,8 @@ static bool add_header(struct http_tx *tx, int dir, struct sk_span name, struct 
             return false;
         m->lines = (struct http_line *)p;
     }
-    m->lines[m->nlines++] =
-        (struct http_line){.name = name, .value = value, .header = (uint16_t)(h - m->headers), .odd = odd};
+    line.header = (uint16_t)(h - m->headers);
+    m->lines[m->nlines++] = line;
     return true;
 }
 
@@ -434,12 +435,14 @@ static bool has_byte(struct sk_span s, uint8_t c)
     return s.len > 0 && memchr(s.p, c, s.len) != NULL;
 }
 
-/* l: the line as sent, up to its end. A CR that ends it is part of the end. */
-static bool is_odd(struct sk_span l, struct sk_span raw_name, struct sk_span name)
+bool head_line_odd(const struct http_line *line)
 {
-    if (l.len > 0 && l.p[l.len - 1] == '\r')
+    struct sk_span l = line->raw;
+    const uint8_t *colon = l.len > 0 ? memchr(l.p, ':', l.len) : NULL;
+    if (l.len > 0 && l.p[l.len - 1] == '\r') /* belongs to its end */
         l.len--;
-    return raw_name.len != name.len || has_byte(l, 0) || has_byte(l, '\r') || has_byte(l, '\n');
+    return line->folded || (colon != NULL && colon - l.p != (ptrdiff_t)line->name.len) || has_byte(l, 0) ||
+           has_byte(l, '\r') || has_byte(l, '\n');
 }
 
 static bool parse_line(struct http_tx *tx, int dir, struct sk_span block, struct sk_span l, uint32_t *off)
@@ -448,11 +451,9 @@ static bool parse_line(struct http_tx *tx, int dir, struct sk_span block, struct
     bool ts = dir == HTTP_TS;
     const uint8_t *colon = (const uint8_t *)memchr(l.p, ':', l.len);
     struct sk_span name = {.p = l.p, .len = 0}, value = l;
-    bool odd = false;
     if (colon != NULL) {
         uint32_t c = (uint32_t)(colon - l.p);
         name = http_trim(http_sub(l, 0, c));
-        odd = is_odd(l, http_sub(l, 0, c), name);
         value = http_sub(l, c + 1, l.len);
         if (!is_token(name))
             tx_event(tx, ts ? HTTP_EV_REQUEST_HEADER_INVALID : HTTP_EV_RESPONSE_HEADER_INVALID);
@@ -460,8 +461,8 @@ static bool parse_line(struct http_tx *tx, int dir, struct sk_span block, struct
         tx_event(tx, ts ? HTTP_EV_REQUEST_FIELD_MISSING_COLON : HTTP_EV_RESPONSE_FIELD_MISSING_COLON);
     }
     uint32_t end = fold_end(dir, block, *off);
-    if (end > *off) {
-        odd = true;
+    bool folded = end > *off;
+    if (folded) {
         while (value.len > 0 && is_fold(value.p[0]) && value.p[0] != 0) {
             value.p++;
             value.len--;
@@ -470,7 +471,7 @@ static bool parse_line(struct http_tx *tx, int dir, struct sk_span block, struct
             value.len--;
         value = unfold(tx, dir, block, value, off, end);
     }
-    return add_header(tx, dir, name, http_trim(value), odd);
+    return add_header(tx, dir, (struct http_line){.name = name, .value = http_trim(value), .raw = l, .folded = folded});
 }
 
 /* Values of headers that came several times: one value, joined. Content-Length keeps its first. */

@@ -61,8 +61,9 @@ enum http_known {
 /* One header line as it came, folded lines joined. */
 struct http_line {
     struct sk_span name, value;
-    uint16_t header; /* index of the header that it is a part of */
-    bool odd;        /* another reader may see another line: http_tx_header_line() */
+    struct sk_span raw; /* as sent, without its end; of a folded one the first */
+    uint16_t header;    /* index of the header that it is a part of */
+    bool folded;
 };
 
 struct http_header {
@@ -260,6 +261,8 @@ uint32_t head_find_end(int dir, const uint8_t *p, uint32_t len, uint32_t *resume
 bool head_line(int dir, const uint8_t *p, uint32_t len, bool eof, uint32_t *line_len, uint32_t *next);
 /* Adds the headers of a block (head or trailer), which lies in the transaction's memory. False: too many, or memcap. */
 bool head_parse(struct http_tx *tx, int dir, struct sk_span block);
+/* May another reader see another line, or none? */
+bool head_line_odd(const struct http_line *l);
 const struct http_header *head_known(const struct http_msg *m, enum http_known k);
 struct sk_span head_value(const struct http_msg *m, enum http_known k);
 uint8_t head_proto(struct sk_span proto);

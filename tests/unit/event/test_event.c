@@ -298,6 +298,39 @@ static void drops_and_blocks_say_what_and_why(void **state)
     json_decref(j);
 }
 
+static void floods_say_who_and_how_much(void **state)
+{
+    (void)state;
+    struct event_rec *r = begin(EVENT_FLOOD);
+    r->flow_id = 0;
+    r->has = EVENT_HAS_FLOOD;
+    r->flood.addr = addr("203.0.113.0");
+    r->flood.plen = 120;
+    r->flood.level = EVENT_FLOOD_RANGE;
+    r->flood.rate = 3210;
+    r->flood.limit = 2000;
+    r->flood.action = EVENT_FLOOD_BLOCK;
+    json_t *j = finish();
+    assert_string_equal(at(j, "event_type"), "flood");
+    assert_string_equal(at(j, "flood.prefix"), "203.0.113.0/24");
+    assert_string_equal(at(j, "flood.level"), "range");
+    assert_string_equal(at(j, "flood.rate"), "3210");
+    assert_string_equal(at(j, "flood.limit"), "2000");
+    assert_string_equal(at(j, "flood.action"), "block");
+    assert_string_equal(at(j, "src_ip"), "(absent)");
+    json_decref(j);
+    r->flood.level = EVENT_FLOOD_LEVEL_COUNT;
+    assert_int_equal(event_valid(buf, r->len), SK_EPROTO);
+    r->flood.level = EVENT_FLOOD_HOST;
+    r->flood.action = EVENT_FLOOD_ACTION_COUNT;
+    assert_int_equal(event_valid(buf, r->len), SK_EPROTO);
+    r->flood.action = EVENT_FLOOD_ALERT;
+    r->flood.plen = 129;
+    assert_int_equal(event_valid(buf, r->len), SK_EPROTO);
+    r->flood.plen = 128;
+    assert_int_equal(event_valid(buf, r->len), SK_OK);
+}
+
 static void blocks_say_what_led_to_them(void **state)
 {
     (void)state;
@@ -430,6 +463,7 @@ int main(void)
         cmocka_unit_test(anomalies_carry_their_layer),
         cmocka_unit_test(files_say_how_much_was_seen),
         cmocka_unit_test(drops_and_blocks_say_what_and_why),
+        cmocka_unit_test(floods_say_who_and_how_much),
         cmocka_unit_test(blocks_say_what_led_to_them),
         cmocka_unit_test(refusals_name_who_refused),
         cmocka_unit_test(the_brake_tells_its_numbers),

@@ -80,6 +80,11 @@
     X(BLOCK_UNPROVEN, "decide.block_unproven", "blocks not asked for because the source address is not proven")        \
     X(BLOCK_REFUSED, "decide.block_refused", "blocks that the never-list refused")                                     \
     X(BLOCK_LOST, "decide.block_lost", "blocks that could not be asked for: channel full")                             \
+    X(SCORE_FULL, "decide.score_memcap", "scores forgotten early because their table was full")                        \
+    X(SCORE_UNPROVEN, "decide.score_unproven", "alerts that no score counts because the client is not proven")         \
+    X(FLOODS, "decide.floods", "floods found")                                                                         \
+    X(FLOOD_LATE, "decide.flood_late", "events not counted for floods: the worker was a window behind")                \
+    X(FLOOD_FULL, "decide.flood_memcap", "floods told later because too many were found at once")                      \
     X(EVENT_LOST, "event.lost", "events dropped because the ring to the reporter was full")
 
 enum sk_counter {

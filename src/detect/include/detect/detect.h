@@ -190,6 +190,13 @@ void detect_tx(struct detect_thread *t, struct detect_flow *df, struct detect_tx
 const struct detect_alert *detect_end(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in,
                                       unsigned *n, bool *drop);
 
+/* Has anything matched since detect_begin or the last detect_end? If not, detect_end would change nothing. */
+bool detect_has_matches(const struct detect_thread *t);
+/* Is a part of a direction's raw stream held that detect_stream_flush could look at? */
+static inline bool detect_has_window(const struct detect_flow *df, int dir)
+{
+    return df->win[dir] != NULL;
+}
 /* The first drop or reject rule that held at the last detect_end, also one that says nothing; NULL: none. */
 const struct rule *detect_drop_rule(const struct detect_thread *t);
 /* One of them was about the flow (its addresses, protocol, stream or transactions), not about one packet of it. */

@@ -48,6 +48,9 @@ struct engine_options {
 SK_MUST_USE int engine_create(const struct conf *conf, const struct engine_options *opt, struct engine **out);
 void engine_free(struct engine *e);
 
+/* Different clients from outside that were at work within decide.brake.window. Any thread. now: wall clock ns. */
+uint64_t engine_active_clients(const struct engine *e, int64_t now);
+
 /*
  * Parses and compiles rules beside those in force (any thread but a worker's), then swaps. SK_OK, or an error with
  * diagnostics, and then the old rules stay in force. Single bad rules are rejected with a diagnostic, and the rest

@@ -42,6 +42,7 @@ enum event_type {
     EVENT_ANOMALY,
     EVENT_FILEINFO, /* a file that a transaction carried */
     EVENT_BLOCK,    /* of the guard: a block was set, refused, or ended; the brake */
+    EVENT_FLOOD,    /* too many connections and requests from an address or a range */
     EVENT_TYPE_COUNT
 };
 
@@ -62,6 +63,7 @@ enum event_has {
     EVENT_HAS_STREAM = 1 << 13, /* payload_stream: 0 or 1 is written as `stream` */
     EVENT_HAS_BLOCK = 1 << 14,  /* block.* */
     EVENT_HAS_FILE = 1 << 15,   /* file.* */
+    EVENT_HAS_FLOOD = 1 << 16,  /* flood.* */
 };
 
 enum event_flag {
@@ -153,6 +155,12 @@ enum event_block_action {
     EVENT_BLOCK_BRAKED,   /* the brake begins to stop new blocks; brake.*, no target */
     EVENT_BLOCK_RELEASED, /* it has let go; likewise */
     EVENT_BLOCK_ACTION_COUNT
+};
+enum event_flood_level { EVENT_FLOOD_HOST, EVENT_FLOOD_RANGE, EVENT_FLOOD_WIDE_RANGE, EVENT_FLOOD_LEVEL_COUNT };
+enum event_flood_action {
+    EVENT_FLOOD_ALERT, /* told only */
+    EVENT_FLOOD_BLOCK, /* a block has been asked for */
+    EVENT_FLOOD_ACTION_COUNT
 };
 
 struct event_rec {
@@ -254,6 +262,16 @@ struct event_rec {
         uint8_t gaps;
         uint8_t pad[6];
     } file;
+
+    struct {
+        struct sk_addr addr;
+        uint64_t rate;  /* events a second */
+        uint32_t limit; /* allowed */
+        uint8_t plen;   /* prefix length over 128 bits */
+        uint8_t level;  /* enum event_flood_level */
+        uint8_t action; /* enum event_flood_action */
+        uint8_t pad;
+    } flood;
 
     int64_t uptime;  /* stats: seconds */
     uint8_t anomaly; /* enum event_anomaly */

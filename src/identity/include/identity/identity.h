@@ -98,7 +98,8 @@ struct identity {
 
 struct identity_conf {
     const struct sk_prefix *http, *proxy; /* trusted hops of each kind */
-    uint32_t nhttp, nproxy;
+    const struct sk_prefix *opaque;       /* hops that can vouch for nobody, whatever they are besides */
+    uint32_t nhttp, nproxy, nopaque;
     const char *header; /* name, case-insensitive; "none" or empty: no header is believed */
 };
 struct identity_rules;
