@@ -234,9 +234,16 @@ static int set_up_guard(struct replay *r)
     if (rc != SK_OK)
         return rc;
     r->limits = (struct policy_limits){.max_seconds = r->conf->decide.max_block_duration / SK_NS_PER_S,
-                                       .max_blocks = r->conf->decide.max_blocks};
-    struct enforcer_setup es = {
-        .ops = &nft_fake_ops, .ops_ctx = r->fake, .table = r->table, .never = r->never, .limits = &r->limits};
+                                       .max_blocks = r->conf->decide.max_blocks,
+                                       .repeat_factor = r->conf->decide.repeat_factor,
+                                       .repeat_memory = r->conf->decide.repeat_memory};
+    /* How many clients are active nobody says here: the brake knows its minimum and its rate. */
+    struct enforcer_setup es = {.ops = &nft_fake_ops,
+                                .ops_ctx = r->fake,
+                                .table = r->table,
+                                .never = r->never,
+                                .limits = &r->limits,
+                                .brake = &r->conf->decide.brake};
     r->enforcer = enforcer_create(&es);
     return r->enforcer ? enforcer_restore(r->enforcer, 0) : SK_ENOMEM;
 }
@@ -527,6 +534,8 @@ static void print_summary(const struct replay *r, const struct sk_counters *sum,
     printf("%lu would-be blocks", es->blocked);
     if (r->refused)
         printf(" (%lu refused by the never-list)", r->refused);
+    if (es->refused_brake + es->refused_rate)
+        printf(" (%lu refused by the brake)", es->refused_brake + es->refused_rate);
     if (sum->v[SK_C_DROPPED])
         printf(", %lu dropped", sum->v[SK_C_DROPPED]);
     printf("; %.2f s (%.2f s CPU), %.0f MB/s, %.0f packets/s\n", wall, cpu, wall > 0 ? mib / wall : 0,

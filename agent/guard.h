@@ -41,6 +41,7 @@
 #define GUARD_LOOK_EVERY  (SK_NS_PER_S / 5)  /* looks at addresses and interfaces, however much changes */
 #define GUARD_HOME_RETRY  (10 * SK_NS_PER_S) /* between loads for new addresses, however often those change */
 #define GUARD_FILES       16384              /* descriptors: SK_MAX_INTERFACES * SK_MAX_WORKERS sockets, and others */
+#define GUARD_HITS_MAX    10000              /* with more blocks the kernel is not read anew for showing them */
 #define GUARD_BLOCK_BATCH 1024               /* requests taken before they go to the kernel */
 
 struct guard_options {
@@ -196,7 +197,8 @@ void guard_block_request(struct guard *g, const struct decide_request *q, enum b
                          struct enforce_outcome *out);
 /* Takes the state folder for this guard alone, until g->lock_fd is closed. */
 SK_MUST_USE int guard_block_lock(struct guard *g);
-/* Hit counts for showing: read anew, unless that has just been done. */
+/* Hit counts for showing: read anew, unless that has just been done, or takes long: they are of the last 30 s anyway.
+ */
 void guard_block_hits(struct guard *g);
 SK_MUST_USE int guard_block_start(struct guard *g);
 void guard_block_receive(struct guard *g);
@@ -229,8 +231,10 @@ void guard_blocked_event(struct guard *g, enum enforcer_event ev, const struct b
 json_t *guard_control(void *arg, uint64_t id, const struct ipc_peer *peer, const json_t *request);
 
 /* guard_explain.c */
-json_t *guard_block_json(const struct block *b);                                              /* as in lists */
-void guard_ended_json(json_t *o, const struct block *b, int64_t ended, enum journal_end why); /* of one that is over */
+/* As in lists; brief: what a line of text needs. */
+json_t *guard_block_json(const struct block *b, bool brief);
+/* Of one that is over. */
+void guard_ended_json(json_t *o, const struct block *b, int64_t ended, enum journal_end why);
 /* By its ID, or what blocks or has last blocked an address or network. NULL: nothing does or did. */
 json_t *guard_explain(struct guard *g, const char *what);
 

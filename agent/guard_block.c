@@ -261,7 +261,7 @@ void guard_block_monitor(struct guard *g)
 void guard_block_hits(struct guard *g)
 {
     int64_t now = sk_now_mono();
-    if (now < g->next_hits)
+    if (now < g->next_hits || block_table_count(g->table) > GUARD_HITS_MAX)
         return;
     (void)!enforcer_resync(g->enforcer, sk_now_wall());
     int64_t end = sk_now_mono();

@@ -1,5 +1,6 @@
 #include "show.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include "base/clock.h"
 

@@ -155,7 +155,7 @@ def forged_blocks(bed, t):
     t.check("but they do not fill the log", bed.agent_log().count("never-list") <= 2)
     told = [e["block"] for e in bed.eve("block") if e["block"]["action"] == "refused"]
     mine = [b for b in told if b["target"] == SERVER_A]
-    t.check("each is told who refused it", {b["refused_by"]["kind"] for b in told} >= {"own-address", "metadata-service", "loopback",
+    t.check("each is told who refused it", {b["refused_by"]["kind"] for b in told} >= {"own-address", "metadata-service", "broadcast",
             "invalid"} and all(b["refused_by"]["text"] for b in told), told[:5])
     t.check("but thousands of one kind in few events", len(mine) <= 4, len(mine))
     wait_until(lambda: sum(e["block"]["count"] for e in bed.eve("block") if e["block"].get("target") == SERVER_A) == sent + 1, 12)
