@@ -138,14 +138,18 @@ static int parse(struct replay_args *a, int argc, char **argv)
 static void print_alert(const struct event_rec *r)
 {
     char when[40], src[SK_ADDR_STRLEN], dst[SK_ADDR_STRLEN], msg[512];
-    struct sk_span sig = {0};
+    struct sk_span sig = {0}, client = {0};
     event_find_item(r, EVENT_I_SIGNATURE, &sig);
+    event_find_item(r, EVENT_I_XFF, &client);
     printf("%s [%u:%u:%u] %s [priority %u] ", sk_time_format(r->ts, when), r->alert.gid, r->alert.sid, r->alert.rev,
            sk_escape(msg, sizeof msg, sig), r->alert.severity);
     if (r->has & EVENT_HAS_PORTS)
-        printf("%s:%u -> %s:%u\n", sk_addr_format(&r->src, src), r->sport, sk_addr_format(&r->dst, dst), r->dport);
+        printf("%s:%u -> %s:%u", sk_addr_format(&r->src, src), r->sport, sk_addr_format(&r->dst, dst), r->dport);
     else
-        printf("%s -> %s\n", sk_addr_format(&r->src, src), sk_addr_format(&r->dst, dst));
+        printf("%s -> %s", sk_addr_format(&r->src, src), sk_addr_format(&r->dst, dst));
+    if (client.len) /* behind a proxy */
+        printf(" (client %s)", sk_escape(msg, sizeof msg, client));
+    putchar('\n');
 }
 
 static void on_event(void *arg, const void *rec, uint32_t len)

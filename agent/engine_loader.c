@@ -1,6 +1,7 @@
 /* Loading beside the running engine: the only thread that parses and compiles. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include "base/escape.h"
 #include "base/log.h"
@@ -45,6 +46,46 @@ static bool same_vars(const struct conf_vars *a, const struct conf_vars *b)
     return a->n == b->n;
 }
 
+static bool same_prefixes(const struct conf_prefixes *a, const struct conf_prefixes *b)
+{
+    for (uint32_t i = 0; i < a->n && i < b->n; i++)
+        if (a->v[i].len != b->v[i].len || !sk_addr_eq(&a->v[i].addr, &b->v[i].addr))
+            return false;
+    return a->n == b->n;
+}
+
+static bool same_proxies(const struct conf_proxies *a, const struct conf_proxies *b)
+{
+    return same_prefixes(&a->http, &b->http) && same_prefixes(&a->proxy_protocol, &b->proxy_protocol) &&
+           same_prefixes(&a->opaque, &b->opaque) && strcmp(a->header, b->header) == 0;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool same_policy(const struct conf_policies *a, const struct conf_policies *b)
+{
+    for (uint32_t i = 0; i < a->n && i < b->n; i++) {
+        const struct conf_policy *x = &a->v[i], *y = &b->v[i];
+        if (x->by != y->by || x->act != y->act || x->gid != y->gid || x->sid != y->sid || x->duration != y->duration ||
+            x->points != y->points || !same_text(x->name, y->name) || !same_text(x->value, y->value))
+            return false;
+    }
+    return a->n == b->n;
+}
+
+/* All of it but for the list of policies, which lies elsewhere. */
+static bool same_decide(const struct conf_decide *a, const struct conf_decide *b)
+{
+    struct conf_decide x, y;
+    memcpy(&x, a, sizeof(x)); /* padding too */
+    memcpy(&y, b, sizeof(y));
+    x.policy = y.policy = (struct conf_policies){0};
+    return memcmp(&x, &y, sizeof(x)) == 0 && same_policy(&a->policy, &b->policy);
+}
+
 /*
  * Nothing that an engine is made of has changed; what else changes does not disturb its flows. Padding may differ
  * between equal structs: then the change of engines is only unnecessary.
@@ -54,7 +95,8 @@ static bool same_engine_conf(const struct conf *a, const struct conf *b)
 #define SAME(member) (memcmp(&a->member, &b->member, sizeof(a->member)) == 0)
     return a->mode == b->mode && same_vars(&a->address_groups, &b->address_groups) &&
            same_vars(&a->port_groups, &b->port_groups) && SAME(defrag) && SAME(flow) && SAME(stream) && SAME(http) &&
-           SAME(detect) && SAME(decide) && SAME(vxlan) && SAME(geneve) && SAME(teredo) &&
+           SAME(detect) && same_decide(&a->decide, &b->decide) && same_proxies(&a->proxies, &b->proxies) &&
+           SAME(vxlan) && SAME(geneve) && SAME(teredo) &&
            a->capture.checksum_validation == b->capture.checksum_validation && a->eve.enabled == b->eve.enabled &&
            a->eve.types == b->eve.types && a->eve.payload == b->eve.payload &&
            a->eve.payload_printable == b->eve.payload_printable;

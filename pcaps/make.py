@@ -162,6 +162,32 @@ def keepalive(path):
         c.client(ATTACK).server(response(b"EVIL-MARKER")).close()
 
 
+def proxied(path):
+    """A balancer in HOME_NET (10.80.9.5) that appends X-Forwarded-For and keeps its connection for several clients; one
+    (10.80.8.5) that sends PROXY headers; forgeries; and a stranger who writes such headers himself."""
+    union = "/index.php?id=1%20UNION%20SELECT%20user,password%20FROM%20users"
+    with Capture(path) as cap:
+        c = Conversation(cap, "10.80.9.5", SERVER, 40000).open()
+        for i in range(5):
+            headers = (("X-Forwarded-For", f"192.0.2.66, 203.0.113.{i + 1}"),)
+            c.client(request(union if i == 3 else f"/page{i}", headers=headers)).server(response())
+        c.close()
+        c = Conversation(cap, "10.80.9.6", SERVER, 40001).open()  # nobody is named, so nobody is proven
+        c.client(request(union)).server(response()).close()
+        c = Conversation(cap, "10.80.9.7", SERVER, 40002).open()  # a request hidden in another's body
+        hidden = request(union, headers=(("X-Forwarded-For", "192.0.2.66"),))
+        lengths = (("X-Forwarded-For", "203.0.113.20"), ("Transfer-Encoding", "chunked"))
+        c.client(request("/", "POST", lengths, b"0\r\n\r\n" + hidden))
+        c.server(response() + response()).close()
+        v2 = (b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + struct.pack("!H", 12) + addr("203.0.113.30").packed + addr(SERVER).packed
+              + struct.pack("!HH", 5000, 80))
+        for i, head in enumerate((b"PROXY TCP4 203.0.113.29 10.80.0.10 5000 80\r\n", v2)):
+            c = Conversation(cap, "10.80.8.5", SERVER, 40010 + i).open()
+            c.client(head + request(union, headers=(("X-Forwarded-For", "192.0.2.66"),))).server(response()).close()
+        c = Conversation(cap, "203.0.113.40", SERVER, 40020).open()
+        c.client(request(union, headers=(("X-Forwarded-For", "192.0.2.66"),))).server(response()).close()
+
+
 def connect(path):
     """A tunnel through a proxy, whose answer ends in a stray line feed; inside it HTTP again."""
     with Capture(path) as cap:
@@ -361,6 +387,7 @@ FILES = {
     "rates.pcap": rates,
     "http-pipelined.pcap": pipelined,
     "http-keepalive.pcap": keepalive,
+    "proxied.pcap": proxied,
     "http-connect.pcap": connect,
     "http-chunked.pcap": chunked,
     "http-encoded.pcap": encoded,

@@ -265,6 +265,40 @@ static int misfit(const struct conf *c, const struct sk_diag_sink *sink, const c
     return SK_EINVAL;
 }
 
+/* A header's name (RFC 9110 section 5.6.2). */
+static bool is_token(const char *s)
+{
+    for (; *s != '\0'; s++)
+        if (*s <= ' ' || *s > '~' || strchr("()<>@,;:\\\"/[]?={}", *s) != NULL)
+            return false;
+    return true;
+}
+
+static bool includes_all(const struct conf_prefixes *p)
+{
+    for (uint32_t i = 0; i < p->n; i++)
+        if (p->v[i].len == 0 || (p->v[i].len == 96 && sk_addr_is_v4(&p->v[i].addr)))
+            return true;
+    return false;
+}
+
+static int check_proxies(const struct conf *c, const struct sk_diag_sink *sink)
+{
+    int err = SK_OK;
+    if (!is_token(c->proxies.header))
+        err = misfit(c, sink, "proxies.header", NULL, "is not the name of a header");
+    if (includes_all(&c->proxies.http))
+        err =
+            misfit(c, sink, "proxies.http", NULL, "would believe everybody: name the balancers' addresses or subnets");
+    if (includes_all(&c->proxies.opaque))
+        err =
+            misfit(c, sink, "proxies.opaque", NULL, "would spare everybody: name the balancers' addresses or subnets");
+    if (includes_all(&c->proxies.proxy_protocol))
+        err = misfit(c, sink, "proxies.proxy-protocol", NULL,
+                     "would believe everybody: name the balancers' addresses or subnets");
+    return err;
+}
+
 int conf_check(const struct conf *c, const struct sk_diag_sink *sink)
 {
     int err = SK_OK;
@@ -279,5 +313,6 @@ int conf_check(const struct conf *c, const struct sk_diag_sink *sink)
                      "must not be longer than decide.max-block-duration");
     if (c->http.header_limit > c->http.memcap)
         err = misfit(c, sink, "http.header-limit", "http.memcap", "must not be larger than http.memcap");
-    return err;
+    int proxies = check_proxies(c, sink);
+    return err != SK_OK ? err : proxies;
 }

@@ -157,8 +157,11 @@ const struct conf_entry conf_table[] = {
              "load balancers and proxies that append the address of their client to proxies.header (ALB, CloudFront, nginx)"),
     PREFIXES("proxies.proxy-protocol", proxies.proxy_protocol, CONF_MAX_LIST, "",
              "load balancers that begin each connection with a PROXY protocol header, version 1 or 2 (NLB, HAProxy)"),
+    PREFIXES("proxies.opaque", proxies.opaque, CONF_MAX_LIST, "",
+             "load balancers that say nothing of their clients that could be believed (ALB in preserve mode, NLB without PROXY "
+             "protocol): alerts, and never a block"),
     TEXT("proxies.header", proxies.header, 1, 128, "X-Forwarded-For",
-         "header in which the hops of proxies.http name their client; none: no header is believed (ALB in preserve mode)"),
+         "header in which the hops of proxies.http name their client; none: no header is believed"),
 
     TIME("decide.block-duration", decide.block_duration, 1, YEAR, "1h", "time of a block whose rule names none"),
     TIME("decide.max-block-duration", decide.max_block_duration, 1, YEAR, "4w", "longest block"),

@@ -1,6 +1,23 @@
 /* The alert queue of a packet, and what becomes of it: pass rules, detection filters, thresholds, suppression. */
 #include "detect_internal.h"
 
+/* A packet may be concluded several times, at each step of a transaction that it brings: a rule on its bytes that has
+ * matched in the packet does not match once more in the stream. */
+static bool is_told(const struct detect_thread *t, uint32_t rank)
+{
+    for (uint32_t i = 0; i < t->ntold; i++)
+        if (t->told[i] == rank)
+            return true;
+    return false;
+}
+
+static void remember_told(struct detect_thread *t)
+{
+    for (uint32_t i = 0; i < t->nalerts && t->ntold < DETECT_MAX_ALERTS; i++)
+        if (!t->alerts[i].has_tx)
+            t->told[t->ntold++] = t->alert_rank[i];
+}
+
 static bool queued(const struct detect_thread *t, uint32_t rank, bool has_tx, uint64_t tx_id)
 {
     for (uint32_t i = 0; i < t->nalerts; i++)
@@ -25,7 +42,7 @@ static uint32_t queue_place(struct detect_thread *t, uint32_t rank)
 void det_alert(struct detect_thread *t, uint32_t rank, bool stream, bool has_tx, uint64_t tx_id,
                struct sk_span evidence)
 {
-    if (t->packet_passed || queued(t, rank, has_tx, tx_id))
+    if (t->packet_passed || queued(t, rank, has_tx, tx_id) || (!has_tx && is_told(t, rank)))
         return;
     uint32_t at = queue_place(t, rank);
     if (at == DET_NONE)
@@ -150,8 +167,14 @@ const struct detect_alert *detect_end(struct detect_thread *t, struct detect_flo
     for (uint32_t i = 0; i < t->nalerts && !pass; i++)
         take_match(t, &t->alerts[i], t->alert_rank[i], in, n);
     *drop = t->drop_rule != NULL;
+    remember_told(t);
     t->nalerts = 0;
     return t->out;
+}
+
+bool detect_has_matches(const struct detect_thread *t)
+{
+    return t->nalerts > 0;
 }
 
 const struct rule *detect_drop_rule(const struct detect_thread *t)

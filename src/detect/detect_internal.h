@@ -167,6 +167,8 @@ struct detect_thread {
     struct detect_alert *alerts; /* queue of this packet */
     uint32_t *alert_rank;
     uint32_t nalerts;
+    uint32_t told[DETECT_MAX_ALERTS]; /* rules, not of a transaction, that this packet has had concluded already */
+    uint32_t ntold;
     bool packet_passed; /* a pass rule took the packet at hand: nothing more of it alerts */
     struct detect_alert *out;
     const struct rule *drop_rule; /* of the last detect_end */

@@ -33,7 +33,7 @@ static void look_up(const struct detect_set *s, struct detect_flow *df, const st
 
 void detect_begin(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in)
 {
-    t->nalerts = 0;
+    t->nalerts = t->ntold = 0;
     t->packet_passed = false;
     if (!t->set)
         return;
@@ -49,6 +49,15 @@ void detect_begin(struct detect_thread *t, struct detect_flow *df, const struct 
     df->set = t->set;
     df->stamp = t->set->stamp;
     df->looked_up = true;
+}
+
+void detect_readdress(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in)
+{
+    if (!t->set || !df->looked_up || df->stamp != t->set->stamp)
+        return;
+    look_up(t->set, df, in, 0);
+    look_up(t->set, df, in, 1);
+    df->renewed = 3;
 }
 
 static bool payload_matches(struct detect_thread *t, const struct det_rule *d, const struct detect_input *in)

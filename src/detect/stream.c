@@ -55,6 +55,14 @@ void detect_flow_release(struct detect_thread *t, struct detect_flow *df)
     }
 }
 
+void detect_flow_renew(struct detect_thread *t, struct detect_flow *df)
+{
+    detect_flow_release(t, df);
+    df->nbits = 0;
+    df->passed = false;
+    df->app_done = 0;
+}
+
 bool detect_wants_stream(const struct detect_flow *df, int dir)
 {
     return df->looked_up && !df->passed && df->group[dir]->has_stream;

@@ -60,13 +60,15 @@ static uint64_t key_hash(const struct detect_thresholds *th, const struct rule *
                          const struct detect_input *in)
 {
     uint64_t w[5] = {(uint64_t)r->gid << 32 | r->sid, (uint64_t)t->type << 8 | t->track, 0, 0, 0};
+    const struct sk_addr *src = in->count_src ? in->count_src : in->src;
+    const struct sk_addr *dst = in->count_dst ? in->count_dst : in->dst;
     switch (t->track) {
-    case RULE_BY_SRC: w[2] = in->src->q[0], w[3] = in->src->q[1]; break;
-    case RULE_BY_DST: w[2] = in->dst->q[0], w[3] = in->dst->q[1]; break;
+    case RULE_BY_SRC: w[2] = src->q[0], w[3] = src->q[1]; break;
+    case RULE_BY_DST: w[2] = dst->q[0], w[3] = dst->q[1]; break;
     case RULE_BY_BOTH: {
-        const struct sk_addr *a = in->src, *b = in->dst;
+        const struct sk_addr *a = src, *b = dst;
         if (sk_addr_cmp(a, b) > 0)
-            a = in->dst, b = in->src;
+            a = dst, b = src;
         w[2] = sk_mix64(a->q[0]) ^ a->q[1];
         w[3] = sk_mix64(b->q[0] + 1) ^ b->q[1];
         break;

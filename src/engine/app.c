@@ -42,17 +42,31 @@ static enum detect_have tx_buffer(void *arg, enum rule_buf buf, int dir, unsigne
     return is_body(buf) && progress < HTTP_P_COMPLETE ? DETECT_NOT_YET : DETECT_ABSENT;
 }
 
+static void tell_wants(struct engine_worker *w, struct engine_flow *ef)
+{
+    (void)w;
+    if (ef->want_stamp == ef->det.stamp && ef->want_stamp)
+        return;
+    ef->want_stamp = ef->det.stamp;
+    for (int dir = 0; dir < 2; dir++)
+        http_set_want(ef->http, dir, (uint32_t)(detect_wants_buffers(&ef->det, dir) >> 1));
+}
+
 static void on_progress(void *arg, struct http_conn *conn, struct http_tx *tx, int dir, enum http_progress progress)
 {
     (void)conn;
     struct engine_worker *w = arg;
     struct engine_current *cur = &w->cur;
+    if (cur->ef->hop) {
+        engine_client_tx(w, tx, dir, progress);
+        tell_wants(w, cur->ef);
+    }
     engine_detect_packet(w);
     struct detect_input in;
     engine_input(w, dir, &in);
     struct detect_tx_view v = {
         .arg = tx, .tx_id = http_tx_id(tx), .buffer = tx_buffer, .done = progress == HTTP_P_COMPLETE};
-    detect_tx(w->det, &cur->ef->det, http_tx_user(tx), &in, dir, &v);
+    detect_tx(w->det, &cur->ef->det, &((struct engine_tx *)http_tx_user(tx))->det, &in, dir, &v);
     if (progress == HTTP_P_COMPLETE)
         cur->ef->message_from[dir] = cur->ef->tcp.half[dir].delivered;
     engine_conclude(w, dir, tx);
@@ -64,22 +78,14 @@ static void on_tx_done(void *arg, struct http_conn *conn, struct http_tx *tx)
     struct engine_worker *w = arg;
     engine_emit_http(w, tx);
     engine_emit_files(w, tx);
-    detect_tx_release(w->det, http_tx_user(tx));
+    if (w->cur.ef->hop)
+        engine_client_tx_done(w, tx);
+    detect_tx_release(w->det, &((struct engine_tx *)http_tx_user(tx))->det);
 }
 
 struct http_callbacks engine_http_callbacks(struct engine_worker *w)
 {
     return (struct http_callbacks){.arg = w, .on_progress = on_progress, .on_tx_done = on_tx_done};
-}
-
-static void tell_wants(struct engine_worker *w, struct engine_flow *ef)
-{
-    (void)w;
-    if (ef->want_stamp == ef->det.stamp && ef->want_stamp)
-        return;
-    ef->want_stamp = ef->det.stamp;
-    for (int dir = 0; dir < 2; dir++)
-        http_set_want(ef->http, dir, (uint32_t)(detect_wants_buffers(&ef->det, dir) >> 1));
 }
 
 static void begin_http(struct engine_worker *w, struct engine_flow *ef)
@@ -123,6 +129,8 @@ static void http_data(struct engine_worker *w, int dir, struct sk_span data, uns
         stream_unlimit(&ef->tcp, false);
     if (r == HTTP_R_OK || r == HTTP_R_ERROR)
         return;
+    if (ef->hop)
+        engine_client_tunnel(w);
     stop_http(w, ef);
     begin_probe_again(ef);
     if (used < data.len && !(flags & STREAM_DATA_GAP))

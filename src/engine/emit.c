@@ -37,8 +37,8 @@ static void put_addrs(const struct engine_worker *w, struct event_rec *r, int di
 {
     struct detect_input in;
     engine_input(w, dir, &in);
-    r->src = *in.src;
-    r->dst = *in.dst;
+    r->src = *engine_client_on_wire(w, in.src);
+    r->dst = *engine_client_on_wire(w, in.dst);
     r->sport = in.sport;
     r->dport = in.dport;
     r->proto = in.proto;
@@ -73,6 +73,18 @@ static void put_flow(struct event_rec *r, const struct flow *f)
     r->flow.alerted = f->alerted;
     r->flow.swapped = f->swapped;
     r->has |= EVENT_HAS_FLOW;
+}
+
+/* Behind a hop: the client, if it is proven, and how it is known or why not. */
+static void put_client(struct event_builder *b, const struct identity *id, bool evidence)
+{
+    char text[SK_ADDR_STRLEN];
+    if (!id)
+        return;
+    if (id->state == IDENTITY_PROVEN)
+        event_add_str(b, EVENT_I_XFF, sk_addr_format(&id->client, text));
+    if (evidence)
+        event_add(b, EVENT_I_IDENTITY, sk_span_of(id, sizeof *id));
 }
 
 static void add_span(struct event_builder *b, enum event_item id, struct sk_span s)
@@ -177,6 +189,7 @@ void engine_emit_alert(struct engine_worker *w, const struct detect_alert *a, in
     put_rule(&b, r, a->rule);
     if (tx && a->has_tx)
         put_http(&b, r, tx);
+    put_client(&b, engine_client_of(w->cur.ef, tx), true);
     if (w->cur.ef)
         put_flowbits(&b, w->cur.ef);
     put_payload(w, &b, r, a, dir);
@@ -195,6 +208,7 @@ void engine_emit_http(struct engine_worker *w, struct http_tx *tx)
     r->has &= ~(uint32_t)EVENT_HAS_FLOW;
     r->app = EVENT_APP_NONE;
     put_http(&b, r, tx);
+    put_client(&b, engine_client_of(w->cur.ef, tx), false);
     put_flowbits(&b, w->cur.ef);
     w->sink.event(w->sink.arg, w->rec, event_end(&b));
 }
@@ -208,6 +222,7 @@ static void emit_file(struct engine_worker *w, struct http_tx *tx, int dir, cons
     put_flow(r, w->cur.f);
     r->has &= ~(uint32_t)EVENT_HAS_FLOW;
     put_http(&b, r, tx);
+    put_client(&b, engine_client_of(w->cur.ef, tx), false);
     r->has |= EVENT_HAS_FILE;
     r->file.size = file->size;
     r->file.truncated = file->truncated;
@@ -295,6 +310,8 @@ void engine_emit_flow(struct engine_worker *w, const struct flow *f, enum flow_e
         r->tcp.tc_gap = ef->tcp.half[1].had_gap;
         r->has |= EVENT_HAS_TCP;
     }
+    if (ef->hop && !ef->hop->several)
+        put_client(&b, engine_client_of(ef, NULL), false);
     put_flowbits(&b, ef);
     w->sink.event(w->sink.arg, w->rec, event_end(&b));
 }
@@ -329,6 +346,7 @@ void engine_emit_drop(struct engine_worker *w, bool of_flow)
         r->flags |= EVENT_F_BLOCKED;
         put_rule(&b, r, w->cur.drop_rule);
     }
+    put_client(&b, engine_client_of(w->cur.ef, NULL), false);
     w->sink.event(w->sink.arg, w->rec, event_end(&b));
 }
 
@@ -387,36 +405,81 @@ static int64_t block_seconds(const struct engine_worker *w, const struct detect_
     return conf->decide.block_duration / SK_NS_PER_S;
 }
 
-void engine_request_block(struct engine_worker *w, const struct detect_alert *a, int dir)
+/* What a request says of its packet. in: as rules saw it. */
+static void fill_request(const struct engine_worker *w, int dir, const struct detect_input *in,
+                         struct decide_request *q)
 {
+    const struct flow *f = w->cur.f;
+    *q = (struct decide_request){.ts = w->cur.ts,
+                                 .proto = in->proto,
+                                 .to_server = dir == FLOW_TOSERVER,
+                                 .src = *engine_client_on_wire(w, in->src),
+                                 .dst = *engine_client_on_wire(w, in->dst),
+                                 .sport = in->sport,
+                                 .dport = in->dport,
+                                 .flow_id = f ? f->id : 0,
+                                 .packet = w->cur.p ? w->cur.p->frame->number : 0};
+    q->kill =
+        !w->e->prevent && w->e->conf->decide.kill_sockets && f && f->proto == IPPROTO_TCP && in->proto == IPPROTO_TCP;
+}
+
+/*
+ * Who is to be blocked: the source, or with `target:src_ip`, which says that the source is the victim, the other side.
+ * A hop stands for its client, if that is proven; otherwise for nobody. False: nobody.
+ */
+static bool find_offender(const struct engine_worker *w, const struct detect_alert *a, const struct detect_input *in,
+                          struct http_tx *tx, struct decide_request *q)
+{
+    const struct sk_addr *at = a->rule->target == RULE_TARGET_SRC ? in->dst : in->src;
+    const struct identity *id = engine_client_of(w->cur.ef, tx);
+    bool is_client = !w->cur.f || sk_addr_eq(engine_client_on_wire(w, at), &w->cur.f->client);
+    q->identity = (struct identity){.state = IDENTITY_DIRECT, .client = *at};
+    if (id && is_client) {
+        q->identity = *id;
+        at = &id->client;
+    }
+    q->target = sk_prefix_make(at, 128);
+    return identity_known(&q->identity) && !(w->e->hops && identity_is_hop(w->e->hops, at));
+}
+
+void engine_request_block(struct engine_worker *w, const struct detect_alert *a, int dir, struct http_tx *tx)
+{
+    struct detect_input in;
+    struct decide_request q;
     int64_t seconds = block_seconds(w, a);
     if (!seconds)
         return;
-    if (a->rule->block_seconds == 0 && !source_proven(w)) {
+    engine_input(w, dir, &in);
+    fill_request(w, dir, &in, &q);
+    if (!find_offender(w, a, &in, tx, &q) || (a->rule->block_seconds == 0 && !source_proven(w))) {
         sk_count(w->c, SK_C_BLOCK_UNPROVEN);
         return;
     }
-    struct detect_input in;
-    engine_input(w, dir, &in);
-    struct decide_request q = {.ts = w->cur.ts,
-                               .seconds = seconds,
-                               .sid = a->rule->sid,
-                               .gid = a->rule->gid,
-                               .rev = a->rule->rev,
-                               .proto = in.proto,
-                               .dropped = a->drop && w->e->prevent,
-                               .to_server = dir == FLOW_TOSERVER,
-                               .src = *in.src,
-                               .dst = *in.dst,
-                               .sport = in.sport,
-                               .dport = in.dport,
-                               .flow_id = w->cur.f ? w->cur.f->id : 0,
-                               .packet = w->cur.p ? w->cur.p->frame->number : 0,
-                               .evidence_len = a->evidence_len};
-    /* `target:src_ip` says that the source is the victim: the attacker is the other side. */
-    q.target = sk_prefix_make(a->rule->target == RULE_TARGET_SRC ? in.dst : in.src, 128);
+    q.seconds = seconds;
+    q.sid = a->rule->sid;
+    q.gid = a->rule->gid;
+    q.rev = a->rule->rev;
+    q.dropped = a->drop && w->e->prevent;
+    q.reason = DECIDE_BY_RULE;
+    q.evidence_len = a->evidence_len;
     snprintf(q.msg, sizeof q.msg, "%s", a->rule->msg);
     memcpy(q.evidence, a->evidence, a->evidence_len);
     sk_count(w->c, SK_C_BLOCK_REQUESTS);
+    w->sink.block(w->sink.arg, &q);
+}
+
+void engine_request_cut(struct engine_worker *w, const struct identity *id)
+{
+    struct detect_input in;
+    struct decide_request q;
+    engine_input(w, FLOW_TOSERVER, &in);
+    fill_request(w, FLOW_TOSERVER, &in, &q);
+    if (!q.kill)
+        return;
+    q.seconds = 1; /* what it has left is not touched */
+    q.reason = DECIDE_BY_AGAIN;
+    q.identity = *id;
+    q.target = sk_prefix_make(&id->client, 128);
+    snprintf(q.msg, sizeof q.msg, "blocked, and came again through a proxy");
     w->sink.block(w->sink.arg, &q);
 }

@@ -26,6 +26,19 @@ static void set_decode(struct engine *e, const struct conf *conf)
     copy_ports(e->decode.teredo_ports, &conf->teredo);
 }
 
+static int create_hops(struct engine *e)
+{
+    const struct conf_proxies *p = &e->conf->proxies;
+    struct identity_conf ic = {.http = p->http.v,
+                               .nhttp = p->http.n,
+                               .proxy = p->proxy_protocol.v,
+                               .nproxy = p->proxy_protocol.n,
+                               .opaque = p->opaque.v,
+                               .nopaque = p->opaque.n,
+                               .header = p->header};
+    return p->http.n || p->proxy_protocol.n || p->opaque.n ? identity_rules_create(&ic, &e->hops) : SK_OK;
+}
+
 int engine_create(const struct conf *conf, const struct engine_options *opt, struct engine **out)
 {
     struct engine *e = calloc(1, sizeof *e);
@@ -42,6 +55,8 @@ int engine_create(const struct conf *conf, const struct engine_options *opt, str
     e->home_found = opt->home_net != NULL;
     e->home_net = strdup(opt->home_net ? opt->home_net : private_networks);
     int rc = e->home_net ? detect_thresholds_create(conf->detect.threshold_memcap / 32, &e->thresholds) : SK_ENOMEM;
+    if (rc == SK_OK)
+        rc = create_hops(e);
     if (rc != SK_OK) {
         engine_free(e);
         return rc;
@@ -70,6 +85,7 @@ void engine_free(struct engine *e)
     }
     free_rules(e->rules);
     detect_thresholds_free(e->thresholds);
+    identity_rules_free(e->hops);
     pthread_mutex_destroy(&e->lock);
     free(e->home_net);
     free(e);
@@ -111,7 +127,7 @@ static int feed(struct rule_loader *l, const struct engine_text *t, int kind, ui
 }
 
 static int parse_rules(struct engine *e, const struct engine_text *texts, unsigned n, const struct sk_diag_sink *diag,
-                       const struct rule_set **out, uint32_t *rejected)
+                       struct engine_rules *r, uint32_t *rejected)
 {
     struct rule_var *addr = variables(e, &e->conf->address_groups), *port = variables(e, &e->conf->port_groups);
     struct rule_loader *l = NULL;
@@ -125,8 +141,10 @@ static int parse_rules(struct engine *e, const struct engine_text *texts, unsign
     for (unsigned k = 0; rc == SK_OK && k < 3; k++)
         for (unsigned i = 0; rc == SK_OK && i < n; i++)
             rc = feed(l, &texts[i], order[k], rejected);
+    if (rc == SK_OK && e->hops)
+        engine_client_outside(r, l);
     if (rc == SK_OK) {
-        rc = rule_loader_finish(l, out);
+        rc = rule_loader_finish(l, &r->tree);
         l = NULL;
     }
 out:
@@ -208,7 +226,7 @@ int engine_load(struct engine *e, const struct engine_text *texts, unsigned n, b
         return SK_ENOMEM;
     uint32_t rejected = 0;
     int64_t t0 = sk_now_mono();
-    int rc = parse_rules(e, texts, n, diag, &r->tree, &rejected);
+    int rc = parse_rules(e, texts, n, diag, r, &rejected);
     int64_t t1 = sk_now_mono();
     struct detect_conf dc = {.inspect = e->inspect, .stream_event_known = is_stream_event};
     if (rc == SK_OK)

@@ -10,6 +10,7 @@
 #include "event/event.h"
 #include "flow/defrag.h"
 #include "flow/flow.h"
+#include "identity/identity.h"
 #include "proto/http.h"
 #include "proto/probe.h"
 #include "proto/tls.h"
@@ -19,6 +20,9 @@
 struct engine_rules {
     const struct rule_set *tree;
     struct detect_set *set;
+    /* What rules see in place of a hop whose client is not known: an address of $EXTERNAL_NET, [0] IPv4, [1] IPv6. */
+    struct sk_addr outside[2];
+    bool has_outside[2];       /* false: there is none; rules see the hop */
     struct engine_rules *next; /* in the list of retired generations */
 };
 
@@ -30,12 +34,36 @@ struct engine {
     struct decode_conf decode;
     struct inspect_conf inspect;
     struct detect_thresholds *thresholds;
+    struct identity_rules *hops; /* NULL: no proxies are configured */
     bool prevent;
 
     struct engine_rules *rules; /* in force; read by workers with acquire */
     pthread_mutex_t lock;       /* guards retired, workers, loading */
     struct engine_rules *retired;
     struct engine_worker *workers[SK_MAX_WORKERS];
+};
+
+/* Of a flow whose client is a trusted hop (client.c). From a pool of the worker. */
+struct engine_hop {
+    struct identity conn;     /* of the connection: the hop, or whom its PROXY header names */
+    struct identity now;      /* of the request under way, or the last one */
+    struct sk_addr rule_addr; /* what rules see in place of the hop */
+    bool misframed;           /* hop and server may disagree about what is a request: no header is believed any more */
+    bool unsynced; /* picked up in the middle: no header is believed before a request and its answer have passed */
+    bool begun;    /* bytes of a request since the last renewal */
+    bool several;  /* requests of more than one client have been seen */
+    bool any;      /* one has been seen */
+    struct sk_addr last; /* client of the last one; zero: not proven */
+    struct engine_hop *next_free;
+};
+
+enum engine_proxy { ENGINE_PROXY_ASK, ENGINE_PROXY_SKIP /* in the middle of a header */, ENGINE_PROXY_DONE };
+
+/* What lies in the user area of an HTTP transaction. */
+struct engine_tx {
+    struct detect_tx det;
+    struct identity id; /* behind a hop, once `known` */
+    bool known;
 };
 
 /* What lies in a flow's user area. */
@@ -45,6 +73,7 @@ struct engine_flow {
     struct proto_probe probe;
     struct http_conn *http;
     struct tls_track tls[2];
+    struct engine_hop *hop;   /* NULL: the client is the flow's client */
     uint64_t want_stamp;      /* of the rules that http_set_want was told about */
     uint8_t app;              /* enum proto_id of the flow */
     uint8_t app_dir[2];       /* as each direction showed it */
@@ -53,6 +82,10 @@ struct engine_flow {
     bool blocked;             /* a block of its client has been asked for */
     uint64_t message_from[2]; /* HTTP: stream offset where the message under way began; the raw stream's depth counts
                                  from there */
+    uint32_t proxy_left;      /* bytes of a PROXY header still to skip */
+    uint32_t proxy_len;       /* bytes that stood before the protocol's first */
+    uint8_t proxy;            /* enum engine_proxy */
+    bool client_asked;        /* engine_client_begin() has looked */
     bool encrypted;           /* TLS application data has begun: no longer reassembled */
     bool handshake;           /* three-way handshake seen: the client's address is proven */
     uint8_t probe_buf[2][PROTO_PROBE_MAX];
@@ -86,6 +119,8 @@ struct engine_worker {
     struct stream_ctx *stream;
     struct http_ctx *http;
     struct detect_thread *det;
+    struct engine_hop *free_hops;
+    uint32_t nhops;             /* in use and free; at most as many as flows */
     struct engine_rules *rules; /* in use; atomic, read by the loader */
     struct engine_current cur;
     int64_t now;
@@ -104,12 +139,43 @@ static inline struct engine_flow *engine_flow_of(struct flow *f)
 void engine_reap(struct engine *e);
 
 /* --- worker.c --- */
-/* The packet at hand, for rules, as seen in direction dir. */
+/* The packet at hand, for rules, as seen in direction dir: behind a hop with the client's address in place of the
+ * hop's. */
 void engine_input(const struct engine_worker *w, int dir, struct detect_input *in);
 /* Rules on the packet itself, once: before the first rule on its transactions, so that flow bits are in order. */
 void engine_detect_packet(struct engine_worker *w);
 /* Ends the evaluation of what has matched so far: alerts, drop, blocks. tx: what the alerts are about, or NULL. */
 void engine_conclude(struct engine_worker *w, int dir, struct http_tx *tx);
+
+/* --- client.c: who the client is --- */
+/* The flow at hand is new, or has changed sides: is its client a hop? May swap its sides. */
+void engine_client_begin(struct engine_worker *w);
+void engine_client_end(struct engine_worker *w, struct engine_flow *ef);
+/*
+ * The client's first bytes: takes a PROXY header out of *data, and moves *offset to where the protocol begins. False:
+ * nothing is left for the protocol yet. held: bytes of before that are to be given first, when it turned out to be
+ * none; at least PROTO_PROBE_MAX bytes of room.
+ */
+bool engine_client_open(struct engine_worker *w, struct sk_span *data, unsigned flags, uint8_t *held, uint32_t *nheld);
+/* Bytes to the server are coming, before anybody looks at them: do they begin the next request? */
+void engine_client_bytes(struct engine_worker *w, unsigned flags);
+/* A transaction has come further: makes its client the one that rules see. First of all in its callback. */
+void engine_client_tx(struct engine_worker *w, struct http_tx *tx, int dir, enum http_progress progress);
+void engine_client_tx_done(struct engine_worker *w, struct http_tx *tx);
+/* The connection has become a tunnel: what follows is one client's, and headers in it are his own words. */
+void engine_client_tunnel(struct engine_worker *w);
+/* Behind a hop: whose the transaction is, or (NULL) what is being inspected. NULL: there is no hop. */
+const struct identity *engine_client_of(const struct engine_flow *ef, struct http_tx *tx);
+/* A rule's address back to that of the packet. */
+const struct sk_addr *engine_client_on_wire(const struct engine_worker *w, const struct sk_addr *a);
+/* Where in what rules see as the stream `offset` lies. */
+uint64_t engine_client_offset(const struct engine_flow *ef, int dir, uint64_t offset);
+uint64_t engine_client_memory(const struct engine_worker *w);
+void engine_client_free(struct engine_worker *w);
+/* Chooses r->outside. l: with all variables. */
+void engine_client_outside(struct engine_rules *r, struct rule_loader *l);
+/* Asks the guard to cut a blocked client's connection through a proxy. */
+void engine_request_cut(struct engine_worker *w, const struct identity *id);
 
 /* --- app.c --- */
 /* Contiguous bytes of a stream: to the protocol's inspector, or to its detection. */
@@ -125,6 +191,6 @@ void engine_emit_files(struct engine_worker *w, struct http_tx *tx);
 void engine_emit_flow(struct engine_worker *w, const struct flow *f, enum flow_end why);
 void engine_emit_drop(struct engine_worker *w, bool of_flow);
 void engine_emit_anomalies(struct engine_worker *w);
-void engine_request_block(struct engine_worker *w, const struct detect_alert *a, int dir);
+void engine_request_block(struct engine_worker *w, const struct detect_alert *a, int dir, struct http_tx *tx);
 
 #endif

@@ -49,7 +49,7 @@ static int create_stages(struct engine_worker *w)
     hc.decompress_limit = conf->http.decompress_limit;
     hc.decompress_layer_limit = conf->http.decompress_layer_limit;
     hc.memcap = conf->http.memcap;
-    hc.tx_user_size = sizeof(struct detect_tx);
+    hc.tx_user_size = sizeof(struct engine_tx);
     struct http_callbacks cb = engine_http_callbacks(w);
     struct detect_thread_conf tc = {.max_alerts = conf->detect.max_alerts_per_packet,
                                     .window_memcap = WINDOW_MEMCAP,
@@ -142,6 +142,7 @@ void engine_worker_free(struct engine_worker *w)
     if (w->stream)
         stream_free(w->stream);
     detect_thread_free(w->det);
+    engine_client_free(w);
     free(w);
 }
 
@@ -161,8 +162,13 @@ static void flow_input(const struct engine_worker *w, int dir, struct detect_inp
 {
     const struct flow *f = w->cur.f;
     const struct engine_flow *ef = w->cur.ef;
-    in->src = dir == FLOW_TOSERVER ? &f->client : &f->server;
-    in->dst = dir == FLOW_TOSERVER ? &f->server : &f->client;
+    const struct sk_addr *client = ef->hop ? &ef->hop->rule_addr : &f->client;
+    in->src = dir == FLOW_TOSERVER ? client : &f->server;
+    in->dst = dir == FLOW_TOSERVER ? &f->server : client;
+    if (ef->hop && ef->hop->now.state != IDENTITY_PROVEN) { /* rates of nobody in particular are the hop's */
+        in->count_src = dir == FLOW_TOSERVER ? &f->client : &f->server;
+        in->count_dst = dir == FLOW_TOSERVER ? &f->server : &f->client;
+    }
     in->sport = dir == FLOW_TOSERVER ? f->cport : f->sport;
     in->dport = dir == FLOW_TOSERVER ? f->sport : f->cport;
     in->proto = f->proto;
@@ -213,6 +219,7 @@ void engine_input(const struct engine_worker *w, int dir, struct detect_input *i
     base_input(w, dir, in);
     if (cur->p && dir == cur->dir && cur->p->proto != IPPROTO_TCP && cur->p->proto != IPPROTO_UDP) {
         in->quoted = cur->f && cur->f->proto != cur->p->proto;
+        in->count_src = in->count_dst = NULL;
         in->src = &cur->p->src; /* an ICMP error belongs to the flow that it quotes, but has addresses of its own */
         in->dst = &cur->p->dst;
         in->proto = cur->p->proto;
@@ -237,6 +244,8 @@ void engine_detect_packet(struct engine_worker *w)
 void engine_conclude(struct engine_worker *w, int dir, struct http_tx *tx)
 {
     struct detect_input in;
+    if (!detect_has_matches(w->det))
+        return;
     engine_input(w, dir, &in);
     unsigned n;
     bool drop;
@@ -244,7 +253,7 @@ void engine_conclude(struct engine_worker *w, int dir, struct http_tx *tx)
     const struct detect_alert *a = detect_end(w->det, df, &in, &n, &drop);
     /* Blocks first: until the guard hears of it the attack goes on. */
     for (unsigned i = 0; i < n; i++)
-        engine_request_block(w, &a[i], dir);
+        engine_request_block(w, &a[i], dir, tx);
     for (unsigned i = 0; i < n; i++)
         engine_emit_alert(w, &a[i], dir, tx);
     if (n && w->cur.f)
@@ -267,6 +276,33 @@ static bool within_depth(const struct engine_worker *w, int dir, uint64_t offset
     return !ef->http || !depth || offset < ef->message_from[dir] + depth;
 }
 
+/* To the rules on the raw stream, and to the protocol. */
+static void stream_bytes(struct engine_worker *w, int dir, struct sk_span data, uint64_t offset, unsigned flags)
+{
+    struct engine_flow *ef = w->cur.ef;
+    struct detect_input in;
+    if (ef->hop && dir == FLOW_TOSERVER && (data.len || (flags & STREAM_DATA_GAP)))
+        engine_client_bytes(w, flags);
+    if (!(flags & STREAM_DATA_GAP) && data.len && within_depth(w, dir, offset) && detect_wants_stream(&ef->det, dir)) {
+        engine_input(w, dir, &in);
+        detect_stream_add(w->det, &ef->det, &in, dir, data, engine_client_offset(ef, dir, offset));
+    }
+    engine_app_data(w, dir, data, flags);
+}
+
+/* The protocol begins behind a PROXY header, if there is one. False: it has not begun. */
+static bool open_stream(struct engine_worker *w, struct sk_span *data, uint64_t *offset, unsigned flags)
+{
+    uint8_t held[PROTO_PROBE_MAX];
+    uint32_t nheld = 0, len = data->len;
+    if (!engine_client_open(w, data, flags, held, &nheld))
+        return false;
+    if (nheld)
+        stream_bytes(w, FLOW_TOSERVER, sk_span_of(held, nheld), *offset - nheld, 0);
+    *offset += len - data->len;
+    return true;
+}
+
 static void on_stream_data(void *arg, int dir, struct sk_span data, uint64_t offset, unsigned flags)
 {
     struct engine_worker *w = arg;
@@ -274,12 +310,9 @@ static void on_stream_data(void *arg, int dir, struct sk_span data, uint64_t off
     struct detect_input in;
     /* Rules may run from here on, before stream_packet() has answered. */
     cur->v |= STREAM_V_ADDED | (cur->ef->tcp.established_seen ? STREAM_V_ESTABLISHED : 0);
-    if (!(flags & STREAM_DATA_GAP) && data.len && within_depth(w, dir, offset) &&
-        detect_wants_stream(&cur->ef->det, dir)) {
-        engine_input(w, dir, &in);
-        detect_stream_add(w->det, &cur->ef->det, &in, dir, data, offset);
-    }
-    engine_app_data(w, dir, data, flags);
+    if (dir == FLOW_TOSERVER && cur->ef->proxy != ENGINE_PROXY_DONE && !open_stream(w, &data, &offset, flags))
+        return;
+    stream_bytes(w, dir, data, offset, flags);
     if (flags & STREAM_DATA_EOF) {
         engine_input(w, dir, &in);
         detect_stream_flush(w->det, &cur->ef->det, &in, dir, true, true);
@@ -302,6 +335,8 @@ static void set_class(struct engine_worker *w, struct flow *f, unsigned v)
 static void begin_flow_packet(struct engine_worker *w)
 {
     struct detect_input in;
+    if (w->cur.ef)
+        engine_client_begin(w);
     base_input(w, w->cur.dir, &in);
     detect_begin(w->det, w->cur.ef ? &w->cur.ef->det : NULL, &in);
 }
@@ -312,6 +347,8 @@ static void swap_flow(struct engine_worker *w)
     flow_swap(cur->f);
     cur->dir = !cur->dir;
     cur->ef->det.looked_up = false;
+    cur->ef->client_asked = false;
+    engine_client_end(w, cur->ef);
     begin_flow_packet(w);
 }
 
@@ -355,6 +392,8 @@ static void flush_stream(struct engine_worker *w)
         return;
     for (int dir = 0; dir < 2; dir++) {
         struct detect_input in;
+        if (!detect_has_window(&cur->ef->det, dir))
+            continue;
         engine_input(w, dir, &in);
         bool push = dir == cur->dir && (cur->p->tcp.flags & (TCP_PSH | TCP_FIN | TCP_RST));
         detect_stream_flush(w->det, &cur->ef->det, &in, dir, push || dir != cur->dir, false);
@@ -504,6 +543,7 @@ static void on_flow_end(void *arg, struct flow *f, enum flow_end why, int64_t no
     }
     engine_app_end(w, ef);
     engine_emit_flow(w, f, why);
+    engine_client_end(w, ef);
     stream_release(w->stream, &ef->tcp);
     detect_flow_release(w->det, &ef->det);
     w->cur = saved;
@@ -526,5 +566,6 @@ void engine_worker_finish(struct engine_worker *w)
 
 uint64_t engine_worker_memory(const struct engine_worker *w)
 {
-    return flow_memory(w->flows) + stream_memory(w->stream) + http_memory(w->http) + detect_thread_memory(w->det);
+    return flow_memory(w->flows) + stream_memory(w->stream) + http_memory(w->http) + detect_thread_memory(w->det) +
+           engine_client_memory(w);
 }

@@ -2,6 +2,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include "base/clock.h"
+#include "identity/identity.h"
 #include "object.h"
 
 #define TRAFFIC_ID    "traffic/id/"
@@ -265,6 +266,32 @@ void write_block(struct writer *w, json_t *root)
     put_item(w, o, "reason", EVENT_I_BLOCK_REASON);
     if (r->block.expires != 0)
         put_time(w, o, "expires", r->block.expires);
+}
+
+/* Who the client is behind the hops, each with how its address became known. */
+void write_identity(struct writer *w, json_t *root)
+{
+    struct sk_span s;
+    struct identity id;
+    if (!event_find_item(w->r, EVENT_I_IDENTITY, &s))
+        return;
+    memcpy(&id, s.p, sizeof(id)); /* event_valid has checked the length */
+    json_t *o = put_object(w, root, "identity");
+    put_str(w, o, "state", identity_state_name((enum identity_state)id.state));
+    if (id.state == IDENTITY_UNPROVEN) {
+        put_str(w, o, "why", identity_why_text((enum identity_why)id.why));
+    } else {
+        put_addr(w, o, "client", &id.client);
+        if (id.port != 0)
+            put_int(w, o, "client_port", id.port);
+        put_str(w, o, "source", identity_source_name((enum identity_source)id.source));
+    }
+    for (unsigned i = 0; i < id.nhops; i++) {
+        json_t *hop = json_object();
+        put_addr(w, hop, "addr", &id.hop[i].addr);
+        put_str(w, hop, "source", identity_source_name((enum identity_source)id.hop[i].source));
+        append(w, put_array(w, o, "hops"), hop);
+    }
 }
 
 /* a.b.c becomes nested objects; a name that is both leaf and folder keeps what came first. */

@@ -145,6 +145,8 @@ static void write_parts(struct writer *w, json_t *root)
         write_flow(w, root);
     if (r->has & EVENT_HAS_BLOCK)
         write_block(w, root);
+    put_item(w, root, "xff", EVENT_I_XFF);
+    write_identity(w, root);
     if (r->type == EVENT_STATS)
         write_stats(w, root);
     write_bytes(w, root);

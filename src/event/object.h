@@ -36,6 +36,7 @@ void write_drop(struct writer *w, json_t *root);
 void write_anomaly(struct writer *w, json_t *root);
 void write_block(struct writer *w, json_t *root);
 void write_stats(struct writer *w, json_t *root);
+void write_identity(struct writer *w, json_t *root);
 void write_metadata(struct writer *w, json_t *root);
 void write_bytes(struct writer *w, json_t *root);
 

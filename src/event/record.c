@@ -2,6 +2,7 @@
 #include "event/event.h"
 
 #include <stddef.h>
+#include "identity/identity.h"
 
 struct item_head {
     uint16_t id, pad;
@@ -111,6 +112,15 @@ static bool enums_valid(const struct event_rec *r)
            r->block.action < EVENT_BLOCK_ACTION_COUNT && r->block.plen <= 128;
 }
 
+static bool identity_item_valid(const uint8_t *p, uint32_t len)
+{
+    struct identity id;
+    if (len != sizeof id)
+        return false;
+    memcpy(&id, p, sizeof id); /* items are aligned to 4 only */
+    return identity_valid(&id);
+}
+
 static bool items_valid(const struct event_rec *r, uint32_t len)
 {
     const uint8_t *base = (const uint8_t *)r;
@@ -124,6 +134,8 @@ static bool items_valid(const struct event_rec *r, uint32_t len)
         if (h.id == EVENT_I_END || h.id >= EVENT_I_COUNT || h.len > len - at || padded(h.len) > len - at)
             return false;
         if (h.id == EVENT_I_COUNTERS && h.len % sizeof(uint64_t) != 0)
+            return false;
+        if (h.id == EVENT_I_IDENTITY && !identity_item_valid(base + at, h.len))
             return false;
         at += padded(h.len);
     }

@@ -165,6 +165,18 @@ int rule_loader_rules(struct rule_loader *l, const char *name, const char *text,
     return (int)(l->rejected - before);
 }
 
+int rule_loader_addrs(struct rule_loader *l, const char *text, const struct rule_addr_spec **out)
+{
+    struct sk_diag_sink to = l->sink;
+    l->sink = (struct sk_diag_sink){0};
+    l->p.text = text;
+    l->p.len = strlen(text);
+    l->p.nseg = 0;
+    *out = rule_addr_parse(&l->p, sk_span_str(text));
+    l->sink = to;
+    return *out ? SK_OK : l->nomem ? SK_ENOMEM : SK_EINVAL;
+}
+
 static void note_bits(struct rule_loader *l)
 {
     for (uint32_t i = 0; i < l->nbits; i++)

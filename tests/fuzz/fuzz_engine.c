@@ -1,7 +1,7 @@
 /*
- * A byte of settings (1 prevent mode, 2 midstream, 4 little memory, 8 Ethernet instead of raw IP), then frames: two
- * bytes of length (0xffff: a reload of the rules instead), two of time to the frame before in 10 ms, the frame.
- * Whatever comes: no error of a sanitizer, and each record is valid.
+ * A byte of settings (1 prevent mode, 2 midstream, 4 little memory, 8 Ethernet instead of raw IP, 16 behind proxies),
+ * then frames: two bytes of length (0xffff: a reload of the rules instead), two of time to the frame before in 10 ms,
+ * the frame. Whatever comes: no error of a sanitizer, each record is valid, and no proxy is ever asked to be blocked.
  */
 #include <stdlib.h>
 #include "base/clock.h"
@@ -47,7 +47,15 @@ static const char other_rules[] = "alert tcp any any -> any any (content:\"e\"; 
                                   "content:\"a\"; sid:13;)\n"
                                   "alert ip any any -> any any (sid:2;)\n";
 
-enum { PREVENT = 1, MIDSTREAM = 2, SMALL = 4, ETHERNET = 8 };
+enum { PREVENT = 1, MIDSTREAM = 2, SMALL = 4, ETHERNET = 8, HOPS = 16 };
+
+/* 10.0.9.0/24 append a header, 10.0.8.0/24 send PROXY headers. */
+static const struct sk_prefix hops[2] = {{.addr.b = {[10] = 0xff, 0xff, 10, 0, 9, 0}, .len = 120},
+                                         {.addr.b = {[10] = 0xff, 0xff, 10, 0, 8, 0}, .len = 120}};
+
+struct run {
+    uint8_t how;
+};
 
 static void on_event(void *arg, const void *rec, uint32_t len)
 {
@@ -58,8 +66,15 @@ static void on_event(void *arg, const void *rec, uint32_t len)
 
 static void on_block(void *arg, const struct decide_request *q)
 {
-    (void)arg;
-    if (q->evidence_len > DECIDE_EVIDENCE_MAX || q->seconds <= 0)
+    const struct run *r = arg;
+    if (q->evidence_len > DECIDE_EVIDENCE_MAX || q->seconds <= 0 || !identity_valid(&q->identity))
+        abort();
+    if (!(r->how & HOPS))
+        return;
+    for (unsigned i = 0; i < 2; i++)
+        if (sk_prefix_overlaps(&hops[i], &q->target))
+            abort();
+    if (!identity_known(&q->identity) || !sk_addr_eq(&q->identity.client, &q->target.addr))
         abort();
 }
 
@@ -80,6 +95,10 @@ static struct conf *make_conf(uint8_t how)
         rc = set(c, how & PREVENT ? "mode=prevent" : "mode=detect");
     if (rc == SK_OK && (how & MIDSTREAM))
         rc = set(c, "stream.midstream=yes");
+    if (rc == SK_OK && (how & HOPS))
+        rc = set(c, "proxies.http=10.0.9.0/24");
+    if (rc == SK_OK && (how & HOPS))
+        rc = set(c, "proxies.proxy-protocol=10.0.8.0/24");
     if (rc == SK_OK)
         rc = set(c, "outputs.eve.payload=yes");
     for (unsigned i = 0; rc == SK_OK && i < 5; i++)
@@ -100,8 +119,8 @@ static void load(struct engine *e, const char *text)
 /* One engine a mode: compiling the rules each time would take all the time. */
 static struct engine *engine_for(uint8_t how)
 {
-    static struct engine *engines[PREVENT + MIDSTREAM + SMALL + 1];
-    struct engine **e = &engines[how & (PREVENT | MIDSTREAM | SMALL)];
+    static struct engine *engines[2 * HOPS];
+    struct engine **e = &engines[how & (PREVENT | MIDSTREAM | SMALL | HOPS)];
     const struct engine_options opt = {.offline = true, .fixed_seeds = true, .event_mask = UINT32_MAX};
     if (*e == NULL) {
         if (engine_create(make_conf(how), &opt, e) != SK_OK)
@@ -157,7 +176,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1)
         return 0;
     struct engine *e = engine_for(data[0]);
-    const struct engine_sink sink = {.event = on_event, .block = on_block};
+    struct run r = {.how = data[0]};
+    const struct engine_sink sink = {.event = on_event, .block = on_block, .arg = &r};
     struct engine_worker *w;
     if (engine_worker_create(e, 0, &sink, &counters, &w) != SK_OK)
         abort();

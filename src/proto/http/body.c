@@ -227,11 +227,21 @@ static enum step chunk_bad(struct http_conn *conn, int dir, struct sk_span seen)
     return STEP_GO;
 }
 
+/* Hexadecimal digits and CR LF, and nothing else: what every reader takes for the same number. */
+static bool is_plain_chunk_line(struct sk_span l)
+{
+    uint32_t i = 0;
+    while (i < l.len && hex(l.p[i]) >= 0)
+        i++;
+    return i > 0 && l.len == i + 2 && l.p[i] == '\r' && l.p[i + 1] == '\n';
+}
+
 static enum step chunk_line(struct http_conn *conn, int dir, struct sk_span l)
 {
     struct http_tx *tx = conn->cur[dir];
     struct http_side *s = &conn->side[dir];
     uint64_t size = 0;
+    tx->msg[dir].odd_chunks |= !is_plain_chunk_line(l);
     switch (chunk_parse(l, &size)) {
     case CHUNK_BAD:
         if (dir == HTTP_TC)
@@ -286,7 +296,9 @@ static enum step chunk_end(struct http_conn *conn, int dir, struct http_in *in)
         return STEP_MORE;
     const uint8_t *lf = (const uint8_t *)memchr(in->p, '\n', in->left);
     uint32_t n = lf ? (uint32_t)(lf - in->p) + 1 : in->left;
-    conn->cur[dir]->msg[dir].body.message_len += n;
+    struct http_msg *m = &conn->cur[dir]->msg[dir];
+    m->body.message_len += n;
+    m->odd_chunks |= n > 2 || (in->p[0] != '\r' && in->p[0] != '\n');
     in->p += n;
     in->left -= n;
     if (lf == NULL)

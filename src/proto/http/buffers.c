@@ -323,6 +323,61 @@ bool http_header_get(struct http_tx *tx, int dir, const char *name, unsigned ind
     return false;
 }
 
+static const struct http_header *find_header(const struct http_msg *m, const char *name)
+{
+    for (unsigned i = 0; i < m->nheaders; i++)
+        if (sk_span_ieq(m->headers[i].name, name))
+            return &m->headers[i];
+    return NULL;
+}
+
+bool http_tx_header_line(struct http_tx *tx, int dir, const char *name, unsigned index, struct sk_span *value,
+                         bool *odd)
+{
+    const struct http_msg *m = &tx->msg[dir];
+    const struct http_header *h = find_header(m, name);
+    for (unsigned k = 0, seen = 0; h != NULL && k < m->nlines; k++) {
+        if (&m->headers[m->lines[k].header] != h || seen++ < index)
+            continue;
+        *value = m->lines[k].value;
+        *odd = head_line_odd(&m->lines[k]);
+        return true;
+    }
+    return false;
+}
+
+bool http_tx_header_cut(struct http_tx *tx, int dir, const char *name)
+{
+    const struct http_header *h = find_header(&tx->msg[dir], name);
+    return h != NULL && h->cut;
+}
+
+static bool is_framing(uint8_t known)
+{
+    return known == HK_CONTENT_LENGTH || known == HK_TRANSFER_ENCODING;
+}
+
+bool http_tx_misframed(const struct http_tx *tx)
+{
+    static const uint64_t events =
+        1u << HTTP_EV_INVALID_REQUEST_CHUNK_LEN | 1u << HTTP_EV_INVALID_CONTENT_LENGTH_REQUEST |
+        1u << HTTP_EV_DUPLICATE_CONTENT_LENGTH_REQUEST | 1u << HTTP_EV_INVALID_TRANSFER_ENCODING_REQUEST;
+    const struct http_msg *m = &tx->msg[HTTP_TS];
+    unsigned framing = 0;
+    if ((tx->events & events) || m->odd_chunks)
+        return true;
+    for (unsigned k = 0; k < m->nlines; k++) {
+        if (!is_framing(m->headers[m->lines[k].header].known))
+            continue;
+        const struct http_line *l = &m->lines[k];
+        if (head_line_odd(l) || framing++ > 0) /* also two equal lengths: a hop that repairs them sends one */
+            return true;
+        if (m->headers[l->header].known == HK_TRANSFER_ENCODING && !sk_span_ieq(l->value, "chunked"))
+            return true;
+    }
+    return false;
+}
+
 bool http_header_at(struct http_tx *tx, int dir, unsigned index, struct sk_span *name, struct sk_span *value)
 {
     const struct http_msg *m = &tx->msg[dir];

@@ -312,14 +312,16 @@ static void repeated(struct http_tx *tx, int dir, struct http_header *h, struct 
                  dir == HTTP_TS ? HTTP_EV_DUPLICATE_CONTENT_LENGTH_REQUEST : HTTP_EV_DUPLICATE_CONTENT_LENGTH_RESPONSE);
 }
 
-static bool add_header(struct http_tx *tx, int dir, struct sk_span name, struct sk_span value)
+static bool add_header(struct http_tx *tx, int dir, struct http_line line)
 {
+    struct sk_span name = line.name, value = line.value;
     struct http_msg *m = &tx->msg[dir];
     enum http_known k = known_nozero(name);
     struct http_header *h = find_same(m, name, k);
     if (h != NULL) {
         if (h->lines > 1 && m->repeats++ >= HTTP_MAX_REPEATS) {
             m->repeats = HTTP_MAX_REPEATS;
+            h->cut = true;
             return true;
         }
         h->lines++;
@@ -335,7 +337,8 @@ static bool add_header(struct http_tx *tx, int dir, struct sk_span name, struct 
             return false;
         m->lines = (struct http_line *)p;
     }
-    m->lines[m->nlines++] = (struct http_line){.name = name, .value = value, .header = (uint16_t)(h - m->headers)};
+    line.header = (uint16_t)(h - m->headers);
+    m->lines[m->nlines++] = line;
     return true;
 }
 
@@ -427,6 +430,21 @@ static struct sk_span folded_name(int dir, struct sk_span block, struct sk_span 
     return l;
 }
 
+static bool has_byte(struct sk_span s, uint8_t c)
+{
+    return s.len > 0 && memchr(s.p, c, s.len) != NULL;
+}
+
+bool head_line_odd(const struct http_line *line)
+{
+    struct sk_span l = line->raw;
+    const uint8_t *colon = l.len > 0 ? memchr(l.p, ':', l.len) : NULL;
+    if (l.len > 0 && l.p[l.len - 1] == '\r') /* belongs to its end */
+        l.len--;
+    return line->folded || (colon != NULL && colon - l.p != (ptrdiff_t)line->name.len) || has_byte(l, 0) ||
+           has_byte(l, '\r') || has_byte(l, '\n');
+}
+
 static bool parse_line(struct http_tx *tx, int dir, struct sk_span block, struct sk_span l, uint32_t *off)
 {
     l = folded_name(dir, block, l, off);
@@ -443,7 +461,8 @@ static bool parse_line(struct http_tx *tx, int dir, struct sk_span block, struct
         tx_event(tx, ts ? HTTP_EV_REQUEST_FIELD_MISSING_COLON : HTTP_EV_RESPONSE_FIELD_MISSING_COLON);
     }
     uint32_t end = fold_end(dir, block, *off);
-    if (end > *off) {
+    bool folded = end > *off;
+    if (folded) {
         while (value.len > 0 && is_fold(value.p[0]) && value.p[0] != 0) {
             value.p++;
             value.len--;
@@ -452,7 +471,7 @@ static bool parse_line(struct http_tx *tx, int dir, struct sk_span block, struct
             value.len--;
         value = unfold(tx, dir, block, value, off, end);
     }
-    return add_header(tx, dir, name, http_trim(value));
+    return add_header(tx, dir, (struct http_line){.name = name, .value = http_trim(value), .raw = l, .folded = folded});
 }
 
 /* Values of headers that came several times: one value, joined. Content-Length keeps its first. */

@@ -61,13 +61,16 @@ enum http_known {
 /* One header line as it came, folded lines joined. */
 struct http_line {
     struct sk_span name, value;
-    uint16_t header; /* index of the header that it is a part of */
+    struct sk_span raw; /* as sent, without its end; of a folded one the first */
+    uint16_t header;    /* index of the header that it is a part of */
+    bool folded;
 };
 
 struct http_header {
     struct sk_span name, value; /* value: of all its lines, joined with ", " */
     uint16_t lines;
     uint8_t known;
+    bool cut; /* further lines of it were ignored */
 };
 
 /* ---- decompression ---- */
@@ -101,6 +104,7 @@ struct http_msg {
     uint16_t known[HK_COUNT]; /* header index + 1 */
     uint8_t proto_num;        /* 9, 10, 11; 0 invalid */
     bool chunked, has_cl;
+    bool odd_chunks; /* chunk lines that another reader may take otherwise */
     uint64_t content_length;
     struct http_body body;
     struct sk_span cache_header, cache_names, cache_start; /* p NULL: not built */
@@ -257,6 +261,8 @@ uint32_t head_find_end(int dir, const uint8_t *p, uint32_t len, uint32_t *resume
 bool head_line(int dir, const uint8_t *p, uint32_t len, bool eof, uint32_t *line_len, uint32_t *next);
 /* Adds the headers of a block (head or trailer), which lies in the transaction's memory. False: too many, or memcap. */
 bool head_parse(struct http_tx *tx, int dir, struct sk_span block);
+/* May another reader see another line, or none? */
+bool head_line_odd(const struct http_line *l);
 const struct http_header *head_known(const struct http_msg *m, enum http_known k);
 struct sk_span head_value(const struct http_msg *m, enum http_known k);
 uint8_t head_proto(struct sk_span proto);

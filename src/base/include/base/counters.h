@@ -60,6 +60,10 @@
     X(HTTP_PARSE_ERR, "app_layer.error.http.parser", "HTTP connections given up by the parser")                        \
     X(HTTP_MEMCAP, "http.memcap", "HTTP data not kept because its memory was full")                                    \
     X(HTTP_BODY_LIMIT, "http.body_limit", "HTTP bodies inspected only up to their limit")                              \
+    X(IDENTITY_PROVEN, "identity.proven", "requests through a proxy whose client is proven")                           \
+    X(IDENTITY_UNPROVEN, "identity.unproven", "requests through a proxy whose client is not proven; never blocked")    \
+    X(IDENTITY_PROXY, "identity.proxy_headers", "connections that began with a PROXY protocol header")                 \
+    X(IDENTITY_CUT, "identity.cut", "requests of blocked clients through a proxy")                                     \
     X(DETECT_ALERTS, "detect.alert", "alerts")                                                                         \
     X(DETECT_SUPPRESSED, "detect.alerts_suppressed", "alerts that a threshold held back")                              \
     X(DETECT_ALERT_OVERFLOW, "detect.alert_queue_overflow", "alerts of one packet beyond its maximum")                 \

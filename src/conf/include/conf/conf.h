@@ -111,6 +111,7 @@ struct conf_detect {
 struct conf_proxies {
     struct conf_prefixes http;           /* hops that append their peer's address to `header` */
     struct conf_prefixes proxy_protocol; /* hops that begin each connection with a PROXY protocol header */
+    struct conf_prefixes opaque;         /* hops that say nothing of their clients that could be believed */
     const char *header;                  /* name; "none": no header is believed */
 };
 

@@ -62,8 +62,9 @@ const struct rule_set *detect_set_rules(const struct detect_set *s);
 enum detect_app { DETECT_APP_UNKNOWN, DETECT_APP_HTTP, DETECT_APP_OTHER };
 
 struct detect_input {
-    const struct sk_packet *p;       /* NULL: no packet (end of a flow) */
-    const struct sk_addr *src, *dst; /* sender and receiver, as rules see them */
+    const struct sk_packet *p;                   /* NULL: no packet (end of a flow) */
+    const struct sk_addr *src, *dst;             /* sender and receiver, as rules see them */
+    const struct sk_addr *count_src, *count_dst; /* by which thresholds count; NULL: src, dst */
     uint16_t sport, dport;
     uint8_t proto; /* IPPROTO_* */
     uint8_t dir;   /* 0 to server, 1 to client */
@@ -142,6 +143,16 @@ uint64_t detect_thread_memory(const struct detect_thread *t);
  * and protocol of `in` must be the flow's (that a packet may only quote).
  */
 void detect_begin(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in);
+/*
+ * The flow's addresses, as rules see them, have changed: its client has become known, or the next request is another
+ * client's. Looks up its groups anew; rules on addresses alone run once more in both directions.
+ */
+void detect_readdress(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in);
+/*
+ * What follows is no continuation of what came before: a request of somebody else on the same connection. Flow bits,
+ * the raw stream's windows (what they hold has been looked at) and a pass rule's hold on the flow are forgotten.
+ */
+void detect_flow_renew(struct detect_thread *t, struct detect_flow *df);
 /* Rules on the packet itself: headers, packet payload. Once a packet. */
 void detect_packet(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in);
 
@@ -179,6 +190,13 @@ void detect_tx(struct detect_thread *t, struct detect_flow *df, struct detect_tx
 const struct detect_alert *detect_end(struct detect_thread *t, struct detect_flow *df, const struct detect_input *in,
                                       unsigned *n, bool *drop);
 
+/* Has anything matched since detect_begin or the last detect_end? If not, detect_end would change nothing. */
+bool detect_has_matches(const struct detect_thread *t);
+/* Is a part of a direction's raw stream held that detect_stream_flush could look at? */
+static inline bool detect_has_window(const struct detect_flow *df, int dir)
+{
+    return df->win[dir] != NULL;
+}
 /* The first drop or reject rule that held at the last detect_end, also one that says nothing; NULL: none. */
 const struct rule *detect_drop_rule(const struct detect_thread *t);
 /* One of them was about the flow (its addresses, protocol, stream or transactions), not about one packet of it. */

@@ -256,8 +256,9 @@ enum event_item {
     EVENT_I_REFERENCE,  /* * "type,value" */
     EVENT_I_FLOWBIT,    /* * names of bits set now: metadata.flowbits, and `traffic` */
     EVENT_I_PAYLOAD,
-    EVENT_I_PACKET, /* frame */
-    EVENT_I_XFF,    /* the client behind a proxy */
+    EVENT_I_PACKET,   /* frame */
+    EVENT_I_XFF,      /* the client behind a proxy, as text */
+    EVENT_I_IDENTITY, /* struct identity: how it is known, or why not */
     EVENT_I_HTTP_HOST,
     EVENT_I_HTTP_URL,
     EVENT_I_HTTP_USER_AGENT,

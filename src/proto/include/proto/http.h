@@ -231,6 +231,19 @@ uint64_t http_body_len(const struct http_tx *tx, int dir);
  * and on are the single header lines of that name in the order sent. False past the last.
  */
 bool http_header_get(struct http_tx *tx, int dir, const char *name, unsigned index, struct sk_span *value);
+/*
+ * The index-th line of a header, counting from 0 in the order sent. *odd: another reader of the same bytes may see
+ * another line, or none: white space before its colon, a continuation line, NUL or CR within. False past the last line.
+ */
+bool http_tx_header_line(struct http_tx *tx, int dir, const char *name, unsigned index, struct sk_span *value,
+                         bool *odd);
+/* Were lines of that header left out, because there were more than HTTP_MAX_REPEATS? */
+bool http_tx_header_cut(struct http_tx *tx, int dir, const char *name);
+/*
+ * May two readers of the request's head or body disagree about where it ends (RFC 9112 section 11.2)? Several or
+ * malformed lengths, a length beside a coding, an unusual coding, such a line that is odd, a malformed chunk.
+ */
+bool http_tx_misframed(const struct http_tx *tx);
 /* The index-th header, repetitions joined. */
 bool http_header_at(struct http_tx *tx, int dir, unsigned index, struct sk_span *name, struct sk_span *value);
 

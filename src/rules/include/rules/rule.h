@@ -374,6 +374,9 @@ SK_MUST_USE int rule_loader_rules(struct rule_loader *l, const char *name, const
 /* Suricata's threshold.config: threshold, suppress, rate_filter lines; applies to what is loaded. After the rules.
  * Returns the number of lines refused, or an error. */
 SK_MUST_USE int rule_loader_thresholds(struct rule_loader *l, const char *name, const char *text, size_t len);
+/* An address list as rules write it ("$EXTERNAL_NET"); it lives as long as the set. SK_EINVAL without a word when it is
+ * none. */
+SK_MUST_USE int rule_loader_addrs(struct rule_loader *l, const char *text, const struct rule_addr_spec **out);
 /* Checks across rules (flowbits read but never set: a note). Frees the loader.
  * A duplicate gid and sid is met while loading: a higher rev replaces the older, with a warning; any other is rejected.
  */
