@@ -163,7 +163,8 @@ static void loop(struct worker *w)
         if (rc == SK_OK)
             inspect(w, &batch);
         else if (rc != SK_EAGAIN)
-            usleep(10000); /* an interface that fails again and again must not take the core */
+            usleep(10000);             /* an interface that fails again and again must not take the core */
+        ipc_producer_wake(&w->events); /* once a batch, and never before a block request of it */
         each_second(w, sk_now_mono());
         ipc_status_set(&w->status->heartbeat, w->status->heartbeat + 1);
     }
@@ -186,6 +187,7 @@ static void *run(void *arg)
     if (w->ew != NULL) {
         engine_worker_finish(w->ew);
         engine_worker_free(w->ew);
+        ipc_producer_wake(&w->events);
     }
     capture_close(w->cap);
     return NULL;

@@ -150,6 +150,7 @@ static void write_stats(struct role *r, int64_t now)
     uint32_t len = event_build_stats(rec, sizeof(rec), &sum, sk_now_wall(), (now - r->started) / SK_NS_PER_S);
     if (ipc_produce(&r->events, rec, len) != SK_OK)
         sk_log(SK_LOG_WARN, "a stats event was lost: the reporter does not keep up");
+    ipc_producer_wake(&r->events);
 }
 
 static void write_active(struct role *r, int64_t now)
