@@ -60,24 +60,57 @@ static void show_workers(const json_t *workers)
                num(w, "kernel_drops"), num(w, "flows"), num(w, "alerts"), bytes(num(w, "memory"), m));
 }
 
-/* What says that something was not seen, not kept or not done. */
+static const char *percent(long long n, long long of, char buf[16])
+{
+    double p = of > 0 ? 100 * (double)n / (double)of : 0;
+    if (n > 0 && p < 0.01)
+        return "<0.01%";
+    snprintf(buf, 16, "%.2f%%", n < of && p > 99.99 ? 99.99 : p);
+    return buf;
+}
+
+/* Only those that are not 0. */
+static bool show_causes(const json_t *causes, long long of)
+{
+    const char *name;
+    const json_t *n;
+    char p[16];
+    bool any = false;
+    json_object_foreach((json_t *)(uintptr_t)causes, name, n)
+    {
+        long long v = (long long)json_integer_value(n);
+        if (v == 0)
+            continue;
+        any = true;
+        printf("  %-16s %14lld %8s\n", name, v, percent(v, of, p));
+    }
+    return any;
+}
+
+static void show_ledger(const json_t *l)
+{
+    char b[16];
+    const json_t *p = at(l, "packets"), *f = at(l, "flows");
+    long long sent = num(p, "sent"), whole = num(p, "inspected"), begun = num(f, "begun");
+    printf("packets     %lld came, %lld inspected (%s)", sent, whole, percent(whole, sent, b));
+    if (num(p, "waiting") != 0)
+        printf(", %lld wait", num(p, "waiting"));
+    puts("; not, by cause:");
+    if (!show_causes(at(p, "causes"), sent))
+        puts("  everything was inspected");
+    printf("flows       %lld begun, %lld active, %lld inspected whole; others, by cause:\n", begun, num(f, "active"),
+           num(f, "inspected"));
+    if (!show_causes(at(f, "causes"), begun))
+        puts("  none");
+    double blind = json_real_value(at(l, "blind_seconds"));
+    if (blind > 0)
+        printf("blind       %.1f s without an engine\n", blind);
+}
+
+/* What was not kept or not done, beside what the ledger tells. */
 static const char *const losses[] = {
-    "capture.kernel_drops",
-    "decoder.invalid",
-    "decoder.bad_checksum",
-    "decoder.truncated",
-    "defrag.memcap",
-    "flow.evicted_full",
-    "flow.not_tracked",
-    "tcp.segment_memcap_drop",
-    "tcp.reassembly_gap",
-    "http.memcap",
-    "app_layer.error.http.parser",
-    "detect.alert_queue_overflow",
-    "detect.pcre_limit",
-    "detect.threshold_memcap",
-    "decide.block_lost",
-    "event.lost",
+    "detect.alert_queue_overflow", "detect.pcre_limit", "detect.inspect_limit",
+    "detect.threshold_memcap",     "decide.block_lost", "event.lost",
 };
 
 static void show_losses(const json_t *counters)
@@ -87,12 +120,12 @@ static void show_losses(const json_t *counters)
         if (num(counters, losses[i]) == 0)
             continue;
         if (!any)
-            puts("not inspected or lost, by cause");
+            puts("not kept or not done");
         any = true;
         printf("  %-28s %lld\n", losses[i], num(counters, losses[i]));
     }
     if (!any)
-        puts("nothing lost");
+        puts("nothing else lost");
 }
 
 static void show_interfaces(const json_t *names)
@@ -114,6 +147,7 @@ void show_status(const json_t *s)
     if (num(s, "interfaces_unwatched") != 0)
         printf("            %lld MORE CANNOT BE WATCHED\n", num(s, "interfaces_unwatched"));
     show_workers(at(s, "workers"));
+    show_ledger(at(s, "ledger"));
     printf("memory      %s of tables and rules, %s of capture rings\n", bytes(num(s, "memory"), m),
            bytes(num(s, "ring_memory"), ring));
     printf("rules       %lld loaded, %lld rejected, %lld slow\n", num(rules, "loaded"), num(rules, "rejected"),
