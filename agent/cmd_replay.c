@@ -21,6 +21,7 @@
 #include "enforce/nft_fake.h"
 #include "event/json.h"
 #include "inputs.h"
+#include "never_conf.h"
 
 #define MAX_ARGS 256
 #define MAX_LEAD 8 /* batches that a worker may be ahead of another: rates are counted over all of them */
@@ -208,6 +209,18 @@ static void on_block(void *arg, const struct decide_request *req)
         fail(r, rc, "cannot record a would-be block");
 }
 
+/* By packet time: what is blocked later does not count yet. */
+static bool is_blocked(void *arg, const struct sk_addr *client, int64_t now)
+{
+    struct replay *r = ((struct replay_worker *)arg)->r;
+    struct sk_prefix p = sk_prefix_make(client, 128);
+    pthread_mutex_lock(&r->lock);
+    const struct block *b = block_table_covering(r->table, &p);
+    bool blocked = b && b->created <= now && b->expires > now;
+    pthread_mutex_unlock(&r->lock);
+    return blocked;
+}
+
 /* --- set-up --- */
 
 static int set_up_guard(struct replay *r)
@@ -217,13 +230,20 @@ static int set_up_guard(struct replay *r)
     r->table = block_table_create(r->conf->decide.max_blocks);
     if (!r->fake || !r->never || !r->table)
         return SK_ENOMEM;
-    for (uint32_t i = 0; i < r->conf->never.n; i++)
-        if (never_add_static(r->never, NEVER_STATIC, &r->conf->never.v[i], "never") != SK_OK)
-            return SK_ENOMEM;
+    int rc = never_from_conf(r->never, r->conf, NULL);
+    if (rc != SK_OK)
+        return rc;
     r->limits = (struct policy_limits){.max_seconds = r->conf->decide.max_block_duration / SK_NS_PER_S,
-                                       .max_blocks = r->conf->decide.max_blocks};
-    struct enforcer_setup es = {
-        .ops = &nft_fake_ops, .ops_ctx = r->fake, .table = r->table, .never = r->never, .limits = &r->limits};
+                                       .max_blocks = r->conf->decide.max_blocks,
+                                       .repeat_factor = r->conf->decide.repeat_factor,
+                                       .repeat_memory = r->conf->decide.repeat_memory};
+    /* How many clients are active nobody says here: the brake knows its minimum and its rate. */
+    struct enforcer_setup es = {.ops = &nft_fake_ops,
+                                .ops_ctx = r->fake,
+                                .table = r->table,
+                                .never = r->never,
+                                .limits = &r->limits,
+                                .brake = &r->conf->decide.brake};
     r->enforcer = enforcer_create(&es);
     return r->enforcer ? enforcer_restore(r->enforcer, 0) : SK_ENOMEM;
 }
@@ -452,7 +472,7 @@ static int run_workers(struct replay *r, struct replay_worker *rw)
     for (unsigned i = 0; rc == SK_OK && i < n; i++) {
         rw[i].r = r;
         rw[i].index = i;
-        struct engine_sink sink = {.event = on_event, .block = on_block, .arg = &rw[i]};
+        struct engine_sink sink = {.event = on_event, .block = on_block, .is_blocked = is_blocked, .arg = &rw[i]};
         rc = engine_worker_create(r->engine, i, &sink, &rw[i].c, &rw[i].w);
         if (rc == SK_OK)
             engine_worker_share(rw[i].w, i, n);
@@ -514,6 +534,8 @@ static void print_summary(const struct replay *r, const struct sk_counters *sum,
     printf("%lu would-be blocks", es->blocked);
     if (r->refused)
         printf(" (%lu refused by the never-list)", r->refused);
+    if (es->refused_brake + es->refused_rate)
+        printf(" (%lu refused by the brake)", es->refused_brake + es->refused_rate);
     if (sum->v[SK_C_DROPPED])
         printf(", %lu dropped", sum->v[SK_C_DROPPED]);
     printf("; %.2f s (%.2f s CPU), %.0f MB/s, %.0f packets/s\n", wall, cpu, wall > 0 ? mib / wall : 0,

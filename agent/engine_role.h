@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include "engine/engine.h"
+#include "ipc/blocked.h"
 #include "ipc/bundle.h"
 #include "ipc/message.h"
 #include "ipc/ring.h"
@@ -56,6 +57,7 @@ struct worker {
     struct engine_worker *ew;
     struct ipc_producer events;
     struct ipc_worker_status *status;
+    const struct ipc_blocked *blocked;
     int fd_of[SK_MAX_INTERFACES]; /* -1: none */
     int64_t next_second;
     _Atomic(struct generation *) current; /* what it works with, for the loader */

@@ -7,6 +7,7 @@
  *   guard_load.c    configuration and rules         guard_control.c  answers to the command line
  *   guard_brake.c   the brake                       guard_explain.c  a block with all that is known of it
  *   guard_event.c   its own events                  guard_list.c     lists of blocks
+ *   guard_never.c   whom to spare                   guard_kill.c     connections, and who is blocked
  *
  * One thread. Everything in struct guard belongs to it.
  */
@@ -17,9 +18,12 @@
 #include <net/if.h>
 #include "conf/conf.h"
 #include "decide/never.h"
+#include "enforce/admins.h"
 #include "enforce/enforcer.h"
 #include "enforce/nft_fake.h"
 #include "enforce/refusals.h"
+#include "enforce/sockkill.h"
+#include "ipc/blocked.h"
 #include "ipc/control.h"
 #include "ipc/message.h"
 #include "ipc/status.h"
@@ -37,6 +41,7 @@
 #define GUARD_LOOK_EVERY  (SK_NS_PER_S / 5)  /* looks at addresses and interfaces, however much changes */
 #define GUARD_HOME_RETRY  (10 * SK_NS_PER_S) /* between loads for new addresses, however often those change */
 #define GUARD_FILES       16384              /* descriptors: SK_MAX_INTERFACES * SK_MAX_WORKERS sockets, and others */
+#define GUARD_HITS_MAX    10000              /* with more blocks the kernel is not read anew for showing them */
 #define GUARD_BLOCK_BATCH 1024               /* requests taken before they go to the kernel */
 
 struct guard_options {
@@ -119,9 +124,18 @@ struct guard {
     int64_t next_refusals;
     int64_t active_of; /* when the engine began (monotonic) whose active clients these are */
     uint64_t active_before, active_last;
+    struct sockkill_diag *diag; /* NULL: connections cannot be destroyed */
+    struct sockkill *kill;
+    bool kill_unsupported_said;
+    int64_t say_kill;
+    struct ipc_blocked_writer *blocked;
+    int blocked_fd;
     uint64_t monitor_wakes, events_lost;
     int64_t next_discover;
     uint64_t discover_failures; /* in a row */
+    struct admins *admins;
+    bool admins_pending; /* somebody has logged in or out since the last look */
+    int64_t next_admins;
     int64_t next_prune, next_hits;
     int64_t say_never, say_brake; /* when the next such line may be logged */
 
@@ -183,21 +197,44 @@ void guard_block_request(struct guard *g, const struct decide_request *q, enum b
                          struct enforce_outcome *out);
 /* Takes the state folder for this guard alone, until g->lock_fd is closed. */
 SK_MUST_USE int guard_block_lock(struct guard *g);
-/* Hit counts for showing: read anew, unless that has just been done. */
+/* Hit counts for showing: read anew, unless that has just been done, or takes long: they are of the last 30 s anyway.
+ */
 void guard_block_hits(struct guard *g);
 SK_MUST_USE int guard_block_start(struct guard *g);
 void guard_block_receive(struct guard *g);
 void guard_block_monitor(struct guard *g); /* somebody touched the table */
 void guard_block_tick(struct guard *g, int64_t now);
-void guard_block_discover(struct guard *g);
 void guard_block_stop(struct guard *g);
+
+/* guard_never.c */
+SK_MUST_USE int guard_never_start(struct guard *g);
+/* Asks kernel, resolv.conf and logins anew; blocks of those who are to be spared now end. */
+void guard_never_discover(struct guard *g);
+/* The same, for a new configuration. */
+void guard_never_reload(struct guard *g);
+int guard_never_watch_fd(const struct guard *g);
+void guard_never_watch_read(struct guard *g);
+void guard_never_tick(struct guard *g);
+void guard_never_stop(struct guard *g);
+
+/* guard_kill.c */
+SK_MUST_USE int guard_kill_start(struct guard *g);
+void guard_kill_stop(struct guard *g);
+/* q has been decided on; b: what blocks its target, or NULL. */
+void guard_kill_ask(struct guard *g, const struct decide_request *q, const struct block *b);
+/* Behind enforcer_flush: who loses his connection must not be able to open the next. */
+void guard_kill_run(struct guard *g);
+void guard_blocked_fill(struct guard *g); /* from the block table */
+void guard_blocked_event(struct guard *g, enum enforcer_event ev, const struct block *b);
 
 /* guard_control.c */
 json_t *guard_control(void *arg, uint64_t id, const struct ipc_peer *peer, const json_t *request);
 
 /* guard_explain.c */
-json_t *guard_block_json(const struct block *b);                                              /* as in lists */
-void guard_ended_json(json_t *o, const struct block *b, int64_t ended, enum journal_end why); /* of one that is over */
+/* As in lists; brief: what a line of text needs. */
+json_t *guard_block_json(const struct block *b, bool brief);
+/* Of one that is over. */
+void guard_ended_json(json_t *o, const struct block *b, int64_t ended, enum journal_end why);
 /* By its ID, or what blocks or has last blocked an address or network. NULL: nothing does or did. */
 json_t *guard_explain(struct guard *g, const char *what);
 

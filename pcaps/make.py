@@ -188,6 +188,19 @@ def proxied(path):
         c.client(request(union, headers=(("X-Forwarded-For", "192.0.2.66"),))).server(response()).close()
 
 
+def proxied_again(path):
+    """Through a balancer (10.80.9.5): an attack of one client, then a harmless request of his and of another on connections of
+    their own, and one more of his when an hour has passed."""
+    union = "/index.php?id=1%20UNION%20SELECT%20user,password%20FROM%20users"
+    with Capture(path) as cap:
+        for i, (last, url) in enumerate(((4, union), (5, "/other"), (4, "/again"), (5, "/other-again"), (4, "/later"))):
+            if url == "/later":
+                cap.pause(3601)
+            c = Conversation(cap, "10.80.9.5", SERVER, 40000 + i).open()
+            c.client(request(url, headers=(("X-Forwarded-For", f"203.0.113.{last}"),))).server(response()).close()
+            cap.pause(1)
+
+
 def connect(path):
     """A tunnel through a proxy, whose answer ends in a stray line feed; inside it HTTP again."""
     with Capture(path) as cap:
@@ -409,6 +422,7 @@ FILES = {
     "http-pipelined.pcap": pipelined,
     "http-keepalive.pcap": keepalive,
     "proxied.pcap": proxied,
+    "proxied-again.pcap": proxied_again,
     "http-connect.pcap": connect,
     "http-chunked.pcap": chunked,
     "http-encoded.pcap": encoded,
