@@ -50,6 +50,11 @@ static void on_block(void *arg, const struct decide_request *req)
         sk_count(&w->status->c, SK_C_BLOCK_LOST);
 }
 
+static bool is_blocked(void *arg, const struct sk_addr *client, int64_t now)
+{
+    return ipc_blocked_has(((const struct worker *)arg)->blocked, client, now);
+}
+
 static void ring_gone(struct worker *w, uint16_t iface)
 {
     if (w->fd_of[iface] < 0)
@@ -74,7 +79,7 @@ static void ring_new(struct worker *w, uint16_t iface, int fd)
 /* Ends what the old engine knows of flows and goes on with the new one. */
 static void switch_generation(struct worker *w, struct generation *gen)
 {
-    struct engine_sink sink = {.event = on_event, .block = on_block, .arg = w};
+    struct engine_sink sink = {.event = on_event, .block = on_block, .is_blocked = is_blocked, .arg = w};
     struct engine_worker *ew = NULL;
     if (engine_worker_create(gen->engine, w->index, &sink, &w->status->c, &ew) != SK_OK) {
         sk_log(SK_LOG_ERROR, "worker %u: out of memory for its tables", w->index);
@@ -158,7 +163,8 @@ static void loop(struct worker *w)
         if (rc == SK_OK)
             inspect(w, &batch);
         else if (rc != SK_EAGAIN)
-            usleep(10000); /* an interface that fails again and again must not take the core */
+            usleep(10000);             /* an interface that fails again and again must not take the core */
+        ipc_producer_wake(&w->events); /* once a batch, and never before a block request of it */
         each_second(w, sk_now_mono());
         ipc_status_set(&w->status->heartbeat, w->status->heartbeat + 1);
     }
@@ -181,6 +187,7 @@ static void *run(void *arg)
     if (w->ew != NULL) {
         engine_worker_finish(w->ew);
         engine_worker_free(w->ew);
+        ipc_producer_wake(&w->events);
     }
     capture_close(w->cap);
     return NULL;

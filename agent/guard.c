@@ -208,7 +208,7 @@ static void follow_watch(struct guard *g)
         return;
     g->watch_pending = false;
     guard_iface_rescan(g);
-    guard_block_discover(g);
+    guard_never_discover(g);
     if (guard_home_update(g) && guard_home_is_auto(g->conf))
         g->home_stale = true;
     int64_t end = sk_now_mono(), pause = 4 * (end - now);
@@ -239,6 +239,8 @@ static int timeout_ms(const struct guard *g)
         left = wall;
     if (g->watch_pending && g->next_look - sk_now_mono() < left)
         left = g->next_look - sk_now_mono();
+    if (g->admins_pending && g->next_admins - sk_now_mono() < left)
+        left = g->next_admins - sk_now_mono();
     if (left > SK_NS_PER_S)
         left = SK_NS_PER_S;
     return left <= 0 ? 0 : (int)((left + SK_NS_PER_MS - 1) / SK_NS_PER_MS);
@@ -284,7 +286,7 @@ static void each_turn(struct guard *g)
     follow_log(g);
 }
 
-enum { P_SIGNAL, P_CONTROL, P_WATCH, P_MONITOR, P_ENGINE, P_BLOCKS, P_REPORTER, P_COUNT };
+enum { P_SIGNAL, P_CONTROL, P_WATCH, P_MONITOR, P_LOGINS, P_ENGINE, P_BLOCKS, P_REPORTER, P_COUNT };
 
 static void loop(struct guard *g)
 {
@@ -295,6 +297,7 @@ static void loop(struct guard *g)
             [P_CONTROL] = {ipc_control_fd(g->control), POLLIN, 0},
             [P_WATCH] = {g->watch_fd, POLLIN, 0},
             [P_MONITOR] = {g->monitor != NULL ? nft_monitor_fd(g->monitor) : -1, POLLIN, 0},
+            [P_LOGINS] = {guard_never_watch_fd(g), POLLIN, 0},
             [P_ENGINE] = {g->child[GUARD_ENGINE].chan, POLLIN, 0},
             [P_BLOCKS] = {g->child[GUARD_ENGINE].blocks, POLLIN, 0},
             [P_REPORTER] = {g->child[GUARD_REPORTER].chan, POLLIN, 0},
@@ -313,6 +316,8 @@ static void loop(struct guard *g)
             guard_block_monitor(g);
         if (p[P_WATCH].revents && discover_watch_read(g->watch_fd))
             g->watch_pending = true;
+        if (p[P_LOGINS].revents)
+            guard_never_watch_read(g);
         each_turn(g);
         notify(g, &said);
     }
@@ -355,7 +360,7 @@ int guard_run(const struct guard_options *opt)
 {
     static struct guard g;
     g = (struct guard){.opt = *opt, .signal_fd = -1, .watch_fd = -1, .rings_fd = -1, .wake_fd = -1};
-    g.lock_fd = g.status_fd = g.log_fd = g.bundle_fd = g.next_bundle_fd = -1;
+    g.blocked_fd = g.lock_fd = g.status_fd = g.log_fd = g.bundle_fd = g.next_bundle_fd = -1;
     g.started_mono = sk_now_mono();
     g.started_wall = sk_now_wall();
     for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)

@@ -7,6 +7,7 @@
  *   guard_load.c    configuration and rules         guard_control.c  answers to the command line
  *   guard_brake.c   the brake                       guard_explain.c  a block with all that is known of it
  *   guard_event.c   its own events                  guard_list.c     lists of blocks
+ *   guard_never.c   whom to spare                   guard_kill.c     connections, and who is blocked
  *
  * One thread. Everything in struct guard belongs to it.
  */
@@ -17,9 +18,12 @@
 #include <net/if.h>
 #include "conf/conf.h"
 #include "decide/never.h"
+#include "enforce/admins.h"
 #include "enforce/enforcer.h"
 #include "enforce/nft_fake.h"
 #include "enforce/refusals.h"
+#include "enforce/sockkill.h"
+#include "ipc/blocked.h"
 #include "ipc/control.h"
 #include "ipc/message.h"
 #include "ipc/status.h"
@@ -120,9 +124,18 @@ struct guard {
     int64_t next_refusals;
     int64_t active_of; /* when the engine began (monotonic) whose active clients these are */
     uint64_t active_before, active_last;
+    struct sockkill_diag *diag; /* NULL: connections cannot be destroyed */
+    struct sockkill *kill;
+    bool kill_unsupported_said;
+    int64_t say_kill;
+    struct ipc_blocked_writer *blocked;
+    int blocked_fd;
     uint64_t monitor_wakes, events_lost;
     int64_t next_discover;
     uint64_t discover_failures; /* in a row */
+    struct admins *admins;
+    bool admins_pending; /* somebody has logged in or out since the last look */
+    int64_t next_admins;
     int64_t next_prune, next_hits;
     int64_t say_never, say_brake; /* when the next such line may be logged */
 
@@ -191,8 +204,28 @@ SK_MUST_USE int guard_block_start(struct guard *g);
 void guard_block_receive(struct guard *g);
 void guard_block_monitor(struct guard *g); /* somebody touched the table */
 void guard_block_tick(struct guard *g, int64_t now);
-void guard_block_discover(struct guard *g);
 void guard_block_stop(struct guard *g);
+
+/* guard_never.c */
+SK_MUST_USE int guard_never_start(struct guard *g);
+/* Asks kernel, resolv.conf and logins anew; blocks of those who are to be spared now end. */
+void guard_never_discover(struct guard *g);
+/* The same, for a new configuration. */
+void guard_never_reload(struct guard *g);
+int guard_never_watch_fd(const struct guard *g);
+void guard_never_watch_read(struct guard *g);
+void guard_never_tick(struct guard *g);
+void guard_never_stop(struct guard *g);
+
+/* guard_kill.c */
+SK_MUST_USE int guard_kill_start(struct guard *g);
+void guard_kill_stop(struct guard *g);
+/* q has been decided on; b: what blocks its target, or NULL. */
+void guard_kill_ask(struct guard *g, const struct decide_request *q, const struct block *b);
+/* Behind enforcer_flush: who loses his connection must not be able to open the next. */
+void guard_kill_run(struct guard *g);
+void guard_blocked_fill(struct guard *g); /* from the block table */
+void guard_blocked_event(struct guard *g, enum enforcer_event ev, const struct block *b);
 
 /* guard_control.c */
 json_t *guard_control(void *arg, uint64_t id, const struct ipc_peer *peer, const json_t *request);

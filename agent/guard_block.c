@@ -9,7 +9,6 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
-#include "enforce/discover.h"
 #include "guard.h"
 
 #define HISTORY_KEEP (90 * INT64_C(86400) * SK_NS_PER_S)
@@ -19,45 +18,12 @@ static void on_block_event(void *arg, enum enforcer_event ev, const struct block
 {
     struct guard *g = (struct guard *)arg;
     guard_event_block(g, ev, b, now);
+    guard_blocked_event(g, ev, b);
     char buf[SK_PREFIX_STRLEN], span[32];
     if (ev == ENFORCER_ADDED)
         sk_log(SK_LOG_INFO, "%s %s for %s: %s (%s)", g->dry_run ? "dry run: would have blocked" : "blocked",
                sk_prefix_format(&b->target, buf),
                sk_duration_format((b->expires - now + SK_NS_PER_S - 1) / SK_NS_PER_S, span), b->msg, b->id);
-}
-
-static void add_static(struct guard *g)
-{
-    for (uint32_t i = 0; i < g->conf->never.n; i++)
-        (void)!never_add_static(g->never, NEVER_STATIC, &g->conf->never.v[i], "configuration");
-}
-
-/* Until the next success often, and said once: whom to spare is the one thing that must be known. */
-static void discover_failed(struct guard *g)
-{
-    g->next_discover = sk_now_mono() + SK_NS_PER_S;
-    if (g->discover_failures++ == 0)
-        sk_log(SK_LOG_ERROR, "cannot find out this host's addresses, gateways and resolvers: %s; trying again",
-               never_complete(g->never) ? "those found before stay protected" : "nothing is blocked until that works");
-}
-
-void guard_block_discover(struct guard *g)
-{
-    bool changed = false;
-    size_t before = never_count(g->never);
-    g->next_discover = sk_now_mono() + DISCOVER_PERIOD_S * SK_NS_PER_S;
-    add_static(g); /* a reload may have brought some; what is there already is ignored */
-    bool more = never_count(g->never) != before;
-    if (never_discover(g->never, DISCOVER_RESOLV_CONF, NULL, NULL, &changed) != SK_OK)
-        discover_failed(g);
-    else
-        g->discover_failures = 0;
-    if ((changed || more) && g->enforcer != NULL) {
-        size_t n = enforcer_never_changed(g->enforcer, sk_now_wall());
-        if (n > 0)
-            sk_log(SK_LOG_WARN, "%zu blocks lifted: their targets are on the never-list now", n);
-        (void)!enforcer_flush(g->enforcer, sk_now_wall());
-    }
 }
 
 /* Two guards would undo each other's work. The kernel drops the lock with the process, however that ends. */
@@ -158,11 +124,14 @@ static int make_enforcer(struct guard *g)
 {
     guard_block_configure(g);
     g->table = block_table_create(g->conf->decide.max_blocks);
-    g->never = never_create();
     g->refusals = refusals_create(guard_event_refused, g);
-    if (g->table == NULL || g->never == NULL || g->refusals == NULL)
+    if (g->table == NULL || g->refusals == NULL)
         return SK_ENOMEM;
-    guard_block_discover(g);
+    int rc = guard_never_start(g);
+    if (rc == SK_OK)
+        rc = guard_kill_start(g);
+    if (rc != SK_OK)
+        return rc;
     struct enforcer_setup s = {.ops = g->dry_run ? &nft_fake_ops : &nft_kernel_ops,
                                .ops_ctx = g->dry_run ? (void *)g->fake : (void *)g->nft,
                                .table = g->table,
@@ -208,6 +177,7 @@ int guard_block_start(struct guard *g)
                g->nft != NULL ? nft_error(g->nft) : sk_strerror(rc));
         return rc;
     }
+    guard_blocked_fill(g);
     say_restored(g);
     return SK_OK;
 }
@@ -243,6 +213,7 @@ static void take_request(struct guard *g, const struct decide_request *q)
     if (out.result == ENFORCE_REFUSED_NEVER && may_say(&g->say_never))
         sk_log(SK_LOG_WARN, "not blocked: %s is on the never-list (%s: %s)", sk_prefix_format(&q->target, buf),
                never_kind_name(out.never->kind), out.never->text);
+    guard_kill_ask(g, q, out.block);
 }
 
 void guard_block_receive(struct guard *g)
@@ -268,8 +239,10 @@ void guard_block_receive(struct guard *g)
             break;
         }
     }
-    if (n > 0)
-        (void)!enforcer_flush(g->enforcer, sk_now_wall()); /* a failure is counted, and repaired by the next tick */
+    if (n == 0)
+        return;
+    (void)!enforcer_flush(g->enforcer, sk_now_wall()); /* a failure is counted, and repaired by the next tick */
+    guard_kill_run(g);
 }
 
 void guard_block_monitor(struct guard *g)
@@ -316,8 +289,7 @@ void guard_block_tick(struct guard *g, int64_t now)
     }
     if (enforcer_due(g->enforcer, now))
         (void)!enforcer_tick(g->enforcer, now);
-    if (sk_now_mono() >= g->next_discover)
-        guard_block_discover(g);
+    guard_never_tick(g);
 }
 
 void guard_block_stop(struct guard *g)
@@ -342,6 +314,6 @@ void guard_block_stop(struct guard *g)
         nft_close(g->nft);
     if (g->table != NULL)
         block_table_free(g->table);
-    if (g->never != NULL)
-        never_free(g->never);
+    guard_never_stop(g);
+    guard_kill_stop(g);
 }

@@ -154,6 +154,8 @@ static int send_start(struct guard *g, enum guard_role r)
     int rc = ipc_send(c->chan, IPC_SETUP, &s, fds, 2);
     if (rc == SK_OK)
         rc = ipc_send(c->chan, IPC_STATUS, &e, &g->status_fd, 1);
+    if (rc == SK_OK && r == GUARD_ENGINE)
+        rc = ipc_send(c->chan, IPC_BLOCKED, &e, &g->blocked_fd, 1);
     if (rc == SK_OK && r == GUARD_REPORTER && g->log_fd >= 0)
         rc = ipc_send(c->chan, IPC_LOG, &log, &g->log_fd, 1);
     if (rc == SK_OK)

@@ -216,7 +216,7 @@ static void adopt_conf(struct guard *g)
         sk_log(SK_LOG_WARN, "capture.workers and capture.ring-size change with the next start");
     conf_free(old);
     guard_log_open(g);
-    guard_block_discover(g);
+    guard_never_reload(g);
 }
 
 static void answer_client(struct guard *g, const struct ipc_loaded *l)

@@ -121,6 +121,16 @@ static json_t *blocks(const struct guard *g)
     json_object_set_new(o, "journal_errors", u64(s->journal_errors));
     json_object_set_new(o, "never_list", u64(never_count(g->never)));
     json_object_set_new(o, "never_list_complete", json_boolean(never_complete(g->never)));
+    json_object_set_new(o, "administrators", u64(admins_count(g->admins)));
+    json_object_set_new(o, "administrators_dropped", u64(admins_dropped(g->admins)));
+    const struct sockkill_stats *k = sockkill_stats(g->kill);
+    json_object_set_new(o, "killed", u64(k->killed));
+    json_object_set_new(o, "kill_gone", u64(k->gone));
+    json_object_set_new(o, "kill_failed", u64(k->failed));
+    json_object_set_new(o, "kill_refused", u64(k->refused));
+    json_object_set_new(o, "kill_too_fast", u64(k->too_fast));
+    json_object_set_new(o, "shared", u64(ipc_blocked_count(g->blocked)));
+    json_object_set_new(o, "shared_full", u64(ipc_blocked_refused(g->blocked)));
     json_object_set_new(o, "degraded", json_boolean(enforcer_degraded(g->enforcer)));
     return o;
 }

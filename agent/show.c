@@ -133,6 +133,14 @@ void show_status(const json_t *s)
            show_num(blocks, "refused_never"), show_num(blocks, "refused_brake"), show_num(blocks, "refused_invalid"),
            show_num(blocks, "refused_full"), show_num(blocks, "refused_rate"));
     show_braking(show_at(s, "brake"));
+    printf("connections %lld destroyed, %lld gone before, %lld failed, %lld refused, %lld too fast\n",
+           show_num(blocks, "killed"), show_num(blocks, "kill_gone"), show_num(blocks, "kill_failed"),
+           show_num(blocks, "kill_refused"), show_num(blocks, "kill_too_fast"));
+    if (show_num(blocks, "shared_full") != 0)
+        printf("            %lld TIMES A BLOCKED CLIENT WAS NOT MADE KNOWN for requests through proxies\n",
+               show_num(blocks, "shared_full"));
+    printf("never-list  %lld entries, %lld of administrators\n", show_num(blocks, "never_list"),
+           show_num(blocks, "administrators"));
     if (json_is_false(show_at(blocks, "never_list_complete")))
         puts("never-list  NOT COMPLETE: nothing is blocked");
     if (show_num(blocks, "lost") + show_num(blocks, "journal_errors") != 0)

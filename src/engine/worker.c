@@ -254,10 +254,11 @@ void engine_conclude(struct engine_worker *w, int dir, struct http_tx *tx)
     bool drop;
     struct detect_flow *df = w->cur.ef ? &w->cur.ef->det : NULL;
     const struct detect_alert *a = detect_end(w->det, df, &in, &n, &drop);
-    for (unsigned i = 0; i < n; i++) {
-        engine_emit_alert(w, &a[i], dir, tx);
+    /* Blocks first: until the guard hears of it the attack goes on. */
+    for (unsigned i = 0; i < n; i++)
         engine_judge_alert(w, &a[i], dir, tx);
-    }
+    for (unsigned i = 0; i < n; i++)
+        engine_emit_alert(w, &a[i], dir, tx);
     if (n && w->cur.f)
         w->cur.f->alerted = true;
     if (drop && w->e->prevent)

@@ -26,17 +26,20 @@ def v4(text):
     return bytes(10) + b"\xff\xff" + socket.inet_aton(text)
 
 
+AGAIN = 4  # enum decide_reason
+
+
 def identity(target, state=0, hop=None):
     """struct identity: 0 direct, 1 proven, 2 unproven."""
     hops = struct.pack("<16sB7x", hop, 0) if hop else b""
     return struct.pack("<16sHBBBB2x192s", target, 0, state, 3 if state == 1 else 0, 1 if state == 2 else 0, 1 if hop else 0, hops)
 
 
-def block_request(target, length=128, seconds=600, reason=0, who=None):
+def block_request(target, length=128, seconds=600, src=None, dst=None, ports=(1000, 80), reason=0, kill=0, who=None):
     """struct decide_request, as a worker would send it."""
-    body = struct.pack("<16sB7xqqIIIBBBBB7x16s16sHH4xQQ216sII192sH128s256s6x", target, length, time.time_ns(), seconds, 1, 1, 1,
-                       6, 0, 1, reason, 0, target, v4(SERVER_A), 1000, 80, 7, 0, who or identity(target), 0, 0, b"", 0,
-                       b"forged", b"")
+    body = struct.pack("<16sB7xqqIIIBBBBB3x4x16s16sHH4xQQ216sII192sH128s256s6x", target, length, time.time_ns(), seconds, 1, 1, 1,
+                       6, 0, 1, reason, kill, src or target, dst or v4(SERVER_A), *ports, 7, 0, who or identity(target), 0, 0, b"",
+                       0, b"forged", b"")
     return struct.pack("<IHHI", MAGIC, VERSION, BLOCK, len(body)) + body
 
 

@@ -64,6 +64,7 @@ struct http_line {
     struct sk_span raw; /* as sent, without its end; of a folded one the first */
     uint16_t header;    /* index of the header that it is a part of */
     bool folded;
+    bool extra; /* one repetition too many: not part of the header's value */
 };
 
 struct http_header {

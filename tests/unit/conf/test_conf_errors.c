@@ -145,8 +145,8 @@ static void keys_must_fit_each_other(void **state)
 {
     (void)state;
     load_bad("capture:\n  block-size: 300kb\n", "t.yaml:2:15: capture.block-size: must be a power of two");
-    load_bad("capture:\n  ring-size: 1mb\n",
-             "t.yaml:2:14: capture.ring-size: must hold at least two of capture.block-size");
+    load_bad("capture:\n  block-size: 1mb\n  ring-size: 1mb\n",
+             "t.yaml:3:14: capture.ring-size: must hold at least two of capture.block-size");
     load_bad("capture:\n  block-size: 64mb\n",
              "t.yaml:2:15: capture.ring-size: must hold at least two of capture.block-size");
     load_bad("decide:\n  max-block-duration: 1h\n  block-duration: 2h\n",

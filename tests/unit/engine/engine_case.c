@@ -12,6 +12,8 @@ static void on_event(void *arg, const void *rec, uint32_t len)
     }
     const struct event_rec *r = rec;
     k->nevents[r->type]++;
+    if (r->type == EVENT_FLOOD)
+        k->flood = *r;
     if (r->type == EVENT_ALERT && k->nalerts < ECASE_MAX) {
         k->blocked[k->nalerts] = (r->flags & EVENT_F_BLOCKED) != 0;
         k->sids[k->nalerts++] = r->alert.sid;

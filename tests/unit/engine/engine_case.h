@@ -33,6 +33,7 @@ struct ecase {
     unsigned nalerts, nevents[EVENT_TYPE_COUNT];
     struct decide_request blocks[16];
     unsigned nblocks;
+    struct event_rec flood; /* the last one told */
     bool bad_record;
     int64_t now;
     uint64_t number;

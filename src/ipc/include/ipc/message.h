@@ -37,7 +37,8 @@
     X(BLOCK, struct decide_request, 0) /* engine to guard, on its own socket */                                        \
     X(EVENT, struct ipc_event, 0)      /* guard to reporter: a small event record */                                   \
     X(GARBAGE, struct ipc_garbage, 0)  /* reporter to guard: an event ring holds garbage */                            \
-    X(STOP, struct ipc_empty, 0)       /* guard to role: finish and exit */
+    X(STOP, struct ipc_empty, 0)       /* guard to role: finish and exit */                                            \
+    X(BLOCKED, struct ipc_empty, 1)    /* guard to engine: who is blocked (memfd), ipc/blocked.h */
 
 enum ipc_type {
     IPC_NONE,
