@@ -224,6 +224,11 @@ static bool is_blocked(void *arg, const struct sk_addr *client, int64_t now)
 
 /* --- set-up --- */
 
+static uint64_t active_clients(void *arg, int64_t now)
+{
+    return engine_active_clients(((const struct replay *)arg)->engine, now);
+}
+
 static int set_up_guard(struct replay *r)
 {
     r->fake = nft_fake_create();
@@ -238,13 +243,14 @@ static int set_up_guard(struct replay *r)
                                        .max_blocks = r->conf->decide.max_blocks,
                                        .repeat_factor = r->conf->decide.repeat_factor,
                                        .repeat_memory = r->conf->decide.repeat_memory};
-    /* How many clients are active nobody says here: the brake knows its minimum and its rate. */
     struct enforcer_setup es = {.ops = &nft_fake_ops,
                                 .ops_ctx = r->fake,
                                 .table = r->table,
                                 .never = r->never,
                                 .limits = &r->limits,
-                                .brake = &r->conf->decide.brake};
+                                .brake = &r->conf->decide.brake,
+                                .active = active_clients,
+                                .hook_arg = r};
     r->enforcer = enforcer_create(&es);
     return r->enforcer ? enforcer_restore(r->enforcer, 0) : SK_ENOMEM;
 }
