@@ -170,7 +170,7 @@ static void read_rings(struct worker *w, struct capture_batch *b)
     if (rc == SK_OK)
         inspect(w, b);
     else if (rc != SK_EAGAIN)
-        usleep(10000); /* an interface that fails again and again must not take the core */
+        usleep(10000);             /* an interface that fails again and again must not take the core */
     ipc_producer_wake(&w->events); /* once a batch, and never before a block request of it */
 }
 

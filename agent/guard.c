@@ -94,8 +94,7 @@ static int take_signals(struct guard *g)
     return g->signal_fd >= 0 ? SK_OK : SK_EIO;
 }
 
-/* The folder of a file, with parents of one level: /run/sekisho for /run/sekisho/control.sock. */
-static void make_folder(const char *path, mode_t mode)
+void guard_make_folder(const char *path, mode_t mode)
 {
     char dir[4096];
     snprintf(dir, sizeof(dir), "%s", path);
@@ -110,7 +109,7 @@ static int open_control(struct guard *g)
 {
     const char *path = g->conf->guard.control_socket;
     const struct group *gr = getgrnam("sekisho");
-    make_folder(path, 0755);
+    guard_make_folder(path, 0755);
     int rc = ipc_control_listen(path, gr != NULL ? gr->gr_gid : (gid_t)-1, guard_control, g, &g->control);
     if (rc == SK_EEXIST)
         sk_log(SK_LOG_ERROR, "sekisho is running already (it answers on %s)", path);
@@ -123,7 +122,7 @@ static int open_log(struct guard *g)
 {
     if (!g->conf->eve.enabled)
         return SK_OK;
-    make_folder(g->conf->eve.path, 0750);
+    guard_make_folder(g->conf->eve.path, 0750);
     guard_log_open(g);
     return g->log_fd >= 0 ? SK_OK : SK_EIO;
 }
@@ -148,6 +147,8 @@ static int start(struct guard *g)
         rc = open_control(g);
     if (rc == SK_OK)
         rc = guard_child_setup(g);
+    if (rc == SK_OK && !guard_metrics_start(g))
+        rc = SK_ENOMEM;
     if (rc == SK_OK)
         rc = open_log(g);
     if (rc == SK_OK)
@@ -282,6 +283,7 @@ static void each_turn(struct guard *g)
     guard_child_tick(g);
     guard_iface_leave(g, false);
     guard_ledger_tick(g);
+    guard_metrics_tick(g);
     follow_watch(g);
     follow_home(g);
     guard_block_tick(g, sk_now_wall());
@@ -289,7 +291,7 @@ static void each_turn(struct guard *g)
     follow_log(g);
 }
 
-enum { P_SIGNAL, P_CONTROL, P_WATCH, P_MONITOR, P_LOGINS, P_ENGINE, P_BLOCKS, P_REPORTER, P_COUNT };
+enum { P_SIGNAL, P_CONTROL, P_WATCH, P_MONITOR, P_LOGINS, P_ENGINE, P_BLOCKS, P_REPORTER, P_EXPORTER, P_COUNT };
 
 static void loop(struct guard *g)
 {
@@ -304,6 +306,7 @@ static void loop(struct guard *g)
             [P_ENGINE] = {g->child[GUARD_ENGINE].chan, POLLIN, 0},
             [P_BLOCKS] = {g->child[GUARD_ENGINE].blocks, POLLIN, 0},
             [P_REPORTER] = {g->child[GUARD_REPORTER].chan, POLLIN, 0},
+            [P_EXPORTER] = {g->child[GUARD_EXPORTER].chan, POLLIN, 0},
         };
         if (poll(p, P_COUNT, timeout_ms(g)) < 0 && errno != EINTR)
             usleep(10000);
@@ -313,6 +316,8 @@ static void loop(struct guard *g)
             guard_child_receive(g, GUARD_ENGINE);
         if (p[P_REPORTER].revents)
             guard_child_receive(g, GUARD_REPORTER);
+        if (p[P_EXPORTER].revents)
+            guard_child_receive(g, GUARD_EXPORTER);
         if (p[P_SIGNAL].revents)
             on_signals(g);
         if (p[P_MONITOR].revents)
@@ -335,6 +340,8 @@ static void close_fd(int fd)
 /* The engine first: it inspects what is in the rings, and the reporter still takes what it has to say. */
 static void stop_roles(struct guard *g)
 {
+    guard_child_stop(g, GUARD_EXPORTER);
+    guard_metrics_stop(g);
     guard_ledger_read(g);
     guard_iface_mute(g);
     guard_child_stop(g, GUARD_ENGINE);

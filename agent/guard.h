@@ -8,7 +8,8 @@
  *   guard_brake.c   the brake                       guard_explain.c  a block with all that is known of it
  *   guard_event.c   its own events                  guard_list.c     lists of blocks
  *   guard_never.c   whom to spare                   guard_kill.c     connections, and who is blocked
- *   guard_ledger.c  what came and was not inspected  guard_status.c   what status shows
+ *   guard_ledger.c  what was not inspected          guard_status.c   what status shows
+ *   guard_metrics.c the exporter's socket and answers
  *
  * One thread. Everything in struct guard belongs to it.
  */
@@ -63,7 +64,7 @@ struct guard_iface {
     bool told;
 };
 
-enum guard_role { GUARD_ENGINE, GUARD_REPORTER, GUARD_ROLES };
+enum guard_role { GUARD_ENGINE, GUARD_REPORTER, GUARD_EXPORTER, GUARD_ROLES };
 
 struct guard_child {
     const char *name, *verb;
@@ -87,6 +88,15 @@ struct guard_ledger {
     int64_t next, looked;                   /* monotonic */
     int64_t blind;                          /* ns without an engine until then */
     bool was_blind;
+};
+
+struct guard_metrics {
+    char *listen; /* metrics.listen as it was at the start; NULL: no metrics */
+    bool is_path; /* a socket file that is ours */
+    int listen_fd, answer_fd;
+    int64_t retry, answered, window; /* monotonic */
+    unsigned asked;                  /* within the window */
+    uint64_t beats;
 };
 
 struct guard {
@@ -147,6 +157,7 @@ struct guard {
     struct ipc_blocked_writer *blocked;
     int blocked_fd;
     struct guard_ledger ledger;
+    struct guard_metrics metrics;
     uint64_t monitor_wakes, events_lost;
     int64_t next_discover;
     uint64_t discover_failures; /* in a row */
@@ -163,6 +174,8 @@ struct guard {
 /* guard.c */
 int guard_run(const struct guard_options *opt); /* exit code */
 void guard_stop(struct guard *g, const char *why);
+/* The folder of a file, with parents of one level: /run/sekisho for /run/sekisho/control.sock. */
+void guard_make_folder(const char *path, mode_t mode);
 
 /* guard_load.c */
 SK_MUST_USE int guard_read_conf(const struct guard_options *opt, const struct sk_diag_sink *diag, struct conf **out);
@@ -262,6 +275,14 @@ uint64_t guard_ledger_total(const struct guard *g, enum sk_counter c);
 json_t *guard_ledger_json(struct guard *g);
 /* The last word, when all rings are closed: to the log, and to the EVE log. */
 void guard_ledger_finish(struct guard *g);
+
+/* guard_metrics.c */
+bool guard_metrics_start(struct guard *g);
+bool guard_metrics_wanted(const struct guard *g);
+void guard_metrics_tick(struct guard *g);
+/* The exporter asks. False: too often. */
+bool guard_metrics_ask(struct guard *g);
+void guard_metrics_stop(struct guard *g);
 
 /* guard_control.c */
 json_t *guard_control(void *arg, uint64_t id, const struct ipc_peer *peer, const json_t *request);

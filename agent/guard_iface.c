@@ -180,6 +180,8 @@ void guard_iface_leave(struct guard *g, bool all_gone)
             continue;
         if (all_gone || (f->told && is_let_go(g, f)))
             close_iface(g, f, SK_C_LP_IFACE_GONE);
+        else if (now > f->leave_at + GUARD_STUCK) /* places for interfaces are few */
+            guard_child_kill(g, GUARD_ENGINE, "does not let go of an interface that has gone");
         else if (!f->told && now >= f->leave_at && g->child[GUARD_ENGINE].pid != 0)
             f->told = tell_gone(g, f);
     }

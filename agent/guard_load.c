@@ -216,6 +216,8 @@ static void adopt_conf(struct guard *g)
     if (g->conf->capture.workers != old->capture.workers || g->conf->capture.ring_size != g->geometry.ring_size ||
         g->conf->capture.snaplen != g->geometry.snaplen)
         sk_log(SK_LOG_WARN, "capture.workers, capture.ring-size and capture.snaplen change with the next start");
+    if (strcmp(g->conf->metrics_listen, old->metrics_listen) != 0)
+        sk_log(SK_LOG_WARN, "metrics.listen changes with the next start");
     conf_free(old);
     guard_log_open(g);
     guard_never_reload(g);

@@ -17,6 +17,8 @@ static json_t *roles(const struct guard *g)
                                        "state", "working"));
     for (int r = 0; r < GUARD_ROLES; r++) {
         const struct guard_child *c = &g->child[r];
+        if (r == GUARD_EXPORTER && !guard_metrics_wanted(g))
+            continue;
         const char *state = c->pid == 0 ? "waiting to restart" : c->ready ? "working" : "starting";
         int64_t up = c->pid != 0 ? (now - c->started) / SK_NS_PER_S : 0;
         json_array_append_new(a, json_pack("{s:s,s:i,s:I,s:I,s:s}", "name", c->name, "pid", (int)c->pid, "restarts",
@@ -163,6 +165,7 @@ json_t *guard_status_json(struct guard *g)
     json_object_set_new(o, "interfaces_unwatched", u64(g->iface_unwatched));
     json_object_set_new(o, "workers", workers(g));
     json_object_set_new(o, "ledger", ledger);
+    json_object_set_new(o, "active_clients", u64(ipc_status_get(&g->status->engine.active_clients)));
     json_object_set_new(o, "memory", u64(memory));
     json_object_set_new(o, "ring_memory", u64(ring_memory(g)));
     json_object_set_new(o, "rules", rules(g));

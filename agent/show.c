@@ -67,46 +67,64 @@ static const char *percent(long long n, long long of, char buf[16])
 }
 
 /* Only those that are not 0. */
-static bool show_causes(const json_t *causes, long long of)
+static void show_causes(const json_t *causes, long long of)
 {
     const char *name;
     const json_t *n;
     char p[16];
-    bool any = false;
     json_object_foreach((json_t *)(uintptr_t)causes, name, n)
     {
         long long v = (long long)json_integer_value(n);
-        if (v == 0)
-            continue;
-        any = true;
-        printf("  %-16s %14lld %8s\n", name, v, percent(v, of, p));
+        if (v != 0)
+            printf("  %-16s %14lld %8s\n", name, v, percent(v, of, p));
     }
-    return any;
+}
+
+static long long sum_of(const json_t *causes)
+{
+    const char *name;
+    const json_t *n;
+    long long sum = 0;
+    json_object_foreach((json_t *)(uintptr_t)causes, name, n) sum += (long long)json_integer_value(n);
+    return sum;
+}
+
+static void show_packets(const json_t *p)
+{
+    char b[16];
+    long long sent = show_num(p, "sent"), whole = show_num(p, "inspected");
+    bool all = sum_of(show_at(p, "causes")) == 0;
+    printf("packets     %lld came, ", sent);
+    if (all)
+        printf("everything was inspected");
+    else
+        printf("%lld inspected (%s)", whole, percent(whole, sent, b));
+    if (show_num(p, "waiting") != 0)
+        printf(", %lld wait", show_num(p, "waiting"));
+    puts(all ? "" : "; not, by cause:");
+    show_causes(show_at(p, "causes"), sent);
+}
+
+static void show_flows(const json_t *f)
+{
+    bool all = sum_of(show_at(f, "causes")) == 0;
+    printf("flows       %lld begun, %lld active, %lld inspected whole%s\n", show_num(f, "begun"), show_num(f, "active"),
+           show_num(f, "inspected"), all ? "" : "; others, by cause:");
+    show_causes(show_at(f, "causes"), show_num(f, "begun"));
 }
 
 static void show_ledger(const json_t *l)
 {
-    char b[16];
-    const json_t *p = show_at(l, "packets"), *f = show_at(l, "flows");
-    long long sent = show_num(p, "sent"), whole = show_num(p, "inspected"), begun = show_num(f, "begun");
-    printf("packets     %lld came, %lld inspected (%s)", sent, whole, percent(whole, sent, b));
-    if (show_num(p, "waiting") != 0)
-        printf(", %lld wait", show_num(p, "waiting"));
-    puts("; not, by cause:");
-    if (!show_causes(show_at(p, "causes"), sent))
-        puts("  everything was inspected");
-    printf("flows       %lld begun, %lld active, %lld inspected whole; others, by cause:\n", begun, show_num(f, "active"),
-           show_num(f, "inspected"));
-    if (!show_causes(show_at(f, "causes"), begun))
-        puts("  none");
     double blind = json_real_value(show_at(l, "blind_seconds"));
+    show_packets(show_at(l, "packets"));
+    show_flows(show_at(l, "flows"));
     if (blind > 0)
         printf("blind       %.1f s without an engine\n", blind);
 }
 
 /* What was not kept or not done, beside what the ledger tells. */
 static const char *const losses[] = {
-    "detect.alert_queue_overflow", "detect.pcre_limit",    "detect.inspect_limit", "detect.threshold_memcap",
+    "detect.alert_queue_overflow", "detect.pcre_limit",   "detect.inspect_limit", "detect.threshold_memcap",
     "decide.block_lost",           "decide.score_memcap", "decide.flood_memcap",  "event.lost",
 };
 

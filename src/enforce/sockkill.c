@@ -26,7 +26,6 @@ struct sockkill *sockkill_create(const struct sockkill_setup *s)
         return NULL;
     k->s = *s;
     k->stats.unsupported = !s->ops;
-    k->credit = SK_NS_PER_S;
     return k;
 }
 

@@ -163,6 +163,33 @@ static int do_counts(void)
     return getsockopt(PACKET_FD, SOL_SOCKET, SO_ERROR, v, &len) == 0 ? 0 : 2;
 }
 
+/* Answering on a socket that was handed in, and making none. */
+static int do_serve(void)
+{
+    int fd = accept4(PACKET_FD, NULL, NULL, SOCK_CLOEXEC), on = 1;
+    if (fd >= 0 || errno != EOPNOTSUPP) /* not a listening socket here: what counts is that the call is let through */
+        return 1;
+    if (send(PACKET_FD, "x", 1, 0) != 1 || refused(close(PACKET_FD)))
+        return 2;
+    return refused(setsockopt(ROLE_FD_CHANNEL, SOL_SOCKET, SO_MARK, &on, sizeof(on))) ? 0 : 3;
+}
+
+static int do_accept(void)
+{
+    return accept4(PACKET_FD, NULL, NULL, SOCK_CLOEXEC) >= 0;
+}
+
+static void the_exporter_answers_on_what_it_was_given(void **state)
+{
+    (void)state;
+    assert_int_equal(attempt(ROLE_EXPORTER, do_serve), 0);
+    for (int kind = ROLE_ENGINE; kind <= ROLE_REPORTER; kind++) {
+        int st = attempt((enum role_kind)kind, do_accept);
+        assert_true(WIFSIGNALED(st));
+        assert_int_equal(WTERMSIG(st), SIGSYS);
+    }
+}
+
 static void the_engine_sends_no_frames(void **state)
 {
     (void)state;
@@ -175,12 +202,14 @@ static void the_engine_takes_no_counts(void **state)
     assert_int_equal(attempt(ROLE_ENGINE, do_counts), 0);
 }
 
-static void both_roles_do_their_work(void **state)
+static void roles_do_their_work(void **state)
 {
     (void)state;
     assert_int_equal(attempt(ROLE_ENGINE, do_thread), 0);
     assert_int_equal(attempt(ROLE_ENGINE, do_jit), 0);
     assert_int_equal(attempt(ROLE_REPORTER, do_no_code), 0);
+    assert_int_equal(attempt(ROLE_EXPORTER, do_no_code), 0);
+    assert_int_equal(attempt(ROLE_EXPORTER, do_message), 0);
     assert_int_equal(attempt(ROLE_ENGINE, do_message), 0);
     assert_int_equal(attempt(ROLE_REPORTER, do_message), 0);
 }
@@ -188,7 +217,7 @@ static void both_roles_do_their_work(void **state)
 static void files_and_other_processes_are_out_of_reach(void **state)
 {
     (void)state;
-    for (int kind = ROLE_ENGINE; kind <= ROLE_REPORTER; kind++) {
+    for (int kind = ROLE_ENGINE; kind <= ROLE_EXPORTER; kind++) {
         assert_int_equal(attempt((enum role_kind)kind, do_open), 0);
         assert_int_equal(attempt((enum role_kind)kind, do_unlink), 0);
         assert_int_equal(attempt((enum role_kind)kind, do_kill), 0);
@@ -202,7 +231,7 @@ static void what_only_an_attack_does_kills(void **state)
 {
     (void)state;
     static int (*const deadly[])(void) = {do_socket, do_exec, do_ptrace};
-    for (int kind = ROLE_ENGINE; kind <= ROLE_REPORTER; kind++) {
+    for (int kind = ROLE_ENGINE; kind <= ROLE_EXPORTER; kind++) {
         for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++) {
             int st = attempt((enum role_kind)kind, deadly[i]);
             assert_true(WIFSIGNALED(st));
@@ -214,8 +243,11 @@ static void what_only_an_attack_does_kills(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(both_roles_do_their_work),       cmocka_unit_test(the_engine_sends_no_frames),
-        cmocka_unit_test(the_engine_takes_no_counts),     cmocka_unit_test(files_and_other_processes_are_out_of_reach),
+        cmocka_unit_test(roles_do_their_work),
+        cmocka_unit_test(the_exporter_answers_on_what_it_was_given),
+        cmocka_unit_test(the_engine_sends_no_frames),
+        cmocka_unit_test(the_engine_takes_no_counts),
+        cmocka_unit_test(files_and_other_processes_are_out_of_reach),
         cmocka_unit_test(what_only_an_attack_does_kills),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
