@@ -135,6 +135,7 @@ static int start(struct guard *g)
     g->geometry.ring_size = g->conf->capture.ring_size;
     g->geometry.block_size = g->conf->capture.block_size;
     g->geometry.block_timeout = g->conf->capture.block_timeout_ms;
+    g->geometry.snaplen = g->conf->capture.snaplen;
     (void)guard_home_update(g);
     int rc = guard_make_bundle(g, g->conf, &sk_diag_stderr, &g->bundle_fd);
     if (rc == SK_OK)
@@ -279,6 +280,8 @@ static void follow_log(struct guard *g)
 static void each_turn(struct guard *g)
 {
     guard_child_tick(g);
+    guard_iface_leave(g, false);
+    guard_ledger_tick(g);
     follow_watch(g);
     follow_home(g);
     guard_block_tick(g, sk_now_wall());
@@ -329,6 +332,17 @@ static void close_fd(int fd)
         close(fd);
 }
 
+/* The engine first: it inspects what is in the rings, and the reporter still takes what it has to say. */
+static void stop_roles(struct guard *g)
+{
+    guard_ledger_read(g);
+    guard_iface_mute(g);
+    guard_child_stop(g, GUARD_ENGINE);
+    guard_iface_close(g);
+    guard_ledger_finish(g);
+    guard_child_stop(g, GUARD_REPORTER);
+}
+
 static void finish(struct guard *g)
 {
     sd_notify(0, "STOPPING=1");
@@ -336,12 +350,11 @@ static void finish(struct guard *g)
     guard_reload_drop(g, "the agent is stopping");
     if (g->refusals != NULL)
         refusals_tick(g->refusals, true, sk_now_wall()); /* while there is somebody to write it */
-    guard_child_stop_all(g);
+    stop_roles(g);
     guard_block_stop(g);
     if (g->control != NULL)
         ipc_control_run(g->control, sk_now_mono()); /* a last answer */
     ipc_control_free(g->control);
-    guard_iface_close(g);
     close_fd(g->rings_fd);
     close_fd(g->wake_fd);
     close_fd(g->status_fd);

@@ -220,12 +220,16 @@ static void buried(struct guard *g, enum guard_role r, int status)
     struct guard_child *c = &g->child[r];
     if (r == GUARD_ENGINE && c->blocks >= 0)
         guard_block_receive(g); /* what it asked for before it died still counts */
+    bool was_ready = c->ready;
+    if (r == GUARD_ENGINE)
+        guard_ledger_died(g);
     if (!g->stopping)
         say_death(c, status);
-    bool was_ready = c->ready;
     c->pid = 0;
     c->ready = false;
     close_channels(c);
+    if (r == GUARD_ENGINE)
+        guard_iface_leave(g, true);
     if (g->stopping)
         return;
     if (r == GUARD_ENGINE)
@@ -311,9 +315,10 @@ static void on_ready(struct guard *g, enum guard_role r)
     struct guard_child *c = &g->child[r];
     if (!c->ready)
         sk_log(SK_LOG_INFO, "the %s is working (pid %d)", c->name, (int)c->pid);
+    if (r == GUARD_ENGINE)
+        guard_ledger_ready(g, true);
     c->ready = true;
     c->beat_time = sk_now_mono();
-    (void)g;
 }
 
 /* False: this role has no business sending that. */
@@ -360,14 +365,6 @@ void guard_child_receive(struct guard *g, enum guard_role r)
     }
 }
 
-static bool any_left(const struct guard *g)
-{
-    for (int r = 0; r < GUARD_ROLES; r++)
-        if (g->child[r].pid != 0)
-            return true;
-    return false;
-}
-
 static void wait_for(struct guard *g, enum guard_role r)
 {
     int64_t until = sk_now_mono() + GUARD_STOP_TIME;
@@ -378,25 +375,22 @@ static void wait_for(struct guard *g, enum guard_role r)
     }
 }
 
-/* The engine first: the reporter still takes what it has to say. */
-void guard_child_stop_all(struct guard *g)
+void guard_child_stop(struct guard *g, enum guard_role r)
 {
     const struct ipc_empty e = {0};
-    for (int r = 0; r < GUARD_ROLES; r++) {
-        struct guard_child *c = &g->child[r];
-        if (c->pid == 0)
-            continue;
-        if (c->chan < 0 || ipc_send(c->chan, IPC_STOP, &e, NULL, 0) != SK_OK)
-            kill(c->pid, SIGKILL);
-        wait_for(g, (enum guard_role)r);
-        if (c->pid != 0) {
-            sk_log(SK_LOG_WARN, "the %s does not end: killed", c->name);
-            kill(c->pid, SIGKILL);
-            wait_for(g, (enum guard_role)r);
-        }
+    struct guard_child *c = &g->child[r];
+    if (c->pid == 0)
+        return;
+    if (c->chan < 0 || ipc_send(c->chan, IPC_STOP, &e, NULL, 0) != SK_OK)
+        kill(c->pid, SIGKILL);
+    wait_for(g, r);
+    if (c->pid != 0) {
+        sk_log(SK_LOG_WARN, "the %s does not end: killed", c->name);
+        kill(c->pid, SIGKILL);
+        wait_for(g, r);
     }
-    if (any_left(g))
-        sk_log(SK_LOG_ERROR, "a role could not be ended");
+    if (c->pid != 0)
+        sk_log(SK_LOG_ERROR, "the %s could not be ended", c->name);
 }
 
 void guard_log_open(struct guard *g)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "base/log.h"
 #include "role.h"
@@ -51,8 +52,7 @@ static const int allowed[] = {
 };
 
 /* mmap and mprotect: also of memory to run, which expressions are compiled into. */
-static const int engine_only[] = {SCMP_SYS(getsockopt), SCMP_SYS(sched_setaffinity), SCMP_SYS(mmap),
-                                  SCMP_SYS(mprotect)};
+static const int engine_only[] = {SCMP_SYS(sched_setaffinity), SCMP_SYS(mmap), SCMP_SYS(mprotect)};
 static const int reporter_only[] = {SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(close), SCMP_SYS(sendmsg)};
 
 static const int deadly[] = {
@@ -139,6 +139,13 @@ static int add_close(scmp_filter_ctx ctx)
     return rc;
 }
 
+/* The error of an interface that went down. The counts of a packet socket are the guard's: reading resets them. */
+static int add_engine_sockopt(scmp_filter_ctx ctx)
+{
+    return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(getsockopt), 2, SCMP_A1(SCMP_CMP_EQ, SOL_SOCKET),
+                            SCMP_A2(SCMP_CMP_EQ, SO_ERROR));
+}
+
 /*
  * The engine holds packet sockets, to which a frame could be written. So it sends on its two channels only, writes
  * logs, and otherwise only the eight bytes that wake an eventfd (a frame has at least fourteen); and no descriptor can
@@ -184,6 +191,8 @@ int sandbox_enter(enum role_kind kind)
         rc = add_guarded(ctx);
     if (rc == 0 && kind == ROLE_ENGINE)
         rc = ADD(ctx, SCMP_ACT_ALLOW, engine_only);
+    if (rc == 0 && kind == ROLE_ENGINE)
+        rc = add_engine_sockopt(ctx);
     if (rc == 0)
         rc = kind == ROLE_ENGINE ? add_engine_output(ctx) : ADD(ctx, SCMP_ACT_ALLOW, reporter_only);
     if (rc == 0)

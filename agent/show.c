@@ -57,26 +57,57 @@ static void show_workers(const json_t *workers)
         show_num(w, "kernel_drops"), show_num(w, "flows"), show_num(w, "alerts"), show_bytes(show_num(w, "memory"), m));
 }
 
-/* What says that something was not seen, not kept or not done. */
+static const char *percent(long long n, long long of, char buf[16])
+{
+    double p = of > 0 ? 100 * (double)n / (double)of : 0;
+    if (n > 0 && p < 0.01)
+        return "<0.01%";
+    snprintf(buf, 16, "%.2f%%", n < of && p > 99.99 ? 99.99 : p);
+    return buf;
+}
+
+/* Only those that are not 0. */
+static bool show_causes(const json_t *causes, long long of)
+{
+    const char *name;
+    const json_t *n;
+    char p[16];
+    bool any = false;
+    json_object_foreach((json_t *)(uintptr_t)causes, name, n)
+    {
+        long long v = (long long)json_integer_value(n);
+        if (v == 0)
+            continue;
+        any = true;
+        printf("  %-16s %14lld %8s\n", name, v, percent(v, of, p));
+    }
+    return any;
+}
+
+static void show_ledger(const json_t *l)
+{
+    char b[16];
+    const json_t *p = show_at(l, "packets"), *f = show_at(l, "flows");
+    long long sent = show_num(p, "sent"), whole = show_num(p, "inspected"), begun = show_num(f, "begun");
+    printf("packets     %lld came, %lld inspected (%s)", sent, whole, percent(whole, sent, b));
+    if (show_num(p, "waiting") != 0)
+        printf(", %lld wait", show_num(p, "waiting"));
+    puts("; not, by cause:");
+    if (!show_causes(show_at(p, "causes"), sent))
+        puts("  everything was inspected");
+    printf("flows       %lld begun, %lld active, %lld inspected whole; others, by cause:\n", begun, show_num(f, "active"),
+           show_num(f, "inspected"));
+    if (!show_causes(show_at(f, "causes"), begun))
+        puts("  none");
+    double blind = json_real_value(show_at(l, "blind_seconds"));
+    if (blind > 0)
+        printf("blind       %.1f s without an engine\n", blind);
+}
+
+/* What was not kept or not done, beside what the ledger tells. */
 static const char *const losses[] = {
-    "capture.kernel_drops",
-    "decoder.invalid",
-    "decoder.bad_checksum",
-    "decoder.truncated",
-    "defrag.memcap",
-    "flow.evicted_full",
-    "flow.not_tracked",
-    "tcp.segment_memcap_drop",
-    "tcp.reassembly_gap",
-    "http.memcap",
-    "app_layer.error.http.parser",
-    "detect.alert_queue_overflow",
-    "detect.pcre_limit",
-    "detect.threshold_memcap",
-    "decide.block_lost",
-    "decide.score_memcap",
-    "decide.flood_memcap",
-    "event.lost",
+    "detect.alert_queue_overflow", "detect.pcre_limit",    "detect.inspect_limit", "detect.threshold_memcap",
+    "decide.block_lost",           "decide.score_memcap", "decide.flood_memcap",  "event.lost",
 };
 
 static void show_losses(const json_t *counters)
@@ -86,12 +117,12 @@ static void show_losses(const json_t *counters)
         if (show_num(counters, losses[i]) == 0)
             continue;
         if (!any)
-            puts("not inspected or lost, by cause");
+            puts("not kept or not done");
         any = true;
         printf("  %-28s %lld\n", losses[i], show_num(counters, losses[i]));
     }
     if (!any)
-        puts("nothing lost");
+        puts("nothing else lost");
 }
 
 static void show_interfaces(const json_t *names)
@@ -122,6 +153,7 @@ void show_status(const json_t *s)
     if (show_num(s, "interfaces_unwatched") != 0)
         printf("            %lld MORE CANNOT BE WATCHED\n", show_num(s, "interfaces_unwatched"));
     show_workers(show_at(s, "workers"));
+    show_ledger(show_at(s, "ledger"));
     printf("memory      %s of tables and rules, %s of capture rings\n", show_bytes(show_num(s, "memory"), m),
            show_bytes(show_num(s, "ring_memory"), ring));
     printf("rules       %lld loaded, %lld rejected, %lld slow\n", show_num(rules, "loaded"),

@@ -1,6 +1,7 @@
 /* What a taken-over role can still do: each attempt in a child of its own. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_packet.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -150,10 +151,28 @@ static int do_frame(void)
     return write(PACKET_FD, frame, 8) == 8 && close(PACKET_FD) == 0 ? 0 : 3;
 }
 
+/* Reading the counts of a packet socket resets them: that is for the guard. The error of an interface is the engine's.
+ */
+static int do_counts(void)
+{
+    uint8_t v[64];
+    socklen_t len = sizeof(v);
+    if (!refused(getsockopt(PACKET_FD, SOL_PACKET, PACKET_STATISTICS, v, &len)) ||
+        !refused(getsockopt(PACKET_FD, SOL_SOCKET, SO_SNDBUF, v, &len)))
+        return 1;
+    return getsockopt(PACKET_FD, SOL_SOCKET, SO_ERROR, v, &len) == 0 ? 0 : 2;
+}
+
 static void the_engine_sends_no_frames(void **state)
 {
     (void)state;
     assert_int_equal(attempt(ROLE_ENGINE, do_frame), 0);
+}
+
+static void the_engine_takes_no_counts(void **state)
+{
+    (void)state;
+    assert_int_equal(attempt(ROLE_ENGINE, do_counts), 0);
 }
 
 static void both_roles_do_their_work(void **state)
@@ -195,9 +214,8 @@ static void what_only_an_attack_does_kills(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(both_roles_do_their_work),
-        cmocka_unit_test(the_engine_sends_no_frames),
-        cmocka_unit_test(files_and_other_processes_are_out_of_reach),
+        cmocka_unit_test(both_roles_do_their_work),       cmocka_unit_test(the_engine_sends_no_frames),
+        cmocka_unit_test(the_engine_takes_no_counts),     cmocka_unit_test(files_and_other_processes_are_out_of_reach),
         cmocka_unit_test(what_only_an_attack_does_kills),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

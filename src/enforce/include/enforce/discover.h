@@ -19,8 +19,8 @@ struct discover_what {
     never_extra_fn *extra; /* adds entries of the caller's own; may be NULL */
     void *arg;
 };
-/* Rebuilds the discovered layer between never_begin and never_commit. *changed (may be NULL) as never_commit. On failure
- * the old layer stays. SK_EIO, SK_ENOMEM, SK_EFULL. */
+/* Rebuilds the discovered layer between never_begin and never_commit. *changed (may be NULL) as never_commit. On
+ * failure the old layer stays. SK_EIO, SK_ENOMEM, SK_EFULL. */
 SK_MUST_USE int never_discover(struct never_list *l, const struct discover_what *what, bool *changed);
 
 /* A socket that becomes readable when addresses, routes or links change. */

@@ -73,6 +73,7 @@ struct ipc_bundle_note {
 struct ipc_ring_note {
     uint16_t iface; /* index, < SK_MAX_INTERFACES */
     uint16_t worker;
+    uint32_t serial;         /* of the ring: an index is used again, a serial number is not */
     char name[IPC_NAME_MAX]; /* NUL-terminated */
 };
 
