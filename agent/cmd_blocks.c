@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "cli.h"
 #include "control_args.h"
-#include "show.h"
+#include "show_list.h"
 
 #define HISTORY_LIMIT 1000 /* without --limit: of what has ended there may be a million */
 #define LIMIT_MAX     1000000
@@ -57,8 +57,8 @@ static int take_limit(const struct control_args *a, size_t *limit)
 
 static json_t *request(const struct control_args *a, int64_t seconds)
 {
-    json_t *req =
-        json_pack("{s:b,s:b,s:I}", "history", (int)a->history, "count", (int)a->count, "seconds", (json_int_t)seconds);
+    json_t *req = json_pack("{s:b,s:b,s:b,s:I}", "history", (int)a->history, "count", (int)a->count, "brief", !a->json,
+                            "seconds", (json_int_t)seconds);
     const char *const text[][2] = {{"origin", a->origin}, {"net", a->net}, {"match", a->match}};
     for (size_t i = 0; i < sizeof(text) / sizeof(text[0]); i++)
         if (text[i][1] != NULL)
@@ -66,25 +66,32 @@ static json_t *request(const struct control_args *a, int64_t seconds)
     return req;
 }
 
+/* One page into the list. Where the next one begins goes into the request; false: there is none. */
+static bool take_page(const json_t *answer, json_t *req, struct show_list *l, long long *count, int *rc)
+{
+    size_t i;
+    json_t *b, *cursor = json_object_get(answer, "cursor");
+    l->dry_run = json_is_true(json_object_get(answer, "dry_run"));
+    *count += json_integer_value(json_object_get(answer, "count"));
+    json_array_foreach(json_object_get(answer, "blocks"), i, b) if (!show_list_add(l, b)) *rc =
+        cli_fail("out of memory");
+    if (cursor != NULL)
+        json_object_set(req, "cursor", cursor);
+    return cursor != NULL;
+}
+
 /*
  * Page after page, until the agent has no more. What has ended comes latest first: when that is the order that was
  * asked for, no more of it than is shown. Steals req.
  */
-static int gather(const struct control_args *a, json_t *req, json_t *list, struct show_list *how)
+static int gather(const struct control_args *a, json_t *req, struct show_list *l, long long *count)
 {
-    bool enough = false, more = true;
+    bool more = true;
     int rc = CLI_OK;
-    while (rc == CLI_OK && more && !enough) {
+    while (rc == CLI_OK && more && !(l->order == SHOW_ENDED && l->n > l->limit)) {
         json_t *answer;
         rc = control_call(a, json_incref(req), CONTROL_TIMEOUT_S, &answer);
-        json_t *cursor = json_object_get(answer, "cursor");
-        how->count += json_integer_value(json_object_get(answer, "count"));
-        how->dry_run = json_is_true(json_object_get(answer, "dry_run"));
-        json_array_extend(list, json_object_get(answer, "blocks"));
-        enough = how->order == SHOW_ENDED && json_array_size(list) > how->limit;
-        more = cursor != NULL;
-        if (more)
-            json_object_set(req, "cursor", cursor);
+        more = rc == CLI_OK && take_page(answer, req, l, count, &rc);
         json_decref(answer);
     }
     json_decref(req);
@@ -104,24 +111,25 @@ static enum show_order order_of(const struct control_args *a)
 int cmd_blocks(int argc, char **argv)
 {
     struct control_args a;
-    struct show_list how = {0};
+    struct show_list l = {0};
     int64_t seconds = 0;
+    long long count = 0;
     int rc = control_parse(&a, argc, argv, "jSonmlCHf", 0);
     if (rc == CLI_OK)
         rc = check(&a, &seconds);
     if (rc == CLI_OK)
-        rc = take_limit(&a, &how.limit);
+        rc = take_limit(&a, &l.limit);
     if (rc != CLI_OK)
         return rc;
-    json_t *list = json_array();
-    how.order = order_of(&a);
-    how.history = a.history;
-    how.limit_said = a.limit != NULL;
-    rc = gather(&a, request(&a, seconds), list, &how);
+    l.order = order_of(&a);
+    l.limit_said = a.limit != NULL;
+    l.history = a.history;
+    l.as_json = a.json;
+    rc = gather(&a, request(&a, seconds), &l, &count);
     if (rc == CLI_OK && a.count)
-        printf(a.json ? "{\"count\": %lld}\n" : "%lld\n", how.count);
+        printf(a.json ? "{\"count\": %lld}\n" : "%lld\n", count);
     else if (rc == CLI_OK)
-        show_blocks(list, &how, a.json);
-    json_decref(list);
+        show_list_print(&l);
+    show_list_free(&l);
     return rc;
 }

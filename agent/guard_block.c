@@ -125,7 +125,9 @@ static int make_enforcer(struct guard *g)
     guard_block_configure(g);
     g->table = block_table_create(g->conf->decide.max_blocks);
     g->refusals = refusals_create(guard_event_refused, g);
-    int rc = g->table != NULL && g->refusals != NULL ? guard_never_start(g) : SK_ENOMEM;
+    if (g->table == NULL || g->refusals == NULL)
+        return SK_ENOMEM;
+    int rc = guard_never_start(g);
     if (rc == SK_OK)
         rc = guard_kill_start(g);
     if (rc != SK_OK)
@@ -259,7 +261,7 @@ void guard_block_monitor(struct guard *g)
 void guard_block_hits(struct guard *g)
 {
     int64_t now = sk_now_mono();
-    if (now < g->next_hits)
+    if (now < g->next_hits || block_table_count(g->table) > GUARD_HITS_MAX)
         return;
     (void)!enforcer_resync(g->enforcer, sk_now_wall());
     int64_t end = sk_now_mono();

@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "guard.h"
 
-#define UNBLOCK_CHUNK 256
+#define UNBLOCK_CHUNK 128
 
 static json_t *fail(const char *text)
 {
@@ -63,7 +63,7 @@ static json_t *do_block(struct guard *g, uint64_t id, const json_t *req)
         return refused(&out);
     int rc = enforcer_flush(g->enforcer, sk_now_wall());
     json_t *o = json_pack("{s:b,s:s}", "ok", 1, "result", enforce_result_name(out.result));
-    json_object_set_new(o, "block", guard_block_json(out.block));
+    json_object_set_new(o, "block", guard_block_json(out.block, false));
     if (rc != SK_OK)
         json_object_set_new(o, "warning", json_string("the kernel did not take it yet; it is tried again"));
     else if (q.seconds > g->limits.max_seconds)

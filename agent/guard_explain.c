@@ -79,7 +79,7 @@ static void put_cause(json_t *o, const struct block *b)
     json_object_set_new(o, "evidence", json_string(text));
 }
 
-json_t *guard_block_json(const struct block *b)
+json_t *guard_block_json(const struct block *b, bool brief)
 {
     char text[4 * DECIDE_MSG_MAX + 8];
     json_t *o = json_object();
@@ -93,9 +93,11 @@ json_t *guard_block_json(const struct block *b)
     json_object_set_new(o, "expires", time_json(b->expires));
     int64_t left = (b->expires - sk_now_wall() + SK_NS_PER_S - 1) / SK_NS_PER_S;
     json_object_set_new(o, "seconds_left", json_integer(left > 0 ? left : 0));
-    json_object_set_new(o, "requests", json_integer(b->requests));
-    put_cause(o, b);
-    json_object_set_new(o, "nft", nft_json(b));
+    if (!brief) {
+        json_object_set_new(o, "requests", json_integer(b->requests));
+        put_cause(o, b);
+    }
+    json_object_set_new(o, "nft", brief ? hits_json(b) : nft_json(b));
     return o;
 }
 
@@ -203,7 +205,7 @@ static void on_earlier(void *arg, const struct block *b, int64_t ended, enum jou
 
 static json_t *explained(struct guard *g, const struct block *b)
 {
-    json_t *o = guard_block_json(b);
+    json_t *o = guard_block_json(b, false);
     put_decision(g, o, b);
     json_object_set_new(o, "reported", json_pack("{s:s}", "state", "no-manager"));
     struct earlier e = {.list = json_array(), .but = b->id};

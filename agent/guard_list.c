@@ -7,13 +7,14 @@
 #include "base/clock.h"
 #include "guard.h"
 
-#define PAGE_LOOKED  1000  /* blocks looked at for a page */
+#define PAGE_BRIEF   500   /* blocks looked at for a page */
+#define PAGE_FULL    250   /* likewise, with all of their fields */
 #define PAGE_COUNTED 16384 /* likewise, when they are only counted */
 #define PAGE_ENDED   500   /* rows of the journal */
 
 struct filter {
     const char *origin, *match; /* NULL: any */
-    bool by_net, count;
+    bool by_net, count, brief;
     struct sk_prefix net;
     int64_t since;
 };
@@ -34,6 +35,7 @@ static bool filter_of(const json_t *req, struct filter *f)
     const char *net = text_of(req, "net");
     *f = (struct filter){.origin = text_of(req, "origin"), .match = text_of(req, "match")};
     f->count = json_is_true(json_object_get(req, "count"));
+    f->brief = json_is_true(json_object_get(req, "brief"));
     f->by_net = net != NULL;
     int64_t seconds = json_integer_value(json_object_get(req, "seconds"));
     int64_t now = sk_now_wall();
@@ -55,7 +57,7 @@ static json_t *page_take(struct page *p, const struct block *b)
     p->n++;
     if (p->f->count)
         return NULL;
-    json_t *o = guard_block_json(b);
+    json_t *o = guard_block_json(b, p->f->brief);
     json_array_append_new(p->list, o);
     return o;
 }
@@ -79,7 +81,8 @@ static json_t *page_in_force(struct guard *g, const json_t *cursor, struct page 
     uint32_t at = from > 0 && from < UINT32_MAX ? (uint32_t)from : 0;
     if (at == 0)
         guard_block_hits(g);
-    bool more = block_table_scan(g->table, &at, p->f->count ? PAGE_COUNTED : PAGE_LOOKED, on_block, p);
+    size_t most = p->f->count ? PAGE_COUNTED : p->f->brief ? PAGE_BRIEF : PAGE_FULL;
+    bool more = block_table_scan(g->table, &at, most, on_block, p);
     return more ? json_integer(at) : NULL;
 }
 

@@ -3,23 +3,8 @@
 #define AGENT_SHOW_H
 
 #include <jansson.h>
-#include <stdbool.h>
-#include <stddef.h>
-
-/* Each ascending, so that what has most of it stands last, where the reader's eye is. */
-enum show_order { SHOW_CREATED, SHOW_LEFT, SHOW_HITS, SHOW_TARGET, SHOW_ENDED };
-
-struct show_list {
-    enum show_order order;
-    size_t limit;    /* the last so many of that order are shown */
-    bool limit_said; /* by the user, who need not be told of more */
-    bool history;    /* blocks that have ended */
-    bool dry_run;
-    long long count; /* blocks that there are, shown or not */
-};
 
 void show_status(const json_t *status);
-void show_blocks(const json_t *blocks, const struct show_list *how, bool as_json);
 void show_block(const json_t *block);    /* explain */
 void show_blocked(const json_t *answer); /* answer to `block` */
 void show_brake(const json_t *brake);

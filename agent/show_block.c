@@ -1,138 +1,8 @@
-/* Blocks and the brake as text for people. */
+/* One block, and the brake, as text for people. */
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include "base/addr.h"
 #include "show.h"
-
-/* ---- lists ---- */
-
-static long long hits(const json_t *b)
-{
-    const json_t *nft = show_at(b, "nft");
-    return show_num(nft != NULL ? nft : show_at(b, "hits"), "packets");
-}
-
-/* Times are written so that their text sorts as they do. */
-static int by_text(const json_t *a, const json_t *b, const char *key)
-{
-    int d = strcmp(show_str(a, key), show_str(b, key));
-    return d != 0 ? d : strcmp(show_str(a, "target"), show_str(b, "target"));
-}
-
-static int by_creation(const void *x, const void *y)
-{
-    return by_text(*(const json_t *const *)x, *(const json_t *const *)y, "created");
-}
-
-static int by_end(const void *x, const void *y)
-{
-    return by_text(*(const json_t *const *)x, *(const json_t *const *)y, "ended");
-}
-
-static int by_expiry(const void *x, const void *y)
-{
-    return by_text(*(const json_t *const *)x, *(const json_t *const *)y, "expires");
-}
-
-static int by_hits(const void *x, const void *y)
-{
-    long long a = hits(*(const json_t *const *)x), b = hits(*(const json_t *const *)y);
-    return a != b ? (a > b) - (a < b) : by_creation(x, y);
-}
-
-static int by_target(const void *x, const void *y)
-{
-    struct sk_prefix p[2] = {0};
-    const json_t *const v[2] = {*(const json_t *const *)x, *(const json_t *const *)y};
-    for (int i = 0; i < 2; i++)
-        if (sk_prefix_parse(show_str(v[i], "target"), strlen(show_str(v[i], "target")), true, &p[i]) != SK_OK)
-            return by_text(v[0], v[1], "target");
-    int d = sk_addr_cmp(&p[0].addr, &p[1].addr);
-    return d != 0 ? d : (int)p[0].len - (int)p[1].len;
-}
-
-/* The last `limit` in that order: a part of *v, which holds n and is the caller's. */
-static const json_t **sorted(const json_t *blocks, const struct show_list *how, const json_t **v, size_t *n)
-{
-    static int (*const compare[])(const void *, const void *) = {[SHOW_CREATED] = by_creation,
-                                                                 [SHOW_LEFT] = by_expiry,
-                                                                 [SHOW_HITS] = by_hits,
-                                                                 [SHOW_TARGET] = by_target,
-                                                                 [SHOW_ENDED] = by_end};
-    *n = json_array_size(blocks);
-    for (size_t i = 0; i < *n; i++)
-        v[i] = json_array_get(blocks, i);
-    qsort(v, *n, sizeof(const json_t *), compare[how->order]);
-    size_t skip = *n > how->limit ? *n - how->limit : 0;
-    *n -= skip;
-    return v + skip;
-}
-
-static void print_json(const json_t *const *v, size_t n)
-{
-    puts("[");
-    for (size_t i = 0; i < n; i++) {
-        json_dumpf(v[i], stdout, JSON_INDENT(2));
-        puts(i + 1 < n ? "," : "");
-    }
-    puts("]");
-}
-
-static void print_head(const struct show_list *how, int wide)
-{
-    if (how->dry_run && !how->history)
-        puts("DRY RUN: none of these is in the kernel");
-    if (how->history)
-        printf("%-14s  %-*s  %-19s  %-10s %8s  %-8s  %s\n", "ID", wide, "TARGET", "ENDED (UTC)", "WHY", "PACKETS", "BY",
-               "REASON");
-    else
-        printf("%-14s  %-*s  %-7s %8s  %-8s  %s\n", "ID", wide, "TARGET", "LEFT", "PACKETS", "BY", "REASON");
-}
-
-static void print_line(const json_t *b, bool history, int wide)
-{
-    char t[32];
-    printf("%-14s  %-*s  ", show_str(b, "id"), wide, show_str(b, "target"));
-    if (history)
-        printf("%-19.19s  %-10s", show_str(b, "ended"), show_str(b, "ended_why"));
-    else
-        printf("%-7s", show_span(show_num(b, "seconds_left"), t));
-    printf(" %8lld  %-8s  %s%s\n", hits(b), show_str(b, "origin"),
-           history && json_is_true(show_at(b, "dry_run")) ? "(dry run) " : "", show_str(b, "reason"));
-}
-
-static void print_text(const json_t *const *v, size_t n, const struct show_list *how)
-{
-    int wide = (int)strlen("TARGET");
-    for (size_t i = 0; i < n; i++) {
-        int len = (int)strlen(show_str(v[i], "target"));
-        wide = len > wide ? len : wide;
-    }
-    if (n == 0)
-        puts(how->history ? "none has ended" : "nothing is blocked");
-    else
-        print_head(how, wide);
-    for (size_t i = 0; i < n; i++)
-        print_line(v[i], how->history, wide);
-}
-
-void show_blocks(const json_t *blocks, const struct show_list *how, bool as_json)
-{
-    size_t n;
-    const json_t **all = calloc(json_array_size(blocks) + 1, sizeof(const json_t *));
-    if (all == NULL)
-        return;
-    const json_t **v = sorted(blocks, how, all, &n);
-    if (as_json)
-        print_json(v, n);
-    else
-        print_text(v, n, how);
-    if (json_array_size(blocks) > n && !how->limit_said)
-        fprintf(stderr, "sekisho: there are more; --limit says how many are shown\n");
-    free(all);
-}
 
 /* ---- one block ---- */
 
@@ -211,7 +81,8 @@ static void show_cause(const json_t *b)
     else if (strcmp(cause, "rule") == 0)
         puts("Because   the rule says so");
     if (show_num(b, "repeat") > 0)
-        printf("Repeat    %lld blocks of this target ran out before: this one lasts longer\n", show_num(b, "repeat"));
+        printf("Repeat    number %lld of this target: each lasts longer than the one before\n",
+               show_num(b, "repeat") + 1);
 }
 
 static const char *times(long long n, char buf[24])

@@ -381,6 +381,27 @@ def syn_flood(path):
             cap.packet(p.ip4(a, b, 6, p.tcp(a, b, 1024 + i, 80, i * 7919, 0, SYN)))
 
 
+def scores(path):
+    """Requests that are worth 40 points each: three of one client, two of another, and four of a third over a long time."""
+    probe = request("/item?id=1'--")
+    with Capture(path) as cap:
+        for i in range(3):
+            exchange(cap, probe, client="198.51.100.20", sport=40000 + i)
+        for i in range(2):
+            exchange(cap, probe, client="198.51.100.21", sport=40000 + i)
+        for i in range(4):
+            exchange(cap, probe, client="198.51.100.22", sport=40000 + i)
+            cap.pause(360)
+
+
+def flood(path):
+    """In 0.6 s 100 connections from one address, 200 from a /24, and 100 of as many clients elsewhere."""
+    with Capture(path, step=500) as cap:
+        for i in range(100):
+            for client in ("203.0.113.5", f"198.51.100.{i + 1}", f"198.51.100.{i + 101}", f"192.0.{i}.77"):
+                Conversation(cap, client, SERVER, 20000 + i).open()
+
+
 def malformed(path):
     """Headers that lie about their lengths, cut at many places; none may be inspected, all must be survived."""
     a, b = addr(CLIENT), addr(SERVER)
@@ -428,6 +449,8 @@ FILES = {
     "vxlan.pcap": vxlan,
     "udp-icmp.pcap": udp_icmp,
     "syn-flood.pcap": syn_flood,
+    "scores.pcap": scores,
+    "flood.pcap": flood,
     "malformed.pcap": malformed,
 }
 

@@ -5,7 +5,6 @@
 #include "decide/brake.h"
 
 #include <string.h>
-#include "base/clock.h"
 
 static int64_t part_length(const struct conf_brake *conf)
 {
@@ -57,31 +56,6 @@ uint64_t brake_room(struct brake *b, const struct conf_brake *conf, uint64_t act
     return room;
 }
 
-/* Token bucket; one block costs the time in which the rate allows one. A clock that goes back refills nothing. */
-static bool rate_take(struct brake *b, const struct conf_brake *conf, int64_t now)
-{
-    int64_t cost = conf->rate > 0 ? SK_NS_PER_S / conf->rate : SK_NS_PER_S;
-    int64_t full = cost * conf->rate * BRAKE_BURST_S;
-    if (full < cost)
-        full = cost;
-    if (!b->rate_started) {
-        b->rate_started = true;
-        b->rate_credit = full;
-        b->rate_last = now;
-    }
-    if (now > b->rate_last) {
-        int64_t gain = now - b->rate_last;
-        b->rate_credit = gain >= full - b->rate_credit ? full : b->rate_credit + gain;
-        b->rate_last = now;
-    } else if (now < b->rate_last - full) { /* set back: or there would be none until the old time comes again */
-        b->rate_last = now;
-    }
-    if (b->rate_credit < cost)
-        return false;
-    b->rate_credit -= cost;
-    return true;
-}
-
 static enum brake_verdict stop(struct brake *b, int64_t now)
 {
     if (!b->braking) {
@@ -98,7 +72,7 @@ enum brake_verdict brake_take(struct brake *b, const struct conf_brake *conf, ui
 {
     if (brake_room(b, conf, active, now) == 0)
         return stop(b, now);
-    if (!rate_take(b, conf, now))
+    if (!sk_rate_take(&b->rate, conf->rate, conf->rate * BRAKE_BURST_S, now))
         return BRAKE_RATE;
     b->part[b->at]++;
     b->sum++;

@@ -36,7 +36,7 @@ static const char *const schema_sql[JOURNAL_SCHEMA] = {
 
 /* Checkpoints write and sync: not in the path of a block but when journal_checkpoint is called, or the WAL has 64 MiB.
  */
-static const char setup_sql[] = "PRAGMA synchronous=NORMAL;PRAGMA trusted_schema=OFF;PRAGMA cache_size=-16384;"
+static const char setup_sql[] = "PRAGMA synchronous=NORMAL;PRAGMA trusted_schema=OFF;PRAGMA cache_size=-4096;"
                                 "PRAGMA wal_autocheckpoint=16384;PRAGMA journal_size_limit=67108864";
 
 #define COLUMNS                                                                                                        \

@@ -3,7 +3,7 @@
 
 #include <netinet/in.h>
 #include <stdlib.h>
-#include "base/clock.h"
+#include "base/rate.h"
 
 struct ask {
     struct sk_prefix target;
@@ -14,7 +14,7 @@ struct ask {
 struct sockkill {
     struct sockkill_setup s;
     struct sockkill_stats stats;
-    int64_t last, credit; /* ns; an attempt costs SK_NS_PER_S / SOCKKILL_RATE */
+    struct sk_rate rate;
     unsigned n;
     struct ask queue[SOCKKILL_QUEUE];
 };
@@ -26,7 +26,6 @@ struct sockkill *sockkill_create(const struct sockkill_setup *s)
         return NULL;
     k->s = *s;
     k->stats.unsupported = !s->ops;
-    k->credit = SK_NS_PER_S;
     return k;
 }
 
@@ -49,19 +48,6 @@ void sockkill_ask(struct sockkill *k, const struct decide_request *q)
         a->conn = (struct sockkill_conn){.local = q->dst, .peer = q->src, .lport = q->dport, .pport = q->sport};
     else
         a->conn = (struct sockkill_conn){.local = q->src, .peer = q->dst, .lport = q->sport, .pport = q->dport};
-}
-
-/* A clock that goes back refills nothing. */
-static bool in_time(struct sockkill *k, int64_t now)
-{
-    static const int64_t cost = SK_NS_PER_S / SOCKKILL_RATE;
-    if (now > k->last)
-        k->credit = now - k->last >= SK_NS_PER_S - k->credit ? SK_NS_PER_S : k->credit + (now - k->last);
-    k->last = now;
-    if (k->credit < cost)
-        return false;
-    k->credit -= cost;
-    return true;
 }
 
 static bool may_kill(const struct sockkill *k, const struct ask *a, int64_t now)
@@ -91,7 +77,7 @@ static void destroy(struct sockkill *k, const struct sockkill_conn *c)
 void sockkill_run(struct sockkill *k, int64_t now)
 {
     for (unsigned i = 0; i < k->n; i++) {
-        if (!in_time(k, now))
+        if (!sk_rate_take(&k->rate, SOCKKILL_RATE, SOCKKILL_RATE, now))
             k->stats.too_fast++;
         else if (!may_kill(k, &k->queue[i], now))
             k->stats.refused++;

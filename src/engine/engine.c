@@ -44,8 +44,9 @@ static int create_hops(struct engine *e)
 /* What all workers decide with. */
 static int create_judgement(struct engine *e)
 {
+    static const struct sk_hash_key fixed = {1, 2};
     const struct conf_decide *d = &e->conf->decide;
-    int rc = active_create(d->brake.window, NULL, &e->active);
+    int rc = active_create(d->brake.window, e->opt.fixed_seeds ? &fixed : NULL, &e->active);
     if (rc == SK_OK && d->score.enabled)
         rc = decide_scores_create(&d->score, SCORED_CLIENTS, &e->scores);
     if (rc == SK_OK && d->flood.action != CONF_FLOOD_NONE)

@@ -102,9 +102,12 @@ static uint64_t room_left(const struct ipc_producer *p)
     return used > p->size ? 0 : p->size - used;
 }
 
-static void wake(struct ipc_producer *p)
+void ipc_producer_wake(struct ipc_producer *p)
 {
     struct ring_head *h = head_of(p->base);
+    if (!p->news)
+        return;
+    p->news = false;
     if (__atomic_load_n(&h->waiting, __ATOMIC_SEQ_CST) == 0 ||
         __atomic_exchange_n(&h->waiting, 0, __ATOMIC_RELAXED) == 0)
         return;
@@ -131,9 +134,10 @@ int ipc_produce(struct ipc_producer *p, const void *rec, uint32_t len)
     put_head(data + at, len);
     memcpy(data + at + REC_HEAD, rec, len);
     p->head += skip + need;
-    /* Sequentially consistent on both sides: either a consumer that goes to sleep sees this head, or wake its wish. */
+    /* Sequentially consistent on both sides: either a consumer that goes to sleep sees this head, or
+     * ipc_producer_wake its wish. */
     __atomic_store_n(&head_of(p->base)->head, p->head, __ATOMIC_SEQ_CST);
-    wake(p);
+    p->news = true;
     return SK_OK;
 }
 

@@ -63,7 +63,7 @@ class Bed:
         self.agent, self.prefix = os.path.abspath(agent), f"skb{os.getpid()}"
         self.dir = tempfile.mkdtemp(prefix="sekisho-live-")
         os.chmod(self.dir, 0o755)
-        self.server, self.attacker, self.visitor = (self.prefix + x for x in "sav")
+        self.server, self.attacker, self.visitor = self.spaces = [self.prefix + x for x in "sav"]
         self.process, self.nginx_pid = None, None
         self.inside = []  # words before the agent's own: a mount namespace, for instance
         self.socket, self.eve_path = self.path("control.sock"), self.path("log/eve.json")
@@ -110,15 +110,18 @@ class Bed:
         # A test that is told to end (a time limit, Ctrl-C) clears away too.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
-            for ns in (self.server, self.attacker, self.visitor):
+            for ns in self.spaces:
                 self.must("ip", "netns", "add", ns)
-            self.link(self.attacker, 1)
-            self.link(self.visitor, 2)
-            self.start_nginx()
+            self.build()
         except BaseException:
             self.__exit__(None, None, None)
             raise
         return self
+
+    def build(self):
+        self.link(self.attacker, 1)
+        self.link(self.visitor, 2)
+        self.start_nginx()
 
     def start_nginx(self):
         www = self.path("www")
@@ -144,7 +147,7 @@ class Bed:
                 os.kill(self.nginx_pid, signal.SIGTERM)
             except ProcessLookupError:
                 pass
-        for ns in (self.server, self.attacker, self.visitor):
+        for ns in self.spaces:
             pids = self.sh(None, "ip", "netns", "pids", ns).stdout.split()
             wait_until(lambda n=ns: not self.sh(None, "ip", "netns", "pids", n).stdout.split(), 2)
             for pid in self.sh(None, "ip", "netns", "pids", ns).stdout.split():
@@ -158,7 +161,7 @@ class Bed:
 
     def left_behind(self):
         """What is still there after the end: namespaces and processes of ours."""
-        left = [n for n in self.sh(None, "ip", "netns", "list").stdout.split() if n in (self.server, self.attacker, self.visitor)]
+        left = [n for n in self.sh(None, "ip", "netns", "list").stdout.split() if n in self.spaces]
         for path in glob.glob("/proc/[0-9]*/cmdline"):
             try:
                 if self.dir.encode() in open(path, "rb").read():
@@ -178,7 +181,7 @@ class Bed:
 
     def ready(self):
         roles = (self.status() or {}).get("roles", [])
-        return len(roles) == 3 and all(r["state"] == "working" for r in roles)
+        return len(roles) >= 3 and all(r["state"] == "working" for r in roles)
 
     def stop_agent(self, kill=False):
         """SIGTERM and its exit code; with kill, SIGKILL after five seconds."""

@@ -35,11 +35,11 @@ def identity(target, state=0, hop=None):
     return struct.pack("<16sHBBBB2x192s", target, 0, state, 3 if state == 1 else 0, 1 if state == 2 else 0, 1 if hop else 0, hops)
 
 
-def block_request(target, length=128, seconds=600, reason=0, who=None, src=None, dst=None, ports=(1000, 80), kill=0):
+def block_request(target, length=128, seconds=600, src=None, dst=None, ports=(1000, 80), reason=0, kill=0, who=None):
     """struct decide_request, as a worker would send it."""
-    body = struct.pack("<16sB7xqqIIIBBBBB7x16s16sHH4xQQ216sII192sH128s256s6x", target, length, time.time_ns(), seconds, 1, 1, 1,
-                       6, 0, 1, reason, kill, src or target, dst or v4(SERVER_A), *ports, 7, 0, who or identity(target), 0, 0, b"", 0,
-                       b"forged", b"")
+    body = struct.pack("<16sB7xqqIIIBBBBB3x4x16s16sHH4xQQ216sII192sH128s256s6x", target, length, time.time_ns(), seconds, 1, 1, 1,
+                       6, 0, 1, reason, kill, src or target, dst or v4(SERVER_A), *ports, 7, 0, who or identity(target), 0, 0, b"",
+                       0, b"forged", b"")
     return struct.pack("<IHHI", MAGIC, VERSION, BLOCK, len(body)) + body
 
 

@@ -88,6 +88,7 @@ static void one_wake_up_a_sleep(void **state)
     (void)state;
     uint64_t v = 0;
     assert_int_equal(ipc_produce(&prod, "a", 1), SK_OK);
+    ipc_producer_wake(&prod);
     assert_int_equal(read(wake, &v, 8), -1); /* nobody sleeps */
     assert_true(ipc_consumer_sleep(&cons));  /* there is something: do not */
     uint32_t len;
@@ -95,8 +96,16 @@ static void one_wake_up_a_sleep(void **state)
     assert_false(ipc_consumer_sleep(&cons));
     for (int i = 0; i < 10; i++)
         assert_int_equal(ipc_produce(&prod, "a", 1), SK_OK);
+    assert_int_equal(read(wake, &v, 8), -1); /* not before the producer is through */
+    for (int i = 0; i < 10; i++)
+        ipc_producer_wake(&prod);
     assert_int_equal(read(wake, &v, 8), 8);
     assert_int_equal(v, 1);
+    while (ipc_consume(&cons, got, sizeof(got), &len) == SK_OK)
+        ;
+    assert_false(ipc_consumer_sleep(&cons));
+    ipc_producer_wake(&prod);
+    assert_int_equal(read(wake, &v, 8), -1); /* nothing new: let it sleep */
 }
 
 static void a_new_producer_goes_on_behind_a_dead_one(void **state)
@@ -161,6 +170,7 @@ static void produce_all(uint32_t total)
             i++;
         else
             usleep(100);
+        ipc_producer_wake(&prod);
     }
 }
 

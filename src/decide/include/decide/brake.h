@@ -15,6 +15,7 @@
 #define DECIDE_BRAKE_H
 
 #include "base/err.h"
+#include "base/rate.h"
 #include "conf/conf.h"
 
 #define BRAKE_PARTS   64 /* of the window, in which it moves on */
@@ -26,8 +27,8 @@ struct brake {
     int64_t part_start;         /* of the newest part; wall ns */
     uint32_t part[BRAKE_PARTS]; /* new blocks of each part, ring; `at` is the newest */
     uint32_t at, sum;
-    int64_t rate_last, rate_credit; /* credit: ns of refill */
-    bool rate_started, braking;
+    struct sk_rate rate;
+    bool braking;
     int64_t braking_since, last_stopped; /* the last time that it began, that it refused */
     uint64_t stopped;                    /* blocks that the share refused since then */
 };

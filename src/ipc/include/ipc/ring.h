@@ -11,7 +11,7 @@
  * The consumer copies a record out before looking at it.
  *
  * Full: the record is dropped and the caller counts it. A consumer that is about to sleep says so (`waiting`); only
- * then does a producer write to the eventfd: one wake-up a sleep, whatever the rate.
+ * then does ipc_producer_wake write to the eventfd: one wake-up a sleep, whatever the rate.
  */
 #ifndef IPC_RING_H
 #define IPC_RING_H
@@ -39,6 +39,7 @@ struct ipc_producer {
     uint64_t head;
     uint32_t size;
     int wake_fd; /* eventfd */
+    bool news;   /* records since the last ipc_producer_wake */
 };
 
 struct ipc_consumer {
@@ -52,6 +53,8 @@ struct ipc_consumer {
 void ipc_producer_init(struct ipc_producer *p, struct ipc_rings *r, unsigned i, int wake_fd);
 /* SK_EFULL: dropped. Never blocks; one copy. len 1..IPC_RING_REC_MAX, else SK_EINVAL. */
 SK_MUST_USE int ipc_produce(struct ipc_producer *p, const void *rec, uint32_t len);
+/* Behind the last of some records, and before the producer rests: a consumer that sleeps is woken. */
+void ipc_producer_wake(struct ipc_producer *p);
 
 void ipc_consumer_init(struct ipc_consumer *c, struct ipc_rings *r, unsigned i);
 /* Copies the next record into buf (cap >= IPC_RING_REC_MAX). SK_EAGAIN: empty. SK_EPROTO: garbage, skipped; go on. */

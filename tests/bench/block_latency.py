@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+"""Time from an attack's last packet to the element in the kernel's set, and what capture.block-timeout costs.
+
+    block_latency.py --agent build/release/agent/sekisho [--attacks 1000] [--timeouts 1,10] [--load] [--cpu SECONDS]
+
+In network namespaces (see tests/live/bed.py), as root. Each attack comes from an address of its own: a TCP connection to
+nginx with one request that a drop rule finds. Begins: the kernel's timestamp of the last packet with payload on the server's
+interface (AF_PACKET). Ends: receipt of the nftables notification that names the address, in a process of its own with
+SCHED_FIFO. --load: meanwhile wrk makes 5,000 requests a second from elsewhere. --cpu: processor time of the roles, from
+/proc/PID/task/*/schedstat, idle and under that load.
+"""
+import argparse
+import json
+import os
+import random
+import re
+import select
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../live"))
+from bed import SERVER_A, SERVER_V, Bed, wait_until  # noqa: E402
+
+RULE = ('drop http $EXTERNAL_NET any -> $HOME_NET any (msg:"union select"; flow:established,to_server; http.uri; '
+        'content:"union"; nocase; content:"select"; nocase; sid:1; rev:1; metadata: sekisho_block 30m;)\n')
+UNBRAKED = "decide:\n  brake:\n    share: 100\n    minimum: 1000000\n    rate: 1000000\n"
+REQUEST = b"GET /index.html?id=1%20UNION%20SELECT%201 HTTP/1.1\r\nHost: www\r\n\r\n"
+RATE_LUA = "function delay() return 35 end\n"  # 200 connections, one request about every 37 ms each
+NETLINK_NETFILTER, NFNLGRP_NFTABLES, SO_TIMESTAMPNS = 12, 7, 35
+NEWSETELEM = (10 << 8) | 12  # NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWSETELEM
+
+
+def realtime():
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+    except PermissionError:
+        print("without SCHED_FIFO: the ends are late by the scheduler's delay", file=sys.stderr)
+
+
+# --- what runs inside the namespaces ---
+
+def attributes(data):
+    while len(data) >= 4:
+        size, kind = struct.unpack_from("=HH", data)
+        if size < 4 or size > len(data):
+            return
+        yield kind & 0x3FFF, data[4:size]
+        data = data[(size + 3) & ~3:]
+
+
+def addresses(payload):
+    """IPv4 keys of the elements of one NEWSETELEM message."""
+    for kind, value in attributes(payload):
+        for _, elem in attributes(value) if kind == 3 else ():
+            for k, v in attributes(elem):
+                for _, key in attributes(v) if k == 1 else ():
+                    if len(key) == 4:
+                        yield socket.inet_ntoa(key)
+
+
+def listen(count):
+    """Prints ADDRESS NANOSECONDS for each element that appears, until there were `count` or stdin ends."""
+    s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+    s.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
+    s.bind((0, 0))
+    s.setsockopt(270, 1, NFNLGRP_NFTABLES)  # SOL_NETLINK, NETLINK_ADD_MEMBERSHIP
+    realtime()
+    print("listening", flush=True)
+    seen = []
+    while len(seen) < count:
+        if sys.stdin in select.select([s, sys.stdin], [], [])[0]:
+            break
+        data = s.recv(1 << 17)
+        now = time.time_ns()
+        while len(data) >= 16:
+            size, kind = struct.unpack_from("=IH", data)
+            if kind == NEWSETELEM:
+                seen += [(a, now) for a in addresses(data[20:size])]
+            data = data[(size + 3) & ~3:]
+    for address, when in seen:
+        print(address, when)
+
+
+def sniff(device):
+    """Prints ADDRESS NANOSECONDS of the last packet with payload from each of 10.78/16, until stdin ends."""
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+    s.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)
+    s.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    s.bind((device, 0x0800))
+    print("listening", flush=True)
+    last = {}
+    while True:
+        ready = select.select([s, sys.stdin], [], [])[0]
+        if s not in ready:
+            break
+        data, extra, _, _ = s.recvmsg(128, 256)
+        head = 4 * (data[14] & 15)
+        payload = struct.unpack_from("!H", data, 16)[0] - head - 4 * (data[14 + head + 12] >> 4)
+        if data[26:28] == b"\x0a\x4e" and data[23] == 6 and payload > 0:
+            sec, nsec = next(struct.unpack("=qq", d) for _, t, d in extra if t == SO_TIMESTAMPNS)
+            last[data[26:30]] = sec * 10**9 + nsec
+    for address, when in last.items():
+        print(socket.inet_ntoa(address), when)
+
+
+def attack(count, seed):
+    rng = random.Random(seed)
+    for i in range(count):
+        with socket.socket() as s:
+            s.settimeout(3)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))  # no FIN that would be sent again
+            s.bind((f"10.78.{i // 250}.{1 + i % 250}", 0))
+            s.connect((SERVER_A, 80))
+            s.sendall(REQUEST)
+            time.sleep(rng.uniform(0.008, 0.024))  # not in step with any timer
+
+
+# --- the measurement ---
+
+def inside(bed, where, *args):
+    return subprocess.Popen(["ip", "netns", "exec", where, sys.executable, "-B", os.path.abspath(__file__), *map(str, args)],
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def pairs(text):
+    return {a: int(t) for a, t in (line.split() for line in text.splitlines())}
+
+
+def route_attackers(bed):
+    bed.must("ip", "-n", bed.attacker, "route", "add", "local", "10.78.0.0/16", "dev", "lo")
+    bed.must("ip", "-n", bed.server, "route", "add", "10.78.0.0/16", "via", "10.77.1.2")
+
+
+def measure(bed, count):
+    listener, sniffer = inside(bed, bed.server, "listen", count), inside(bed, bed.server, "sniff", "eth1")
+    for p in (listener, sniffer):
+        p.stdout.readline()
+    attacker = inside(bed, bed.attacker, "attack", count, 7)
+    attacker.communicate(timeout=60 + count)
+    time.sleep(0.5)
+    appeared, sent = pairs(listener.communicate(timeout=10)[0]), pairs(sniffer.communicate(timeout=10)[0])
+    ms = sorted((appeared[a] - sent[a]) / 1e6 for a in sent if a in appeared)
+    return ms, count - len(ms)
+
+
+def wrk(bed, seconds):
+    with open(bed.path("rate.lua"), "w", encoding="ascii") as f:
+        f.write(RATE_LUA)
+    return subprocess.Popen(["ip", "netns", "exec", bed.visitor, "wrk", "-t1", "-c200", f"-d{seconds}", "-s",
+                             bed.path("rate.lua"), f"http://{SERVER_V}/index.html"], stdout=subprocess.PIPE, text=True)
+
+
+def cpu_seconds(bed):
+    out = {}
+    for role in bed.status()["roles"]:
+        total = 0
+        for task in os.listdir(f"/proc/{role['pid']}/task"):
+            with open(f"/proc/{role['pid']}/task/{task}/schedstat", encoding="ascii") as f:
+                total += int(f.read().split()[0])
+        out[role["name"]] = total / 1e9
+    return out
+
+
+def cpu(bed, what, seconds, load):
+    p = wrk(bed, seconds + 2) if load else None
+    time.sleep(1)
+    before = cpu_seconds(bed)
+    time.sleep(seconds)
+    after = cpu_seconds(bed)
+    used = {r: after[r] - before[r] for r in before}
+    rate = re.search(r"Requests/sec: *([0-9.]+)", p.communicate()[0]).group(1) if p else "0"
+    print(f"  {what}: {sum(used.values()):.3f} CPU s in {seconds} s ("
+          + ", ".join(f"{r} {s:.3f}" for r, s in used.items()) + f"), {rate} requests/s")
+
+
+def report(what, ms, missing):
+    if not ms:
+        sys.exit("no attack was blocked")
+    print(f"  {what}: {len(ms)} blocked, {missing} not; median {ms[len(ms) // 2]:.2f} ms, "
+          f"p90 {ms[len(ms) * 9 // 10]:.2f}, p99 {ms[len(ms) * 99 // 100]:.2f}, max {ms[-1]:.2f}", flush=True)
+
+
+def run(args, timeout):
+    print(f"capture.block-timeout {timeout} ms", flush=True)
+    with Bed(args.agent, rules=RULE, keep_on_stop=False, extra=f"  block-timeout: {timeout}\n{args.conf}{UNBRAKED}") as bed:
+        route_attackers(bed)
+        if not bed.start_agent():
+            sys.exit(bed.agent_log())
+        if args.cpu:
+            cpu(bed, "idle", args.cpu, False)
+            cpu(bed, "wrk", args.cpu, True)
+        if args.attacks:
+            report("quiet", *measure(bed, args.attacks))
+        if args.load:
+            bed.stop_agent()
+            bed.start_agent()
+            p = wrk(bed, 5 + args.attacks // 40)
+            time.sleep(1)
+            report("under load", *measure(bed, args.attacks))
+            p.kill()
+            p.communicate()
+        drops = sum(w["kernel_drops"] for w in bed.status()["workers"])
+        print(f"  packets dropped by the kernel: {drops}", flush=True)
+
+
+def main():
+    inner = {"listen": lambda a: listen(int(a[0])), "sniff": lambda a: sniff(a[0]),
+             "attack": lambda a: attack(int(a[0]), int(a[1]))}
+    if len(sys.argv) > 1 and sys.argv[1] in inner:
+        return inner[sys.argv[1]](sys.argv[2:])
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--agent", required=True)
+    ap.add_argument("--attacks", type=int, default=1000)
+    ap.add_argument("--timeouts", default="1")
+    ap.add_argument("--conf", default="", help="further lines of the capture section")
+    ap.add_argument("--load", action="store_true")
+    ap.add_argument("--cpu", type=int, default=0, metavar="SECONDS")
+    args = ap.parse_args()
+    args.conf = args.conf.replace("\\n", "\n")
+    print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} processors, kernel {os.uname().release}")
+    for timeout in args.timeouts.split(","):
+        run(args, int(timeout))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
