@@ -178,8 +178,7 @@ const struct conf_entry conf_table[] = {
     BOOL("decide.spare-local-networks", decide.spare_local_networks, "no",
          "networks that this host is directly connected to are never blocked; not those behind point-to-point links"),
     POLICY("decide.policy", decide.policy, CONF_MAX_LIST,
-           "class:policy-violation score 0,class:misc-activity score 0,class:not-suspicious score 0,"
-           "class:protocol-command-decode score 0",
+           "",
            "what alerts do: \"sid:[GID:]SID\", \"class:NAME\", \"tag:KEY[=VALUE]\", \"priority:N\" or \"any\", then \"never\", "
            "\"block [TIME]\" or \"score POINTS\"; the first entry that fits counts"),
     BOOL("decide.score.enabled", decide.score.enabled, "yes", "alerts of a client add up, and over the threshold it is blocked"),

@@ -48,6 +48,18 @@ static struct decide_plan by_policy(const struct conf_decide *conf, const struct
     return (struct decide_plan){.act = DECIDE_NOTHING};
 }
 
+/* Classes whose rules tell of no attack, whatever their priority (policy-violation has 1): they block where they say
+ * so, and add no points unless decide.policy gives them some. */
+static bool is_no_attack(const char *class_name)
+{
+    static const char *const names[] = {"policy-violation", "misc-activity", "not-suspicious",
+                                        "protocol-command-decode"};
+    for (size_t i = 0; class_name && i < sizeof names / sizeof names[0]; i++)
+        if (strcasecmp(class_name, names[i]) == 0)
+            return true;
+    return false;
+}
+
 static struct decide_plan by_rule(const struct conf_decide *conf, bool prevent, const struct decide_rule *r)
 {
     if (r->block_seconds < 0)
@@ -56,6 +68,8 @@ static struct decide_plan by_rule(const struct conf_decide *conf, bool prevent, 
         return block(DECIDE_BY_RULE, true, r->block_seconds);
     if (r->drop && (prevent || conf->block_on_drop))
         return block(DECIDE_BY_RULE, false, conf->block_duration / SK_NS_PER_S);
+    if (is_no_attack(r->class_name))
+        return (struct decide_plan){.act = DECIDE_NOTHING};
     return score(conf, conf->score.priority[r->priority >= 1 && r->priority <= 3 ? r->priority - 1 : 3]);
 }
 

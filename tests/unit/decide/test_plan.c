@@ -141,8 +141,9 @@ static void the_first_entry_that_fits(void **state)
     assert_score(plan_of("class:web-application-attack score 9,tag:cve score 9", NULL, false, &bare), 5);
 }
 
-/* Of the classes that tell of no attack nothing is added up, as long as nobody says otherwise. */
-static void the_default_policy_spares_what_is_no_attack(void **state)
+/* Of the classes that tell of no attack nothing is added up, as long as nobody says otherwise; their drop rules block.
+ */
+static void what_tells_of_no_attack_gives_no_points(void **state)
 {
     (void)state;
     static const char *const quiet[] = {"policy-violation", "misc-activity", "not-suspicious",
@@ -150,7 +151,9 @@ static void the_default_policy_spares_what_is_no_attack(void **state)
     for (size_t i = 0; i < 4; i++) {
         const struct decide_rule r = {.gid = 1, .sid = 7, .priority = 1, .class_name = quiet[i]};
         assert_nothing(plan_of(NULL, NULL, false, &r));
-        assert_score(plan_of(NO_POLICY, NULL, false, &r), 40);
+        assert_score(plan_of("any score 9", NULL, false, &r), 9);
+        const struct decide_rule drop = {.gid = 1, .sid = 7, .priority = 1, .class_name = quiet[i], .drop = true};
+        assert_int_equal(plan_of(NULL, NULL, false, &drop).act, DECIDE_BLOCK);
     }
     const struct decide_rule attack = {.gid = 1, .sid = 7, .priority = 1, .class_name = "web-application-attack"};
     assert_score(plan_of(NULL, NULL, false, &attack), 40);
@@ -164,7 +167,7 @@ int main(void)
         cmocka_unit_test(a_drop_rule_blocks_unless_it_is_told_not_to),
         cmocka_unit_test(policy_goes_first),
         cmocka_unit_test(the_first_entry_that_fits),
-        cmocka_unit_test(the_default_policy_spares_what_is_no_attack),
+        cmocka_unit_test(what_tells_of_no_attack_gives_no_points),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
