@@ -325,6 +325,8 @@ def main():
         offloads_off(bed)
         main_run(bed, t)
         cut_run(bed, t)
+        log = bed.agent_log()
+        t.check("no sanitizer has anything to say", "Sanitizer" not in log and "runtime error" not in log, log[-2000:])
     t.check("nothing is left behind", bed.left_behind() == [], bed.left_behind())
     return t.end()
 
