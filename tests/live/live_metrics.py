@@ -95,12 +95,10 @@ def content(bed, t):
     t.check("all classes of packets are all packets", sum(n for (name, _), n in v.items() if name == "sekisho_packets_total") ==
             value(v, "packets_sent_total"))
     t.check("every role is up", all(value(v, "role_up", role=r) == 1 for r in ("guard", "engine", "reporter", "exporter")))
-    if shutil.which("promtool"):
+    if shutil.which("promtool"):  # a second opinion where it is at hand; this file has a parser of its own
         done = subprocess.run(["promtool", "check", "metrics"], input=curl(bed, URL).stdout, capture_output=True, text=True,
                               check=False)
         t.check("promtool agrees", done.returncode == 0, done.stderr + done.stdout)
-    else:
-        t.skip("promtool agrees", "it is not installed")
     headers = curl(bed, "-D", "-", "-o", "/dev/null", URL).stdout
     t.check("the type is that of the format", "text/plain; version=0.0.4" in headers, headers)
     done = curl(bed, "-o", "/dev/null", "-o", "/dev/null", "-w", "%{num_connects} ", URL, URL).stdout
