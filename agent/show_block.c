@@ -81,7 +81,8 @@ static void show_cause(const json_t *b)
     else if (strcmp(cause, "rule") == 0)
         puts("Because   the rule says so");
     if (show_num(b, "repeat") > 0)
-        printf("Repeat    number %lld of this target: each lasts longer than the one before\n", show_num(b, "repeat") + 1);
+        printf("Repeat    number %lld of this target: each lasts longer than the one before\n",
+               show_num(b, "repeat") + 1);
 }
 
 static const char *times(long long n, char buf[24])
