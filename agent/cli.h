@@ -44,5 +44,6 @@ int cmd_stop(int argc, char **argv);
 /* Hidden verbs: what the guard re-executes itself as. */
 int role_engine(int argc, char **argv);
 int role_reporter(int argc, char **argv);
+int role_exporter(int argc, char **argv);
 
 #endif

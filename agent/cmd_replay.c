@@ -67,6 +67,7 @@ struct replay_worker {
     struct engine_worker *w;
     uint64_t batches;
     bool done;
+    uint64_t frames; /* in the files; each worker meets all of them */
 };
 
 static int add_to(const char **list, unsigned *n, const char *what)
@@ -410,6 +411,7 @@ static int read_capture(struct replay_worker *rw, struct capture *c, unsigned fi
     while (!interrupted && (rc = capture_recv(c, &b, 0)) == SK_OK) {
         for (unsigned i = 0; i < b.n; i++)
             engine_packet(rw->w, &b.f[i]);
+        rw->frames += b.n;
         int64_t last = b.f[b.n - 1].ts, first = b.f[0].ts;
         capture_release(c, &b);
         engine_worker_idle(rw->w, last);
@@ -508,6 +510,7 @@ static void add_counters(struct sk_counters *sum, const struct replay_worker *rw
     for (unsigned i = 0; i < n; i++)
         for (unsigned k = 0; k < SK_C_COUNT; k++)
             sum->v[k] += rw[i].c.v[k];
+    sum->v[SK_C_LEDGER_SENT] = rw[0].frames;
 }
 
 static void write_stats(struct replay *r, const struct sk_counters *sum)
@@ -548,6 +551,22 @@ static void print_summary(const struct replay *r, const struct sk_counters *sum,
            wall > 0 ? (double)sum->v[SK_C_PKTS] / wall : 0);
 }
 
+/* What was not inspected, by cause; nothing when everything was. */
+static void print_ledger(const struct sk_counters *sum)
+{
+    uint64_t sent = sum->v[SK_C_LEDGER_SENT];
+    const char *sep = "not inspected: ";
+    for (unsigned c = SK_LP_FIRST + 1; c <= SK_LP_LAST; c++) {
+        if (!sum->v[c])
+            continue;
+        printf("%s%lu %s (%.2f%%)", sep, sum->v[c], sk_counter_leaf((enum sk_counter)c),
+               100 * (double)sum->v[c] / (double)sent);
+        sep = ", ";
+    }
+    if (*sep == ',')
+        putchar('\n');
+}
+
 static int replay(struct replay *r)
 {
     struct replay_worker *rw = NULL;
@@ -570,8 +589,10 @@ static int replay(struct replay *r)
         write_stats(r, &sum);
     if (close_eve(r, rc == SK_OK) != SK_OK)
         rc = SK_EIO;
-    if (rc == SK_OK)
+    if (rc == SK_OK) {
+        print_ledger(&sum);
         print_summary(r, &sum, (double)(sk_now_mono() - t0) / 1e9, cpu_seconds() - cpu0);
+    }
     free(rw);
     return rc == SK_OK ? 0 : 1;
 }

@@ -35,6 +35,7 @@ struct generation {
 struct mail {
     enum { MAIL_RING, MAIL_RING_GONE, MAIL_GENERATION } kind;
     uint16_t iface;
+    uint32_t serial;
     int fd;
     struct generation *gen;
 };

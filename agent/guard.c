@@ -94,8 +94,7 @@ static int take_signals(struct guard *g)
     return g->signal_fd >= 0 ? SK_OK : SK_EIO;
 }
 
-/* The folder of a file, with parents of one level: /run/sekisho for /run/sekisho/control.sock. */
-static void make_folder(const char *path, mode_t mode)
+void guard_make_folder(const char *path, mode_t mode)
 {
     char dir[4096];
     snprintf(dir, sizeof(dir), "%s", path);
@@ -110,7 +109,7 @@ static int open_control(struct guard *g)
 {
     const char *path = g->conf->guard.control_socket;
     const struct group *gr = getgrnam("sekisho");
-    make_folder(path, 0755);
+    guard_make_folder(path, 0755);
     int rc = ipc_control_listen(path, gr != NULL ? gr->gr_gid : (gid_t)-1, guard_control, g, &g->control);
     if (rc == SK_EEXIST)
         sk_log(SK_LOG_ERROR, "sekisho is running already (it answers on %s)", path);
@@ -123,7 +122,7 @@ static int open_log(struct guard *g)
 {
     if (!g->conf->eve.enabled)
         return SK_OK;
-    make_folder(g->conf->eve.path, 0750);
+    guard_make_folder(g->conf->eve.path, 0750);
     guard_log_open(g);
     return g->log_fd >= 0 ? SK_OK : SK_EIO;
 }
@@ -135,6 +134,7 @@ static int start(struct guard *g)
     g->geometry.ring_size = g->conf->capture.ring_size;
     g->geometry.block_size = g->conf->capture.block_size;
     g->geometry.block_timeout = g->conf->capture.block_timeout_ms;
+    g->geometry.snaplen = g->conf->capture.snaplen;
     (void)guard_home_update(g);
     int rc = guard_make_bundle(g, g->conf, &sk_diag_stderr, &g->bundle_fd);
     if (rc == SK_OK)
@@ -147,6 +147,8 @@ static int start(struct guard *g)
         rc = open_control(g);
     if (rc == SK_OK)
         rc = guard_child_setup(g);
+    if (rc == SK_OK && !guard_metrics_start(g))
+        rc = SK_ENOMEM;
     if (rc == SK_OK)
         rc = open_log(g);
     if (rc == SK_OK)
@@ -279,6 +281,9 @@ static void follow_log(struct guard *g)
 static void each_turn(struct guard *g)
 {
     guard_child_tick(g);
+    guard_iface_leave(g, false);
+    guard_ledger_tick(g);
+    guard_metrics_tick(g);
     follow_watch(g);
     follow_home(g);
     guard_block_tick(g, sk_now_wall());
@@ -286,7 +291,7 @@ static void each_turn(struct guard *g)
     follow_log(g);
 }
 
-enum { P_SIGNAL, P_CONTROL, P_WATCH, P_MONITOR, P_LOGINS, P_ENGINE, P_BLOCKS, P_REPORTER, P_COUNT };
+enum { P_SIGNAL, P_CONTROL, P_WATCH, P_MONITOR, P_LOGINS, P_ENGINE, P_BLOCKS, P_REPORTER, P_EXPORTER, P_COUNT };
 
 static void loop(struct guard *g)
 {
@@ -301,6 +306,7 @@ static void loop(struct guard *g)
             [P_ENGINE] = {g->child[GUARD_ENGINE].chan, POLLIN, 0},
             [P_BLOCKS] = {g->child[GUARD_ENGINE].blocks, POLLIN, 0},
             [P_REPORTER] = {g->child[GUARD_REPORTER].chan, POLLIN, 0},
+            [P_EXPORTER] = {g->child[GUARD_EXPORTER].chan, POLLIN, 0},
         };
         if (poll(p, P_COUNT, timeout_ms(g)) < 0 && errno != EINTR)
             usleep(10000);
@@ -310,6 +316,8 @@ static void loop(struct guard *g)
             guard_child_receive(g, GUARD_ENGINE);
         if (p[P_REPORTER].revents)
             guard_child_receive(g, GUARD_REPORTER);
+        if (p[P_EXPORTER].revents)
+            guard_child_receive(g, GUARD_EXPORTER);
         if (p[P_SIGNAL].revents)
             on_signals(g);
         if (p[P_MONITOR].revents)
@@ -329,6 +337,19 @@ static void close_fd(int fd)
         close(fd);
 }
 
+/* The engine first: it inspects what is in the rings, and the reporter still takes what it has to say. */
+static void stop_roles(struct guard *g)
+{
+    guard_child_stop(g, GUARD_EXPORTER);
+    guard_metrics_stop(g);
+    guard_ledger_read(g);
+    guard_iface_mute(g);
+    guard_child_stop(g, GUARD_ENGINE);
+    guard_iface_close(g);
+    guard_ledger_finish(g);
+    guard_child_stop(g, GUARD_REPORTER);
+}
+
 static void finish(struct guard *g)
 {
     sd_notify(0, "STOPPING=1");
@@ -336,12 +357,11 @@ static void finish(struct guard *g)
     guard_reload_drop(g, "the agent is stopping");
     if (g->refusals != NULL)
         refusals_tick(g->refusals, true, sk_now_wall()); /* while there is somebody to write it */
-    guard_child_stop_all(g);
+    stop_roles(g);
     guard_block_stop(g);
     if (g->control != NULL)
         ipc_control_run(g->control, sk_now_mono()); /* a last answer */
     ipc_control_free(g->control);
-    guard_iface_close(g);
     close_fd(g->rings_fd);
     close_fd(g->wake_fd);
     close_fd(g->status_fd);

@@ -8,6 +8,8 @@
  *   guard_brake.c   the brake                       guard_explain.c  a block with all that is known of it
  *   guard_event.c   its own events                  guard_list.c     lists of blocks
  *   guard_never.c   whom to spare                   guard_kill.c     connections, and who is blocked
+ *   guard_ledger.c  what was not inspected          guard_status.c   what status shows
+ *   guard_metrics.c the exporter's socket and answers
  *
  * One thread. Everything in struct guard belongs to it.
  */
@@ -39,6 +41,7 @@
 #define GUARD_GONE_TIME   (2 * SK_NS_PER_S)  /* between the end of a role's channel and its own */
 #define GUARD_SAY_EVERY   (10 * SK_NS_PER_S) /* lines of the log that others can cause */
 #define GUARD_LOOK_EVERY  (SK_NS_PER_S / 5)  /* looks at addresses and interfaces, however much changes */
+#define GUARD_LEAVE_TIME  (2 * SK_NS_PER_S)  /* for the engine to read what an interface that has gone left behind */
 #define GUARD_HOME_RETRY  (10 * SK_NS_PER_S) /* between loads for new addresses, however often those change */
 #define GUARD_FILES       16384              /* descriptors: SK_MAX_INTERFACES * SK_MAX_WORKERS sockets, and others */
 #define GUARD_HITS_MAX    10000              /* with more blocks the kernel is not read anew for showing them */
@@ -54,10 +57,14 @@ struct guard_options {
 struct guard_iface {
     char name[IF_NAMESIZE]; /* "": free */
     unsigned ifindex;
+    uint32_t serial;
     int fd[SK_MAX_WORKERS];
+    uint64_t got[SK_MAX_WORKERS]; /* frames that the kernel put into the ring of a worker */
+    int64_t leave_at;             /* the interface is gone; the engine lets go of it then; 0: it is there */
+    bool told;
 };
 
-enum guard_role { GUARD_ENGINE, GUARD_REPORTER, GUARD_ROLES };
+enum guard_role { GUARD_ENGINE, GUARD_REPORTER, GUARD_EXPORTER, GUARD_ROLES };
 
 struct guard_child {
     const char *name, *verb;
@@ -74,12 +81,30 @@ struct guard_child {
     uint64_t beat[SK_MAX_WORKERS];
 };
 
+struct guard_ledger {
+    struct sk_counters own[SK_MAX_WORKERS]; /* what the guard counts of each worker */
+    uint64_t closed[SK_MAX_WORKERS];        /* frames taken from rings that are closed */
+    uint64_t hand[SK_MAX_WORKERS];          /* frames that engines had in their hands when they died */
+    int64_t next, looked;                   /* monotonic */
+    int64_t blind;                          /* ns without an engine until then */
+    bool was_blind;
+};
+
+struct guard_metrics {
+    char *listen; /* metrics.listen as it was at the start; NULL: no metrics */
+    bool is_path; /* a socket file that is ours */
+    int listen_fd, answer_fd;
+    int64_t retry, answered, window; /* monotonic */
+    unsigned asked;                  /* within the window */
+    uint64_t beats;
+};
+
 struct guard {
     struct guard_options opt;
     struct conf *conf;
     unsigned workers;
     struct capture_geometry {
-        uint32_t ring_size, block_size, block_timeout;
+        uint32_t ring_size, block_size, block_timeout, snaplen;
     } geometry;
     int64_t started_mono, started_wall;
     int signal_fd, watch_fd, lock_fd;
@@ -88,6 +113,7 @@ struct guard {
     int64_t next_look, next_rescan, next_log_check;
 
     struct guard_iface iface[SK_MAX_INTERFACES];
+    uint32_t iface_serial;
     bool iface_auto;
     bool iface_full_said;
     unsigned iface_unwatched; /* wanted, but full or failed, at the last look */
@@ -130,6 +156,8 @@ struct guard {
     int64_t say_kill;
     struct ipc_blocked_writer *blocked;
     int blocked_fd;
+    struct guard_ledger ledger;
+    struct guard_metrics metrics;
     uint64_t monitor_wakes, events_lost;
     int64_t next_discover;
     uint64_t discover_failures; /* in a row */
@@ -146,6 +174,8 @@ struct guard {
 /* guard.c */
 int guard_run(const struct guard_options *opt); /* exit code */
 void guard_stop(struct guard *g, const char *why);
+/* The folder of a file, with parents of one level: /run/sekisho for /run/sekisho/control.sock. */
+void guard_make_folder(const char *path, mode_t mode);
 
 /* guard_load.c */
 SK_MUST_USE int guard_read_conf(const struct guard_options *opt, const struct sk_diag_sink *diag, struct conf **out);
@@ -163,6 +193,10 @@ SK_MUST_USE int guard_iface_start(struct guard *g);
 /* Looks at what is there now, and tells the engine what came and went. */
 void guard_iface_rescan(struct guard *g);
 void guard_iface_send_all(struct guard *g, enum guard_role role);
+/* Closes those that have gone, when the engine has let go of them; all_gone: there is no engine to wait for. */
+void guard_iface_leave(struct guard *g, bool all_gone);
+/* Nothing more comes: the agent is stopping. */
+void guard_iface_mute(struct guard *g);
 void guard_iface_close(struct guard *g);
 /* HOME_NET "auto": this host's own addresses as rules write them. True: they have changed. */
 bool guard_home_update(struct guard *g);
@@ -175,7 +209,7 @@ void guard_child_reap(struct guard *g); /* SIGCHLD */
 void guard_child_tick(struct guard *g); /* restarts what is due, kills what is stuck */
 void guard_child_receive(struct guard *g, enum guard_role r);
 int64_t guard_child_deadline(const struct guard *g); /* monotonic; INT64_MAX: none */
-void guard_child_stop_all(struct guard *g);
+void guard_child_stop(struct guard *g, enum guard_role r);
 void guard_log_open(struct guard *g); /* opens the EVE file and hands it to the reporter */
 
 /* guard_brake.c; the first two are called by the enforcer */
@@ -227,6 +261,29 @@ void guard_kill_run(struct guard *g);
 void guard_blocked_fill(struct guard *g); /* from the block table */
 void guard_blocked_event(struct guard *g, enum enforcer_event ev, const struct block *b);
 
+/* guard_ledger.c */
+/* The kernel's counts, as of now, under the cause of now: call it before a reload begins and ends. */
+void guard_ledger_read(struct guard *g);
+/* The engine works from now on, or no longer. */
+void guard_ledger_ready(struct guard *g, bool ready);
+void guard_ledger_tick(struct guard *g);
+/* An engine has died, or ended: what it had taken and not accounted for. Before the next one starts. */
+void guard_ledger_died(struct guard *g);
+/* The rings of an interface are about to be closed; nobody reads them: what is left there is booked. */
+void guard_ledger_close(struct guard *g, struct guard_iface *f, enum sk_counter cause);
+uint64_t guard_ledger_total(const struct guard *g, enum sk_counter c);
+json_t *guard_ledger_json(struct guard *g);
+/* The last word, when all rings are closed: to the log, and to the EVE log. */
+void guard_ledger_finish(struct guard *g);
+
+/* guard_metrics.c */
+bool guard_metrics_start(struct guard *g);
+bool guard_metrics_wanted(const struct guard *g);
+void guard_metrics_tick(struct guard *g);
+/* The exporter asks. False: too often. */
+bool guard_metrics_ask(struct guard *g);
+void guard_metrics_stop(struct guard *g);
+
 /* guard_control.c */
 json_t *guard_control(void *arg, uint64_t id, const struct ipc_peer *peer, const json_t *request);
 
@@ -241,6 +298,6 @@ json_t *guard_explain(struct guard *g, const char *what);
 /* guard_list.c */
 json_t *guard_list(struct guard *g, const json_t *req);
 /* guard_status.c */
-json_t *guard_status_json(const struct guard *g);
+json_t *guard_status_json(struct guard *g);
 
 #endif

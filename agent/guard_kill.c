@@ -46,7 +46,7 @@ void guard_kill_stop(struct guard *g)
 void guard_kill_ask(struct guard *g, const struct decide_request *q, const struct block *b)
 {
     const struct conf_decide *d = &g->conf->decide;
-    if (!q->kill || !d->kill_sockets || d->dry_run || g->conf->mode != CONF_DETECT)
+    if (!q->kill || !d->kill_sockets || g->dry_run || g->conf->mode != CONF_DETECT)
         return;
     if (b != NULL || q->reason == DECIDE_BY_AGAIN)
         sockkill_ask(g->kill, q);
@@ -78,7 +78,7 @@ static void enter(struct guard *g, const struct block *b)
 void guard_blocked_fill(struct guard *g)
 {
     ipc_blocked_clear(g->blocked);
-    for (size_t i = 0; i < block_table_count(g->table) && !g->conf->decide.dry_run; i++)
+    for (size_t i = 0; i < block_table_count(g->table) && !g->dry_run; i++)
         enter(g, block_table_at(g->table, i));
 }
 
@@ -88,7 +88,7 @@ void guard_blocked_event(struct guard *g, enum enforcer_event ev, const struct b
     case ENFORCER_ADDED:
     case ENFORCER_CHANGED:
     case ENFORCER_ADOPTED:
-        if (!g->conf->decide.dry_run)
+        if (!g->dry_run)
             enter(g, b);
         break;
     case ENFORCER_EXPIRED:

@@ -185,6 +185,7 @@ int guard_reload(struct guard *g, uint64_t client, char *why, size_t cap)
             close(fd);
         return rc;
     }
+    guard_ledger_read(g);
     g->generation++;
     g->next_conf = conf;
     g->reload_client = client;
@@ -212,8 +213,11 @@ static void adopt_conf(struct guard *g)
     g->conf = g->next_conf;
     g->next_conf = NULL;
     guard_block_configure(g);
-    if (g->conf->capture.workers != old->capture.workers || g->conf->capture.ring_size != g->geometry.ring_size)
-        sk_log(SK_LOG_WARN, "capture.workers and capture.ring-size change with the next start");
+    if (g->conf->capture.workers != old->capture.workers || g->conf->capture.ring_size != g->geometry.ring_size ||
+        g->conf->capture.snaplen != g->geometry.snaplen)
+        sk_log(SK_LOG_WARN, "capture.workers, capture.ring-size and capture.snaplen change with the next start");
+    if (strcmp(g->conf->metrics_listen, old->metrics_listen) != 0)
+        sk_log(SK_LOG_WARN, "metrics.listen changes with the next start");
     conf_free(old);
     guard_log_open(g);
     guard_never_reload(g);
@@ -264,6 +268,7 @@ void guard_loaded(struct guard *g, const struct ipc_loaded *said)
     make_plain(&l);
     /* An engine that starts answers for its first load also when a reload has followed close behind. */
     bool reload = g->next_conf != NULL && l.generation == g->generation;
+    guard_ledger_read(g);
     if (reload)
         settle_bundle(g, l.rc == SK_OK);
     if (l.rc == SK_OK) {

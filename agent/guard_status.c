@@ -17,6 +17,8 @@ static json_t *roles(const struct guard *g)
                                        "state", "working"));
     for (int r = 0; r < GUARD_ROLES; r++) {
         const struct guard_child *c = &g->child[r];
+        if (r == GUARD_EXPORTER && !guard_metrics_wanted(g))
+            continue;
         const char *state = c->pid == 0 ? "waiting to restart" : c->ready ? "working" : "starting";
         int64_t up = c->pid != 0 ? (now - c->started) / SK_NS_PER_S : 0;
         json_array_append_new(a, json_pack("{s:s,s:i,s:I,s:I,s:s}", "name", c->name, "pid", (int)c->pid, "restarts",
@@ -29,7 +31,7 @@ static json_t *interfaces(const struct guard *g)
 {
     json_t *a = json_array();
     for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
-        if (g->iface[i].name[0] != '\0')
+        if (g->iface[i].name[0] != '\0' && g->iface[i].leave_at == 0)
             json_array_append_new(a, json_string(g->iface[i].name));
     return a;
 }
@@ -42,8 +44,8 @@ static json_t *workers(const struct guard *g)
         json_t *o = json_object();
         json_object_set_new(o, "packets", u64(sk_count_read(&w->c, SK_C_PKTS)));
         json_object_set_new(o, "bytes", u64(sk_count_read(&w->c, SK_C_BYTES)));
-        json_object_set_new(o, "kernel_packets", u64(sk_count_read(&w->c, SK_C_KERNEL_PKTS)));
-        json_object_set_new(o, "kernel_drops", u64(sk_count_read(&w->c, SK_C_KERNEL_DROPS)));
+        json_object_set_new(o, "kernel_packets", u64(g->ledger.own[i].v[SK_C_KERNEL_PKTS]));
+        json_object_set_new(o, "kernel_drops", u64(g->ledger.own[i].v[SK_C_KERNEL_DROPS]));
         json_object_set_new(o, "flows", u64(sk_count_read(&w->c, SK_C_FLOWS_ACTIVE)));
         json_object_set_new(o, "alerts", u64(sk_count_read(&w->c, SK_C_DETECT_ALERTS)));
         json_object_set_new(o, "memory", u64(ipc_status_get(&w->memory)));
@@ -63,10 +65,7 @@ static uint64_t ring_memory(const struct guard *g)
 
 static uint64_t total(const struct guard *g, enum sk_counter c)
 {
-    uint64_t n = 0;
-    for (unsigned i = 0; i < g->workers; i++)
-        n += sk_count_read(&g->status->worker[i].c, c);
-    return n;
+    return guard_ledger_total(g, c);
 }
 
 /* Every counter under its name, so that nothing which was lost or refused stays hidden. */
@@ -150,8 +149,9 @@ static json_t *events(const struct guard *g)
     return o;
 }
 
-json_t *guard_status_json(const struct guard *g)
+json_t *guard_status_json(struct guard *g)
 {
+    json_t *ledger = guard_ledger_json(g); /* first: reads the kernel's counts */
     uint64_t memory = g->loaded.memory;
     for (unsigned i = 0; i < g->workers; i++)
         memory += ipc_status_get(&g->status->worker[i].memory);
@@ -164,6 +164,8 @@ json_t *guard_status_json(const struct guard *g)
     json_object_set_new(o, "interfaces", interfaces(g));
     json_object_set_new(o, "interfaces_unwatched", u64(g->iface_unwatched));
     json_object_set_new(o, "workers", workers(g));
+    json_object_set_new(o, "ledger", ledger);
+    json_object_set_new(o, "active_clients", u64(ipc_status_get(&g->status->engine.active_clients)));
     json_object_set_new(o, "memory", u64(memory));
     json_object_set_new(o, "ring_memory", u64(ring_memory(g)));
     json_object_set_new(o, "rules", rules(g));

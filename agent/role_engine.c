@@ -80,7 +80,7 @@ static int on_ring(struct role *r)
     const struct ipc_ring_note *note = (const struct ipc_ring_note *)(const void *)r->msg.body;
     if (note->worker >= r->nworkers)
         return SK_EPROTO;
-    struct mail m = {.kind = MAIL_RING_GONE, .iface = note->iface, .fd = -1};
+    struct mail m = {.kind = MAIL_RING_GONE, .iface = note->iface, .serial = note->serial, .fd = -1};
     if (r->msg.type == IPC_RING) {
         m.kind = MAIL_RING;
         m.fd = take_fd(&r->msg, 0);
@@ -146,7 +146,8 @@ static void write_stats(struct role *r, int64_t now)
     struct sk_counters sum = {{0}};
     for (unsigned i = 0; i < r->nworkers; i++)
         for (unsigned c = 0; c < SK_C_COUNT; c++)
-            sum.v[c] += sk_count_read(&r->status->worker[i].c, (enum sk_counter)c);
+            sum.v[c] += sk_count_read(&r->status->worker[i].c, (enum sk_counter)c) +
+                        sk_count_read(&r->status->worker[i].guard, (enum sk_counter)c);
     uint32_t len = event_build_stats(rec, sizeof(rec), &sum, sk_now_wall(), (now - r->started) / SK_NS_PER_S);
     if (ipc_produce(&r->events, rec, len) != SK_OK)
         sk_log(SK_LOG_WARN, "a stats event was lost: the reporter does not keep up");

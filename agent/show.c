@@ -57,26 +57,75 @@ static void show_workers(const json_t *workers)
         show_num(w, "kernel_drops"), show_num(w, "flows"), show_num(w, "alerts"), show_bytes(show_num(w, "memory"), m));
 }
 
-/* What says that something was not seen, not kept or not done. */
+static const char *percent(long long n, long long of, char buf[16])
+{
+    double p = of > 0 ? 100 * (double)n / (double)of : 0;
+    if (n > 0 && p < 0.01)
+        return "<0.01%";
+    snprintf(buf, 16, "%.2f%%", n < of && p > 99.99 ? 99.99 : p);
+    return buf;
+}
+
+/* Only those that are not 0. */
+static void show_causes(const json_t *causes, long long of)
+{
+    const char *name;
+    const json_t *n;
+    char p[16];
+    json_object_foreach((json_t *)(uintptr_t)causes, name, n)
+    {
+        long long v = (long long)json_integer_value(n);
+        if (v != 0)
+            printf("  %-16s %14lld %8s\n", name, v, percent(v, of, p));
+    }
+}
+
+static long long sum_of(const json_t *causes)
+{
+    const char *name;
+    const json_t *n;
+    long long sum = 0;
+    json_object_foreach((json_t *)(uintptr_t)causes, name, n) sum += (long long)json_integer_value(n);
+    return sum;
+}
+
+static void show_packets(const json_t *p)
+{
+    char b[16];
+    long long sent = show_num(p, "sent"), whole = show_num(p, "inspected");
+    bool all = sum_of(show_at(p, "causes")) == 0;
+    printf("packets     %lld came, ", sent);
+    if (all)
+        printf("everything was inspected");
+    else
+        printf("%lld inspected (%s)", whole, percent(whole, sent, b));
+    if (show_num(p, "waiting") != 0)
+        printf(", %lld wait", show_num(p, "waiting"));
+    puts(all ? "" : "; not, by cause:");
+    show_causes(show_at(p, "causes"), sent);
+}
+
+static void show_flows(const json_t *f)
+{
+    bool all = sum_of(show_at(f, "causes")) == 0;
+    printf("flows       %lld begun, %lld active, %lld inspected whole%s\n", show_num(f, "begun"), show_num(f, "active"),
+           show_num(f, "inspected"), all ? "" : "; others, by cause:");
+    show_causes(show_at(f, "causes"), show_num(f, "begun"));
+}
+
+static void show_ledger(const json_t *l)
+{
+    double blind = json_real_value(show_at(l, "blind_seconds"));
+    show_packets(show_at(l, "packets"));
+    show_flows(show_at(l, "flows"));
+    if (blind > 0)
+        printf("blind       %.1f s without an engine\n", blind);
+}
+
+/* What was not kept or not done, beside what the ledger tells. */
 static const char *const losses[] = {
-    "capture.kernel_drops",
-    "decoder.invalid",
-    "decoder.bad_checksum",
-    "decoder.truncated",
-    "defrag.memcap",
-    "flow.evicted_full",
-    "flow.not_tracked",
-    "tcp.segment_memcap_drop",
-    "tcp.reassembly_gap",
-    "http.memcap",
-    "app_layer.error.http.parser",
-    "detect.alert_queue_overflow",
-    "detect.pcre_limit",
-    "detect.threshold_memcap",
-    "decide.block_lost",
-    "decide.score_memcap",
-    "decide.flood_memcap",
-    "event.lost",
+    "detect.alert_queue_overflow", "detect.pcre_limit",   "detect.inspect_limit", "detect.threshold_memcap",
+    "decide.block_lost",           "decide.score_memcap", "decide.flood_memcap",  "event.lost",
 };
 
 static void show_losses(const json_t *counters)
@@ -86,12 +135,12 @@ static void show_losses(const json_t *counters)
         if (show_num(counters, losses[i]) == 0)
             continue;
         if (!any)
-            puts("not inspected or lost, by cause");
+            puts("not kept or not done");
         any = true;
         printf("  %-28s %lld\n", losses[i], show_num(counters, losses[i]));
     }
     if (!any)
-        puts("nothing lost");
+        puts("nothing else lost");
 }
 
 static void show_interfaces(const json_t *names)
@@ -122,6 +171,7 @@ void show_status(const json_t *s)
     if (show_num(s, "interfaces_unwatched") != 0)
         printf("            %lld MORE CANNOT BE WATCHED\n", show_num(s, "interfaces_unwatched"));
     show_workers(show_at(s, "workers"));
+    show_ledger(show_at(s, "ledger"));
     printf("memory      %s of tables and rules, %s of capture rings\n", show_bytes(show_num(s, "memory"), m),
            show_bytes(show_num(s, "ring_memory"), ring));
     printf("rules       %lld loaded, %lld rejected, %lld slow\n", show_num(rules, "loaded"),

@@ -98,6 +98,7 @@ static void begin_http(struct engine_worker *w, struct engine_flow *ef)
     ef->http = http_conn_create(w->http, w->cur.f);
     if (!ef->http) {
         ef->app = PROTO_FAILED;
+        ef->no_http = true;
         return;
     }
     ef->want_stamp = 0;

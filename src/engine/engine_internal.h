@@ -96,6 +96,8 @@ struct engine_flow {
     bool client_asked;        /* engine_client_begin() has looked */
     bool encrypted;           /* TLS application data has begun: no longer reassembled */
     bool handshake;           /* three-way handshake seen: the client's address is proven */
+    bool no_http;             /* HTTP for which there was no memory */
+    uint8_t missed;           /* the flow's class in the ledger so far: SK_C_LF_..., or 0 */
     uint8_t probe_buf[2][PROTO_PROBE_MAX];
 };
 
@@ -113,6 +115,7 @@ struct engine_current {
     bool drop_flow;               /* and every later packet of the flow */
     const struct rule *drop_rule; /* the first that says drop */
     bool app_decided;             /* protocol detection ended with this packet */
+    bool past_depth;              /* rules on the raw stream were not shown all of it */
     int64_t ts;
     enum event_pkt_src src;
 };
@@ -132,6 +135,12 @@ struct engine_worker {
     uint32_t nhops;             /* in use and free; at most as many as flows */
     struct engine_rules *rules; /* in use; atomic, read by the loader */
     struct engine_current cur;
+    struct {
+        uint32_t class_; /* SK_C_LP_... */
+        uint32_t frames; /* that it counts for: more with the last fragment of a datagram, none with the others */
+    } frame;             /* the frame at hand, for the ledger */
+    uint64_t untracked;  /* FLOW_NOT_TRACKED at the last look */
+    uint8_t cut;         /* class of flows that are cut off: SK_C_LF_..., or 0 */
     int64_t now;
     unsigned share, shares;      /* takes the flows that fall to `share` of `shares`; 0 shares: all */
     struct sk_counters scratch;  /* of frames whose worker is not yet known */
@@ -205,6 +214,19 @@ void engine_app_data(struct engine_worker *w, int dir, struct sk_span data, unsi
 void engine_app_end(struct engine_worker *w, struct engine_flow *ef);
 struct http_callbacks engine_http_callbacks(struct engine_worker *w);
 enum event_app engine_event_app(uint8_t proto);
+
+/* --- ledger.c: base/ledger.h --- */
+void engine_ledger_begin(struct engine_worker *w);
+/* The packet at hand has been dealt with. */
+void engine_ledger_packet(struct engine_worker *w);
+/* Its fragment has been through the defragmenter. */
+void engine_ledger_fragment(struct engine_worker *w);
+/* A fragment within a datagram that was put together: not put together once more. */
+void engine_ledger_nested(struct engine_worker *w);
+void engine_ledger_frame(struct engine_worker *w);
+/* Bytes of the flow at hand are missing. */
+void engine_ledger_gap(struct engine_worker *w);
+void engine_ledger_flow(struct engine_worker *w, const struct flow *f, enum flow_end why);
 
 /* --- emit.c --- */
 void engine_emit_alert(struct engine_worker *w, const struct detect_alert *a, int dir, struct http_tx *tx);

@@ -181,7 +181,7 @@ class Bed:
 
     def ready(self):
         roles = (self.status() or {}).get("roles", [])
-        return len(roles) == 3 and all(r["state"] == "working" for r in roles)
+        return len(roles) >= 3 and all(r["state"] == "working" for r in roles)
 
     def stop_agent(self, kill=False):
         """SIGTERM and its exit code; with kill, SIGKILL after five seconds."""

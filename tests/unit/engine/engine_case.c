@@ -74,6 +74,8 @@ void ecase_close(struct ecase *k)
     if (k->w) {
         engine_worker_finish(k->w);
         engine_worker_free(k->w);
+        assert_int_equal(sk_count_sum(&k->c, SK_LP_FIRST, SK_LP_LAST), k->c.v[SK_C_PKTS]);
+        assert_int_equal(sk_count_sum(&k->c, SK_LF_FIRST, SK_LF_LAST), k->c.v[SK_C_FLOWS]);
     }
     engine_free(k->e);
     conf_free(k->conf);

@@ -1,6 +1,7 @@
 /*
  * A whole engine on packets by hand. HOME_NET is 10.0.0.0/8; conversations run between a client outside
- * and 10.0.0.1:80. Every record that the engine emits is checked with event_valid().
+ * and 10.0.0.1:80. Every record that the engine emits is checked with event_valid(); at the end each frame and each
+ * flow must be in the ledger.
  */
 #ifndef TEST_ENGINE_CASE_H
 #define TEST_ENGINE_CASE_H

@@ -76,6 +76,8 @@ enum engine_verdict engine_packet(struct engine_worker *w, const struct sk_frame
 void engine_worker_idle(struct engine_worker *w, int64_t now);
 /* End of input: ends all flows, with their last inspection and flow records. */
 void engine_worker_finish(struct engine_worker *w);
+/* Before that, where the traffic goes on: flows that were whole so far belong to this class (SK_C_LF_...) instead. */
+void engine_worker_cut(struct engine_worker *w, enum sk_counter why);
 /* Bytes held by the worker's tables and pools, for status. */
 uint64_t engine_worker_memory(const struct engine_worker *w);
 

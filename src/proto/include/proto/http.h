@@ -193,6 +193,15 @@ enum http_result http_input(struct http_conn *conn, int dir, struct sk_span data
 /* Value of the Upgrade header that led to HTTP_R_UPGRADE ("websocket", "h2c"); empty otherwise. */
 struct sk_span http_conn_upgrade(const struct http_conn *conn);
 
+enum http_missed {
+    HTTP_MISSED_LIMIT = 1,  /* body past its limit */
+    HTTP_MISSED_MEMORY = 2, /* body that was not kept: memcap */
+    HTTP_MISSED_GAP = 4,    /* body behind a hole */
+    HTTP_MISSED_ERROR = 8,  /* the parser has given up, or ignores what follows */
+};
+/* Why bytes that came since the last call were not kept although somebody wants them: enum http_missed bits. */
+unsigned http_conn_missed(struct http_conn *conn);
+
 /* Transactions not yet done, oldest first; NULL at the end. */
 struct http_tx *http_tx_first(const struct http_conn *conn);
 struct http_tx *http_tx_next(const struct http_tx *tx);
