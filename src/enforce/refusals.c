@@ -140,7 +140,7 @@ const char *refusal_text(const struct refusal *r)
     case ENFORCE_REFUSED_NEVER: return r->entry_text;
     case ENFORCE_REFUSED_BRAKE: return "more new blocks than decide.brake.share allows of the active clients";
     case ENFORCE_REFUSED_RATE: return "more new blocks a second than decide.brake.rate allows";
-    case ENFORCE_REFUSED_FULL: return "decide.max-blocks are in force";
+    case ENFORCE_REFUSED_FULL: return "there is no room for more blocks (decide.max-blocks)";
     default: return policy_verdict_text((enum policy_verdict)r->why);
     }
 }

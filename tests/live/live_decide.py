@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 
@@ -152,6 +153,11 @@ def brakes(bed, t):
     # The number is an estimate of a sketch: 1.6 % standard error.
     t.check("and counted as active", wait_until(lambda: 0.93 * CLIENTS < brake_at(bed)["active_clients"] < 1.07 * CLIENTS, 5)
             is not None, brake_at(bed))
+    os.kill(bed.role("engine")["pid"], signal.SIGKILL)
+    t.check("which a new engine does not forget", wait_until(lambda: bed.role("engine").get("restarts") == 1 and bed.ready(), 10)
+            is not None and not time.sleep(1.5) and brake_at(bed)["active_clients"] > 0.93 * CLIENTS, brake_at(bed))
+    requests(bed, "/index.html")
+    time.sleep(1.5)  # the engine writes the number once a second
     requests(bed, "/promo")
     wait_until(lambda: bed.status()["blocks"]["refused_brake"] > 0, 3)
     b = brake_at(bed)
