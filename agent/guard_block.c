@@ -15,8 +15,7 @@
 
 #define HISTORY_KEEP     (90 * INT64_C(86400) * SK_NS_PER_S)
 #define PRUNE_EVERY      (3600 * SK_NS_PER_S)
-#define NEW_BLOCKS_RATE  200  /* new blocks a second from rules, averaged */
-#define NEW_BLOCKS_BURST 5000 /* at once */
+#define NEW_BLOCKS_BURST 5000 /* from rules, at once */
 
 static const enum event_block_action action_of[] = {
     [ENFORCER_ADDED] = EVENT_BLOCK_SET,       [ENFORCER_CHANGED] = EVENT_BLOCK_SET,
@@ -29,6 +28,28 @@ static void send_event(struct guard *g, const struct ipc_event *e)
     const struct guard_child *c = &g->child[GUARD_REPORTER];
     if (c->chan < 0 || ipc_send(c->chan, IPC_EVENT, e, NULL, 0) != SK_OK)
         g->events_lost++;
+}
+
+/* A line a block, as long as somebody can read them: events tell of each, and status counts. */
+static void say_blocked(struct guard *g, const struct block *b, int64_t now)
+{
+    char buf[SK_PREFIX_STRLEN], span[32];
+    if (++g->blocked_lines > GUARD_SAY_BLOCKS)
+        return;
+    sk_log(SK_LOG_INFO, "blocked %s for %s: %s (%s)", sk_prefix_format(&b->target, buf),
+           sk_duration_format((b->expires - now + SK_NS_PER_S - 1) / SK_NS_PER_S, span), b->msg, b->id);
+}
+
+static void say_blocked_rest(struct guard *g)
+{
+    int64_t now = sk_now_mono();
+    if (now < g->say_blocked)
+        return;
+    g->say_blocked = now + GUARD_SAY_EVERY;
+    if (g->blocked_lines > GUARD_SAY_BLOCKS)
+        sk_log(SK_LOG_INFO, "blocked %u more within %d s", g->blocked_lines - GUARD_SAY_BLOCKS,
+               (int)(GUARD_SAY_EVERY / SK_NS_PER_S));
+    g->blocked_lines = 0;
 }
 
 static void on_block_event(void *arg, enum enforcer_event ev, const struct block *b, int64_t now)
@@ -50,10 +71,8 @@ static void on_block_event(void *arg, enum enforcer_event ev, const struct block
     event_add_str(&eb, EVENT_I_BLOCK_REASON, b->msg);
     e.len = event_end(&eb);
     send_event(g, &e);
-    char buf[SK_PREFIX_STRLEN], span[32];
     if (ev == ENFORCER_ADDED)
-        sk_log(SK_LOG_INFO, "blocked %s for %s: %s (%s)", sk_prefix_format(&b->target, buf),
-               sk_duration_format((b->expires - now + SK_NS_PER_S - 1) / SK_NS_PER_S, span), b->msg, b->id);
+        say_blocked(g, b, now);
 }
 
 static void add_static(struct guard *g)
@@ -142,8 +161,10 @@ static int make_enforcer(struct guard *g)
 {
     g->limits = (struct policy_limits){.max_seconds = g->conf->decide.max_block_duration / SK_NS_PER_S,
                                        .max_blocks = g->conf->decide.max_blocks,
-                                       .rate = NEW_BLOCKS_RATE,
+                                       .rate = g->conf->decide.brake.rate,
                                        .burst = NEW_BLOCKS_BURST};
+    if (g->limits.burst < g->limits.rate)
+        g->limits.burst = g->limits.rate;
     g->table = block_table_create(g->conf->decide.max_blocks);
     g->never = never_create();
     if (g->table == NULL || g->never == NULL)
@@ -233,14 +254,14 @@ void guard_block_receive(struct guard *g)
 
 void guard_block_monitor(struct guard *g)
 {
-    bool changed = false;
-    if (nft_monitor_read(g->monitor, &changed) != SK_OK || !changed)
+    static struct nft_news news;
+    if (!nft_monitor_read(g->monitor, &news))
         return;
     g->monitor_wakes++;
-    uint64_t before = enforcer_stats(g->enforcer)->repairs + enforcer_stats(g->enforcer)->rebuilds;
-    (void)!enforcer_resync(g->enforcer, sk_now_wall());
-    uint64_t n = enforcer_stats(g->enforcer)->repairs + enforcer_stats(g->enforcer)->rebuilds - before;
-    if (n > 0)
+    const struct enforcer_stats *s = enforcer_stats(g->enforcer);
+    uint64_t before = s->repairs + s->rebuilds + s->adopted;
+    (void)!enforcer_heard(g->enforcer, &news, sk_now_wall());
+    if (s->repairs + s->rebuilds + s->adopted != before && may_say(&g->say_touched))
         sk_log(SK_LOG_WARN, "somebody changed table inet %s: repaired", NFT_TABLE_NAME);
 }
 
@@ -249,7 +270,8 @@ void guard_block_hits(struct guard *g)
     int64_t now = sk_now_mono();
     if (now < g->next_hits)
         return;
-    (void)!enforcer_resync(g->enforcer, sk_now_wall());
+    enforcer_check_now(g->enforcer);
+    (void)!enforcer_tick(g->enforcer, sk_now_wall());
     int64_t end = sk_now_mono();
     g->next_hits = end + 4 * (end - now); /* who asks again and again gets a fifth of the guard's time */
 }
@@ -267,6 +289,7 @@ static void prune(struct guard *g, int64_t now)
 void guard_block_tick(struct guard *g, int64_t now)
 {
     prune(g, now);
+    say_blocked_rest(g);
     if (enforcer_due(g->enforcer, now))
         (void)!enforcer_tick(g->enforcer, now);
     if (sk_now_mono() >= g->next_discover)

@@ -28,8 +28,8 @@ def v4(text):
 
 def block_request(target, length=128, seconds=600):
     """struct decide_request, as a worker would send it."""
-    body = struct.pack("<16sB7xqqIIIBBBB16s16sHH4xQQH128s256s6x", target, length, time.time_ns(), seconds, 1, 1, 1, 6, 0, 1,
-                       0, target, v4(SERVER_A), 1000, 80, 7, 0, 0, b"forged", b"")
+    body = struct.pack("<16sB7xqqIII5B7x16s16sHH4xQQ216xII192xH128s256s6x", target, length, time.time_ns(), seconds, 1, 1, 1,
+                       6, 0, 1, 0, 0, target, v4(SERVER_A), 1000, 80, 7, 0, 0, 0, 0, b"forged", b"")
     return struct.pack("<IHHI", MAGIC, VERSION, BLOCK, len(body)) + body
 
 
