@@ -40,11 +40,11 @@
 #define GUARD_STOP_TIME   (5 * SK_NS_PER_S)
 #define GUARD_GONE_TIME   (2 * SK_NS_PER_S)  /* between the end of a role's channel and its own */
 #define GUARD_SAY_EVERY   (10 * SK_NS_PER_S) /* lines of the log that others can cause */
+#define GUARD_SAY_BLOCKS  200                /* lines about new blocks within that time */
 #define GUARD_LOOK_EVERY  (SK_NS_PER_S / 5)  /* looks at addresses and interfaces, however much changes */
 #define GUARD_LEAVE_TIME  (2 * SK_NS_PER_S)  /* for the engine to read what an interface that has gone left behind */
 #define GUARD_HOME_RETRY  (10 * SK_NS_PER_S) /* between loads for new addresses, however often those change */
 #define GUARD_FILES       16384              /* descriptors: SK_MAX_INTERFACES * SK_MAX_WORKERS sockets, and others */
-#define GUARD_HITS_MAX    10000              /* with more blocks the kernel is not read anew for showing them */
 #define GUARD_BLOCK_BATCH 1024               /* requests taken before they go to the kernel */
 
 struct guard_options {
@@ -165,7 +165,8 @@ struct guard {
     bool admins_pending; /* somebody has logged in or out since the last look */
     int64_t next_admins;
     int64_t next_prune, next_hits;
-    int64_t say_never, say_brake; /* when the next such line may be logged */
+    uint32_t blocked_lines;                                 /* new blocks since the last turn of say_blocked */
+    int64_t say_never, say_brake, say_touched, say_blocked; /* when the next such line may be logged */
 
     struct ipc_control *control;
     int64_t next_watchdog, watchdog_interval; /* 0: none */
@@ -231,8 +232,8 @@ void guard_block_request(struct guard *g, const struct decide_request *q, enum b
                          struct enforce_outcome *out);
 /* Takes the state folder for this guard alone, until g->lock_fd is closed. */
 SK_MUST_USE int guard_block_lock(struct guard *g);
-/* Hit counts for showing: read anew, unless that has just been done, or takes long: they are of the last 30 s anyway.
- */
+/* Hit counts for showing: begins to read them anew, unless that has just been done. Of a few hundred blocks all are
+ * read when this returns; of many the rest follows between other work. */
 void guard_block_hits(struct guard *g);
 SK_MUST_USE int guard_block_start(struct guard *g);
 void guard_block_receive(struct guard *g);

@@ -11,19 +11,38 @@
 #include "base/log.h"
 #include "guard.h"
 
-#define HISTORY_KEEP (90 * INT64_C(86400) * SK_NS_PER_S)
-#define PRUNE_EVERY  (3600 * SK_NS_PER_S)
+#define PRUNE_EVERY (3600 * SK_NS_PER_S)
+
+/* A line a block, as long as somebody can read them: events tell of each, and status counts. */
+static void say_blocked(struct guard *g, const struct block *b, int64_t now)
+{
+    char buf[SK_PREFIX_STRLEN], span[32];
+    if (++g->blocked_lines > GUARD_SAY_BLOCKS)
+        return;
+    sk_log(SK_LOG_INFO, "%s %s for %s: %s (%s)", g->dry_run ? "dry run: would have blocked" : "blocked",
+           sk_prefix_format(&b->target, buf),
+           sk_duration_format((b->expires - now + SK_NS_PER_S - 1) / SK_NS_PER_S, span), b->msg, b->id);
+}
+
+static void say_blocked_rest(struct guard *g)
+{
+    int64_t now = sk_now_mono();
+    if (now < g->say_blocked)
+        return;
+    g->say_blocked = now + GUARD_SAY_EVERY;
+    if (g->blocked_lines > GUARD_SAY_BLOCKS)
+        sk_log(SK_LOG_INFO, "blocked %u more within %d s", g->blocked_lines - GUARD_SAY_BLOCKS,
+               (int)(GUARD_SAY_EVERY / SK_NS_PER_S));
+    g->blocked_lines = 0;
+}
 
 static void on_block_event(void *arg, enum enforcer_event ev, const struct block *b, int64_t now)
 {
     struct guard *g = (struct guard *)arg;
     guard_event_block(g, ev, b, now);
     guard_blocked_event(g, ev, b);
-    char buf[SK_PREFIX_STRLEN], span[32];
     if (ev == ENFORCER_ADDED)
-        sk_log(SK_LOG_INFO, "%s %s for %s: %s (%s)", g->dry_run ? "dry run: would have blocked" : "blocked",
-               sk_prefix_format(&b->target, buf),
-               sk_duration_format((b->expires - now + SK_NS_PER_S - 1) / SK_NS_PER_S, span), b->msg, b->id);
+        say_blocked(g, b, now);
 }
 
 /* Two guards would undo each other's work. The kernel drops the lock with the process, however that ends. */
@@ -247,23 +266,24 @@ void guard_block_receive(struct guard *g)
 
 void guard_block_monitor(struct guard *g)
 {
-    bool changed = false;
-    if (nft_monitor_read(g->monitor, &changed) != SK_OK || !changed)
+    static struct nft_news news;
+    if (!nft_monitor_read(g->monitor, &news))
         return;
     g->monitor_wakes++;
-    uint64_t before = enforcer_stats(g->enforcer)->repairs + enforcer_stats(g->enforcer)->rebuilds;
-    (void)!enforcer_resync(g->enforcer, sk_now_wall());
-    uint64_t n = enforcer_stats(g->enforcer)->repairs + enforcer_stats(g->enforcer)->rebuilds - before;
-    if (n > 0)
+    const struct enforcer_stats *s = enforcer_stats(g->enforcer);
+    uint64_t before = s->repairs + s->rebuilds + s->adopted;
+    (void)!enforcer_heard(g->enforcer, &news, sk_now_wall());
+    if (s->repairs + s->rebuilds + s->adopted != before && may_say(&g->say_touched))
         sk_log(SK_LOG_WARN, "somebody changed table inet %s: repaired", NFT_TABLE_NAME);
 }
 
 void guard_block_hits(struct guard *g)
 {
     int64_t now = sk_now_mono();
-    if (now < g->next_hits || block_table_count(g->table) > GUARD_HITS_MAX)
+    if (now < g->next_hits)
         return;
-    (void)!enforcer_resync(g->enforcer, sk_now_wall());
+    enforcer_check_now(g->enforcer);
+    (void)!enforcer_tick(g->enforcer, sk_now_wall());
     int64_t end = sk_now_mono();
     g->next_hits = end + 4 * (end - now); /* who asks again and again gets a fifth of the guard's time */
 }
@@ -287,6 +307,7 @@ void guard_block_tick(struct guard *g, int64_t now)
         g->next_refusals = sk_now_mono() + SK_NS_PER_S;
         refusals_tick(g->refusals, false, now);
     }
+    say_blocked_rest(g);
     if (enforcer_due(g->enforcer, now))
         (void)!enforcer_tick(g->enforcer, now);
     guard_never_tick(g);

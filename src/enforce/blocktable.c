@@ -9,6 +9,7 @@ struct block_table {
     size_t n, prefixes;
     struct block **by_target, **by_id; /* chains through next_target, next_id */
     struct block **heap;               /* [0] expires first; doubles as the list for block_table_at */
+    struct block **prefix;             /* those that are not hosts, few beside many */
     uint32_t lens[129];                /* blocks of each prefix length */
 };
 
@@ -37,7 +38,8 @@ struct block_table *block_table_create(uint32_t max)
     t->by_target = calloc(slots, sizeof *t->by_target);
     t->by_id = calloc(slots, sizeof *t->by_id);
     t->heap = calloc(t->max, sizeof *t->heap);
-    if (!t->by_target || !t->by_id || !t->heap) {
+    t->prefix = calloc(BLOCK_PREFIXES_MAX, sizeof *t->prefix);
+    if (!t->by_target || !t->by_id || !t->heap || !t->prefix) {
         block_table_free(t);
         return NULL;
     }
@@ -58,6 +60,7 @@ void block_table_free(struct block_table *t)
     free(t->by_target);
     free(t->by_id);
     free(t->heap);
+    free(t->prefix);
     free(t);
 }
 
@@ -104,6 +107,12 @@ static void heap_remove(struct block_table *t, size_t pos)
     heap_put(t, pos, last);
     heap_up(t, pos);
     heap_down(t, last->heap_pos);
+}
+
+static void prefix_put(struct block_table *t, size_t pos, struct block *b)
+{
+    t->prefix[pos] = b;
+    b->prefix_pos = (uint32_t)pos;
 }
 
 /* ---- blocks ---- */
@@ -223,7 +232,8 @@ int block_table_add(struct block_table *t, const struct decide_request *req, con
     b->next_id = t->by_id[is];
     t->by_id[is] = b;
     t->lens[b->target.len]++;
-    t->prefixes += !host;
+    if (!host)
+        prefix_put(t, t->prefixes++, b);
     heap_put(t, t->n, b);
     t->n++;
     heap_up(t, t->n - 1);
@@ -251,7 +261,8 @@ void block_table_remove(struct block_table *t, struct block *b)
         p = &(*p)->next_id;
     *p = b->next_id;
     t->lens[b->target.len]--;
-    t->prefixes -= !block_is_host(b);
+    if (!block_is_host(b))
+        prefix_put(t, b->prefix_pos, t->prefix[--t->prefixes]);
     heap_remove(t, b->heap_pos);
 }
 
@@ -330,6 +341,11 @@ void block_identity(const struct block *b, struct identity *out)
     out->source = b->chain->source;
     out->nhops = b->chain->nhops;
     memcpy(out->hop, b->chain->hop, b->chain->nhops * sizeof out->hop[0]);
+}
+
+struct block *block_table_prefix_at(const struct block_table *t, size_t i)
+{
+    return i < t->prefixes ? t->prefix[i] : NULL;
 }
 
 const char *block_origin_name(enum block_origin o)

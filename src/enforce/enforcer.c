@@ -23,6 +23,7 @@ struct enforcer *enforcer_create(const struct enforcer_setup *s)
     e->max = s->limits->max_blocks && s->limits->max_blocks < block_table_max(s->table) ? s->limits->max_blocks
                                                                                         : block_table_max(s->table);
     e->late_due = e->prefix_due[0] = e->prefix_due[1] = e->brake_look = INT64_MAX;
+    e->table_no = 1;
     e->offenders = offenders_create(0);
     if (!e->offenders) {
         free(e);
@@ -400,6 +401,14 @@ void enforcer_journal_commit(struct enforcer *e)
         journal_result(e, journal_commit(e->s.journal));
 }
 
+void enforcer_journal_round(struct enforcer *e, int64_t now)
+{
+    enforcer_journal_commit(e);
+    enforcer_journal_catch_up(e, now);
+    if (e->s.journal)
+        journal_checkpoint(e->s.journal);
+}
+
 void enforcer_journal_hits(struct enforcer *e)
 {
     for (size_t i = 0; e->s.journal && i < block_table_count(e->s.table); i++) {
@@ -410,35 +419,47 @@ void enforcer_journal_hits(struct enforcer *e)
     enforcer_journal_commit(e);
 }
 
+/* Was the clock set back, further than by what nobody minds? */
+static bool clock_back(const struct enforcer *e, int64_t now)
+{
+    return now + ENFORCER_RESYNC < e->last_tick;
+}
+
 int enforcer_tick(struct enforcer *e, int64_t now)
 {
     struct block *b;
-    while ((b = block_table_first(e->s.table)) && b->expires <= now)
+    for (int i = 0; i < ENFORCER_ENDS && (b = block_table_first(e->s.table)) && b->expires <= now; i++)
         enforcer_end(e, b, JOURNAL_EXPIRED, now);
     if (e->brake.braking || e->brake_said)
         follow_brake(e, now);
-    if (e->need_resync || now >= e->next_resync || now + 2 * ENFORCER_RESYNC < e->next_resync)
-        return enforcer_resync(e, now);
-    return enforcer_flush(e, now);
+    if (clock_back(e, now))
+        enforcer_check_begin(e, now);
+    e->last_tick = now;
+    int rc = enforcer_flush(e, now);
+    if (rc != SK_OK || !(e->check.running || now >= e->check.due))
+        return rc;
+    return enforcer_check_some(e, now);
 }
 
 int64_t enforcer_deadline(const struct enforcer *e)
 {
     const struct block *b = block_table_first(e->s.table);
-    int64_t at = e->next_resync;
+    int64_t at = b ? b->expires : INT64_MAX;
+    if (e->degraded || e->need_resync) {
+        due(&at, e->retry_at);
+        return at;
+    }
+    due(&at, e->check.running ? e->last_tick : e->check.due);
     due(&at, e->late_due);
     due(&at, e->prefix_due[0]);
     due(&at, e->prefix_due[1]);
     due(&at, e->brake_look);
-    if (b)
-        due(&at, b->expires);
     return at;
 }
 
 bool enforcer_due(const struct enforcer *e, int64_t now)
 {
-    int64_t at = enforcer_deadline(e);
-    return now >= at || now + 2 * ENFORCER_RESYNC < at;
+    return now >= enforcer_deadline(e) || clock_back(e, now);
 }
 
 int enforcer_teardown(struct enforcer *e, int64_t now)

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "checkpoint.h"
 #include "decide/policy.h"
 #include "journal_json.h"
 
@@ -34,10 +35,12 @@ static const char *const schema_sql[JOURNAL_SCHEMA] = {
     "CREATE INDEX block_target ON block(addr,len,created);",
 };
 
-/* Checkpoints write and sync: not in the path of a block but when journal_checkpoint is called, or the WAL has 64 MiB.
- */
+/* Checkpoints write and sync: not in the path of a block, but in a thread (checkpoint.h). */
 static const char setup_sql[] = "PRAGMA synchronous=NORMAL;PRAGMA trusted_schema=OFF;PRAGMA cache_size=-4096;"
-                                "PRAGMA wal_autocheckpoint=16384;PRAGMA journal_size_limit=67108864";
+                                "PRAGMA wal_autocheckpoint=0;PRAGMA journal_size_limit=67108864";
+
+#define WAL_PAGES     16384 /* 64 MiB of log: time for a checkpoint before anybody asks for one */
+#define WAL_PAGES_MAX 65536 /* the thread cannot keep up: whoever commits waits */
 
 #define COLUMNS                                                                                                        \
     "id,addr,len,origin,created,expires,last,requests,sid,gid,rev,proto,dropped,to_server,src,dst,sport,dport,flow,"   \
@@ -85,6 +88,7 @@ enum column {
 struct journal {
     sqlite3 *db;
     sqlite3_stmt *put, *update;
+    struct checkpoint *checkpoint; /* NULL: there is no thread */
     bool open_txn;
     bool complained; /* one message for a row of failures */
 };
@@ -184,10 +188,21 @@ static int prepare(struct journal *j)
     return SK_OK;
 }
 
+static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
+{
+    struct journal *j = arg;
+    if (j->checkpoint && pages >= WAL_PAGES)
+        checkpoint_ask(j->checkpoint);
+    if (pages >= (j->checkpoint ? WAL_PAGES_MAX : WAL_PAGES))
+        (void)sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    return SQLITE_OK;
+}
+
 static void journal_destroy(struct journal *j)
 {
     if (!j)
         return;
+    checkpoint_stop(j->checkpoint);
     sqlite3_finalize(j->put);
     sqlite3_finalize(j->update);
     sqlite3_close(j->db);
@@ -237,10 +252,13 @@ static int open_once(const char *path, struct journal **out)
         rc = migrate(j);
     if (rc == SK_OK)
         rc = prepare(j);
-out:
-    if (rc == SK_OK)
+    if (rc == SK_OK) {
+        j->checkpoint = checkpoint_start(path);
+        (void)sqlite3_wal_hook(j->db, on_commit, j);
         *out = j;
-    else
+    }
+out:
+    if (rc != SK_OK)
         journal_destroy(j);
     return rc;
 }
@@ -311,7 +329,10 @@ int journal_commit(struct journal *j)
 
 void journal_checkpoint(struct journal *j)
 {
-    (void)sqlite3_wal_checkpoint_v2(j->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    if (j->checkpoint)
+        checkpoint_ask(j->checkpoint);
+    else
+        (void)sqlite3_wal_checkpoint_v2(j->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 }
 
 static int step(struct journal *j, sqlite3_stmt *st, const char *what)

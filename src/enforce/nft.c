@@ -13,8 +13,12 @@
 #define SNDBUF     (2 * NFT_TXN_BYTES)
 #define RCVBUF     (4 << 20)
 
-const struct nft_ops nft_kernel_ops = {
-    .setup = nft_shape_setup, .apply = nft_elems_apply, .list = nft_elems_list, .teardown = nft_shape_teardown};
+const struct nft_ops nft_kernel_ops = {.setup = nft_shape_setup,
+                                       .apply = nft_elems_apply,
+                                       .list = nft_elems_list,
+                                       .list_ranges = nft_elems_list_ranges,
+                                       .get = nft_elems_get,
+                                       .teardown = nft_shape_teardown};
 
 /* In-place timeout updates came with 6.12; before, a NEWSETELEM of a present element changes nothing. */
 static bool kernel_updates(void)
@@ -236,4 +240,33 @@ int nft_query(struct nft *n, struct nlmsghdr *req, mnl_cb_t cb, void (*reset)(vo
             break;
     }
     return nft_fail(n, what, err);
+}
+
+int nft_exchange(struct nft *n, struct nlmsghdr *req, mnl_cb_t cb, void *arg, int *err)
+{
+    _Alignas(8) char buf[8192];
+    bool ended = false;
+    *err = 0;
+    req->nlmsg_flags |= NLM_F_ACK;
+    if (mnl_socket_sendto(n->sk, req, req->nlmsg_len) < 0)
+        return nft_fail(n, "cannot ask for elements", errno);
+    for (;;) {
+        ssize_t r = recv(mnl_socket_get_fd(n->sk), buf, sizeof buf, MSG_DONTWAIT);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0)
+            break;
+        int len = (int)r;
+        for (struct nlmsghdr *h = (struct nlmsghdr *)buf; mnl_nlmsg_ok(h, len); h = mnl_nlmsg_next(h, &len)) {
+            if (h->nlmsg_seq != req->nlmsg_seq)
+                continue;
+            if (h->nlmsg_type != NLMSG_ERROR) {
+                (void)cb(h, arg);
+            } else if (h->nlmsg_len >= MNL_NLMSG_HDRLEN + sizeof(struct nlmsgerr)) {
+                *err = -((const struct nlmsgerr *)mnl_nlmsg_get_payload(h))->error;
+                ended = true;
+            }
+        }
+    }
+    return ended ? SK_OK : nft_fail(n, "no answer about elements", errno == EAGAIN ? EPROTO : errno);
 }

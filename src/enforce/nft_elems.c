@@ -272,26 +272,102 @@ static void pair_up(struct reader *r, nft_elem_fn *fn, void *arg)
     }
 }
 
+static int list_set(struct reader *r, uint8_t set, nft_elem_fn *fn, void *arg)
+{
+    _Alignas(8) char buf[512];
+    struct nlmsghdr *h = nft_query_msg(r->n, buf, NFT_MSG_GETSETELEM, NLM_F_DUMP);
+    mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, NFT_TABLE_NAME);
+    mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_SET, nft_sets[set].name);
+    r->set = set;
+    int rc = nft_query(r->n, h, read_msg, reader_reset, r, "cannot list a set");
+    if (rc == SK_OK && r->nomem)
+        rc = SK_ENOMEM;
+    if (rc != SK_OK)
+        return rc;
+    if (!is_host(set))
+        pair_up(r, fn, arg);
+    for (size_t k = 0; is_host(set) && k < r->count; k++)
+        fn(arg, &r->v[k].e);
+    return SK_OK;
+}
+
 int nft_elems_list(void *ctx, int64_t now, nft_elem_fn *fn, void *arg)
 {
-    struct nft *n = ctx;
-    struct reader r = {.n = n, .now = now, .began = sk_now_mono()};
+    struct reader r = {.n = ctx, .now = now, .began = sk_now_mono()};
     int rc = SK_OK;
-    for (uint8_t i = 0; rc == SK_OK && i < NFT_SET_IDS; i++) {
-        _Alignas(8) char buf[512];
-        struct nlmsghdr *h = nft_query_msg(n, buf, NFT_MSG_GETSETELEM, NLM_F_DUMP);
-        mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, NFT_TABLE_NAME);
-        mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_SET, nft_sets[i].name);
-        r.set = i;
-        rc = nft_query(n, h, read_msg, reader_reset, &r, "cannot list a set");
-        if (rc == SK_OK && r.nomem)
-            rc = SK_ENOMEM;
-        if (rc != SK_OK)
-            break;
-        if (!is_host(i))
-            pair_up(&r, fn, arg);
-        for (size_t k = 0; is_host(i) && k < r.count; k++)
-            fn(arg, &r.v[k].e);
+    for (uint8_t i = 0; rc == SK_OK && i < NFT_SET_IDS; i++)
+        rc = list_set(&r, i, fn, arg);
+    free(r.v);
+    return rc;
+}
+
+int nft_elems_list_ranges(void *ctx, enum nft_set_id set, int64_t now, nft_elem_fn *fn, void *arg)
+{
+    struct reader r = {.n = ctx, .now = now, .began = sk_now_mono()};
+    int rc = is_host((uint8_t)set) ? SK_EINVAL : list_set(&r, (uint8_t)set, fn, arg);
+    free(r.v);
+    return rc;
+}
+
+/* ---- asking for some ---- */
+
+/* Elements of one request: their answers wait in the socket's buffer, a page and more each. */
+#define GET_MAX 256
+
+static void found(struct nft_elem *e, const struct seen *s)
+{
+    /* Of a prefix set the kernel names the range that holds the address, which may begin elsewhere. */
+    e->there = !s->end && sk_addr_eq(&s->e.first, &e->first);
+    if (!e->there)
+        return;
+    e->expires = s->e.expires;
+    e->packets = s->e.packets;
+    e->bytes = s->e.bytes;
+}
+
+/*
+ * Answers come in order, and end at the first element that is not there. *done: how many of e that settles, the missing
+ * one included.
+ */
+static int get_some(struct reader *r, struct nft_elem *e, size_t count, size_t *done)
+{
+    static _Alignas(8) char buf[NFT_MSG_ROOM];
+    struct writer w = {.n = r->n, .set = e->set};
+    int err;
+    w.h = nft_query_msg(r->n, buf, NFT_MSG_GETSETELEM, 0);
+    mnl_attr_put_strz(w.h, NFTA_SET_ELEM_LIST_TABLE, NFT_TABLE_NAME);
+    mnl_attr_put_strz(w.h, NFTA_SET_ELEM_LIST_SET, nft_sets[e->set].name);
+    struct nlattr *list = mnl_attr_nest_start(w.h, NFTA_SET_ELEM_LIST_ELEMENTS);
+    for (size_t i = 0; i < count; i++)
+        put_elem(&w, &e[i].first, 0, 0, false);
+    mnl_attr_nest_end(w.h, list);
+    r->set = e->set;
+    r->count = 0;
+    int rc = nft_exchange(r->n, w.h, read_msg, r, &err);
+    if (rc == SK_OK && r->nomem)
+        rc = SK_ENOMEM;
+    if (rc != SK_OK)
+        return rc;
+    if (r->count > count || (err != 0 && err != ENOENT) || (err == 0 && r->count < count))
+        return nft_fail(r->n, "cannot ask for elements", err != 0 ? err : EPROTO);
+    for (size_t i = 0; i < r->count; i++)
+        found(&e[i], &r->v[i]);
+    *done = r->count + (err != 0);
+    return SK_OK;
+}
+
+int nft_elems_get(void *ctx, struct nft_elem *e, size_t n, int64_t now)
+{
+    struct reader r = {.n = ctx, .now = now, .began = sk_now_mono()};
+    int rc = SK_OK;
+    for (size_t i = 0; i < n; i++)
+        e[i].there = false;
+    for (size_t i = 0, done; rc == SK_OK && i < n; i += done) {
+        size_t run = 1;
+        while (run < GET_MAX && i + run < n && e[i + run].set == e[i].set)
+            run++;
+        done = run;
+        rc = e[i].set < NFT_SET_IDS ? get_some(&r, e + i, run, &done) : SK_EINVAL;
     }
     free(r.v);
     return rc;

@@ -20,7 +20,7 @@ struct nft_fake {
     struct nft_fake_log log;
     struct fake_host *slot[FAKE_SLOTS];
     struct fake_ranges ranges[2];
-    bool table;
+    bool table, misshapen;
     unsigned fail;
     int fail_err;
 };
@@ -97,11 +97,23 @@ static void ranges_expire(struct fake_ranges *r, int64_t now)
     r->n = k;
 }
 
+/* The first range that does not end before a; r->n: none. */
+static size_t range_find(const struct fake_ranges *r, const struct sk_addr *a)
+{
+    size_t lo = 0, hi = r->n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (sk_addr_cmp(&r->e[mid].last, a) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
 static int range_add(struct fake_ranges *r, const struct nft_change *c)
 {
-    size_t i = 0;
-    while (i < r->n && sk_addr_cmp(&r->e[i].last, &c->first) < 0)
-        i++;
+    size_t i = range_find(r, &c->first);
     if (i < r->n && sk_addr_cmp(&r->e[i].first, &c->last) <= 0)
         return SK_EEXIST;
     if (r->n == r->cap) {
@@ -120,13 +132,12 @@ static int range_add(struct fake_ranges *r, const struct nft_change *c)
 
 static int range_del(struct fake_ranges *r, const struct nft_change *c)
 {
-    for (size_t i = 0; i < r->n; i++)
-        if (sk_addr_eq(&r->e[i].first, &c->first) && sk_addr_eq(&r->e[i].last, &c->last)) {
-            memmove(r->e + i, r->e + i + 1, (r->n - i - 1) * sizeof *r->e);
-            r->n--;
-            return SK_OK;
-        }
-    return SK_ENOENT;
+    size_t i = range_find(r, &c->first);
+    if (i == r->n || !sk_addr_eq(&r->e[i].first, &c->first) || !sk_addr_eq(&r->e[i].last, &c->last))
+        return SK_ENOENT;
+    memmove(r->e + i, r->e + i + 1, (r->n - i - 1) * sizeof *r->e);
+    r->n--;
+    return SK_OK;
 }
 
 static int change(struct nft_fake *f, const struct nft_change *c, int64_t now)
@@ -152,12 +163,13 @@ static int change(struct nft_fake *f, const struct nft_change *c, int64_t now)
     }
 }
 
-static int fake_setup(void *ctx, bool *rebuilt)
+static int fake_setup(void *ctx, enum nft_setup *done)
 {
     struct nft_fake *f = ctx;
     f->log.setups++;
-    *rebuilt = !f->table;
+    *done = !f->table ? NFT_REBUILT : f->misshapen ? NFT_MENDED : NFT_KEPT;
     f->table = true;
+    f->misshapen = false;
     return SK_OK;
 }
 
@@ -204,6 +216,19 @@ static int fake_apply(void *ctx, const struct nft_change *c, size_t n, int64_t n
     return rc;
 }
 
+static int fake_list_ranges(void *ctx, enum nft_set_id set, int64_t now, nft_elem_fn *fn, void *arg)
+{
+    struct nft_fake *f = ctx;
+    if (set != NFT_PREFIX4 && set != NFT_PREFIX6)
+        return SK_EINVAL;
+    f->log.range_lists++;
+    const struct fake_ranges *r = &f->ranges[set - NFT_PREFIX4];
+    for (size_t i = 0; f->table && i < r->n; i++)
+        if (r->e[i].expires > now)
+            fn(arg, &r->e[i]);
+    return f->table ? SK_OK : SK_ENOENT;
+}
+
 static int fake_list(void *ctx, int64_t now, nft_elem_fn *fn, void *arg)
 {
     struct nft_fake *f = ctx;
@@ -214,10 +239,35 @@ static int fake_list(void *ctx, int64_t now, nft_elem_fn *fn, void *arg)
         for (struct fake_host *h = f->slot[i]; h; h = h->next)
             if (h->e.expires > now)
                 fn(arg, &h->e);
-    for (int k = 0; k < 2; k++)
-        for (size_t i = 0; i < f->ranges[k].n; i++)
-            if (f->ranges[k].e[i].expires > now)
-                fn(arg, &f->ranges[k].e[i]);
+    f->log.range_lists -= 2;
+    (void)fake_list_ranges(ctx, NFT_PREFIX4, now, fn, arg);
+    return fake_list_ranges(ctx, NFT_PREFIX6, now, fn, arg);
+}
+
+static const struct nft_elem *lookup(struct nft_fake *f, uint8_t set, const struct sk_addr *a, int64_t now)
+{
+    if (set == NFT_HOST4 || set == NFT_HOST6) {
+        struct fake_host **h = host_find(f, a, now);
+        return h ? &(*h)->e : NULL;
+    }
+    const struct fake_ranges *r = &f->ranges[set - NFT_PREFIX4];
+    size_t i = range_find(r, a);
+    return i < r->n && r->e[i].expires > now && sk_addr_eq(&r->e[i].first, a) ? &r->e[i] : NULL;
+}
+
+static int fake_get(void *ctx, struct nft_elem *e, size_t n, int64_t now)
+{
+    struct nft_fake *f = ctx;
+    f->log.gets += n;
+    for (size_t i = 0; i < n; i++) {
+        const struct nft_elem *have = f->table ? lookup(f, e[i].set, &e[i].first, now) : NULL;
+        e[i].there = have != NULL;
+        if (!have)
+            continue;
+        e[i].expires = have->expires;
+        e[i].packets = have->packets;
+        e[i].bytes = have->bytes;
+    }
     return SK_OK;
 }
 
@@ -229,8 +279,12 @@ static int fake_teardown(void *ctx)
     return SK_OK;
 }
 
-const struct nft_ops nft_fake_ops = {
-    .setup = fake_setup, .apply = fake_apply, .list = fake_list, .teardown = fake_teardown};
+const struct nft_ops nft_fake_ops = {.setup = fake_setup,
+                                     .apply = fake_apply,
+                                     .list = fake_list,
+                                     .list_ranges = fake_list_ranges,
+                                     .get = fake_get,
+                                     .teardown = fake_teardown};
 
 struct nft_fake *nft_fake_create(void)
 {
@@ -266,12 +320,12 @@ bool nft_fake_drops(struct nft_fake *f, const struct sk_addr *a, int64_t now)
     struct fake_host **h = host_find(f, a, now);
     if (h)
         hit = &(*h)->e;
-    for (int k = 0; !hit && k < 2; k++)
-        for (size_t i = 0; !hit && i < f->ranges[k].n; i++) {
-            struct nft_elem *e = &f->ranges[k].e[i];
-            if (e->expires > now && sk_addr_cmp(&e->first, a) <= 0 && sk_addr_cmp(a, &e->last) <= 0)
-                hit = e;
-        }
+    for (int k = 0; !hit && k < 2; k++) {
+        size_t i = range_find(&f->ranges[k], a);
+        struct nft_elem *e = i < f->ranges[k].n ? &f->ranges[k].e[i] : NULL;
+        if (e && e->expires > now && sk_addr_cmp(&e->first, a) <= 0)
+            hit = e;
+    }
     if (hit) {
         hit->packets++;
         hit->bytes += 60;
@@ -289,9 +343,9 @@ size_t nft_fake_count(const struct nft_fake *f, int64_t now)
 {
     size_t n = 0;
     struct nft_fake *m = (struct nft_fake *)f;
-    uint64_t lists = m->log.lists;
+    struct nft_fake_log log = m->log;
     (void)fake_list(m, now, count_one, &n);
-    m->log.lists = lists;
+    m->log = log;
     return n;
 }
 
@@ -299,4 +353,9 @@ void nft_fake_fail(struct nft_fake *f, unsigned n, int err)
 {
     f->fail = n;
     f->fail_err = err;
+}
+
+void nft_fake_misshape(struct nft_fake *f)
+{
+    f->misshapen = true;
 }

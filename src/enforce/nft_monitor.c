@@ -4,6 +4,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <libnftnl/set.h>
 #include <linux/filter.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -66,6 +67,12 @@ int nft_monitor_fd(const struct nft_monitor *m)
     return mnl_socket_get_fd(m->sk);
 }
 
+static bool named(const struct nlattr *a, const char *name)
+{
+    size_t len = strlen(name) + 1;
+    return mnl_attr_get_payload_len(a) == len && memcmp(mnl_attr_get_payload(a), name, len) == 0;
+}
+
 /* Table name is attribute 1 of every nftables message but NEWGEN. */
 static bool ours(const struct nft_monitor *m, const struct nlmsghdr *h)
 {
@@ -79,29 +86,83 @@ static bool ours(const struct nft_monitor *m, const struct nlmsghdr *h)
     attrs_for_each(a, h, sizeof *g)
     {
         if (mnl_attr_get_type(a) == NFTA_TABLE_NAME)
-            return mnl_attr_get_payload_len(a) == sizeof NFT_TABLE_NAME &&
-                   memcmp(mnl_attr_get_payload(a), NFT_TABLE_NAME, sizeof NFT_TABLE_NAME) == 0;
+            return named(a, NFT_TABLE_NAME);
     }
     return false;
 }
 
-int nft_monitor_read(struct nft_monitor *m, bool *changed)
+struct hearing {
+    struct nft_news *news;
+    uint8_t set;
+};
+
+static int hear_host(struct nftnl_set_elem *el, void *arg)
+{
+    struct hearing *hear = arg;
+    struct nft_news *n = hear->news;
+    uint32_t len = 0, want = nft_sets[hear->set].key_len;
+    const uint8_t *key = nftnl_set_elem_get(el, NFTNL_SET_ELEM_KEY, &len);
+    if (!key || len < want || n->nhosts == NFT_NEWS_MAX) {
+        n->lost = true;
+        return 0;
+    }
+    struct nft_elem *e = &n->host[n->nhosts++];
+    *e = (struct nft_elem){.set = hear->set, .first = want == 4 ? sk_addr_from_v4(key) : sk_addr_from_v6(key)};
+    e->last = e->first;
+    return 0;
+}
+
+/* Somebody else's set in our table is nothing to us. */
+static void hear_elements(const struct nlmsghdr *h, struct nft_news *news)
+{
+    struct nftnl_set *s = nftnl_set_alloc();
+    if (!s || nftnl_set_elems_nlmsg_parse(h, s) < 0) {
+        news->lost = true;
+        goto out;
+    }
+    const char *name = nftnl_set_get_str(s, NFTNL_SET_NAME);
+    for (uint8_t i = 0; name && i < NFT_SET_IDS; i++) {
+        struct hearing hear = {.news = news, .set = i};
+        if (strcmp(name, nft_sets[i].name) != 0)
+            continue;
+        if (i == NFT_HOST4 || i == NFT_HOST6)
+            (void)nftnl_set_elem_foreach(s, hear_host, &hear);
+        else
+            news->ranges[i - NFT_PREFIX4] = true;
+    }
+out:
+    if (s)
+        nftnl_set_free(s);
+}
+
+static void hear(const struct nlmsghdr *h, struct nft_news *news)
+{
+    uint16_t type = NFNL_MSG_TYPE(h->nlmsg_type);
+    if (type == NFT_MSG_NEWSETELEM || type == NFT_MSG_DELSETELEM)
+        hear_elements(h, news);
+    else
+        news->shape = true;
+}
+
+bool nft_monitor_read(struct nft_monitor *m, struct nft_news *news)
 {
     static _Alignas(8) char buf[65536];
-    *changed = false;
+    news->shape = news->lost = news->ranges[0] = news->ranges[1] = false;
+    news->nhosts = 0;
     for (int i = 0; i < DRAIN_MAX; i++) { /* others may write faster than this reads; the rest comes next time */
         ssize_t r = recv(mnl_socket_get_fd(m->sk), buf, sizeof buf, MSG_DONTWAIT);
         if (r < 0 && errno == EINTR)
             continue;
         if (r < 0 && errno == ENOBUFS) {
-            *changed = true;
+            news->lost = true;
             continue;
         }
         if (r < 0)
-            return errno == EAGAIN ? SK_OK : SK_EIO;
+            break;
         int len = (int)r;
         for (const struct nlmsghdr *h = (struct nlmsghdr *)buf; mnl_nlmsg_ok(h, len); h = mnl_nlmsg_next(h, &len))
-            *changed = *changed || ours(m, h);
+            if (ours(m, h))
+                hear(h, news);
     }
-    return SK_OK;
+    return news->shape || news->lost || news->ranges[0] || news->ranges[1] || news->nhosts > 0;
 }

@@ -47,10 +47,15 @@ int nft_txn_commit(struct nft *n, const char *what);
  * must bear seeing things again: reset is called before each try (may be NULL). */
 int nft_query(struct nft *n, struct nlmsghdr *req, mnl_cb_t cb, void (*reset)(void *), void *arg, const char *what);
 struct nlmsghdr *nft_query_msg(struct nft *n, char *buf, uint16_t type, uint16_t flags);
+/* One request with several answers, which the kernel has queued when it has taken the request: cb for each. *err: errno
+ * of the answer that ended it, 0 when all came. SK_EIO: there is no telling. */
+int nft_exchange(struct nft *n, struct nlmsghdr *req, mnl_cb_t cb, void *arg, int *err);
 
-int nft_shape_setup(void *ctx, bool *rebuilt);
+int nft_shape_setup(void *ctx, enum nft_setup *done);
 int nft_shape_teardown(void *ctx);
 int nft_elems_apply(void *ctx, const struct nft_change *c, size_t count, int64_t now);
 int nft_elems_list(void *ctx, int64_t now, nft_elem_fn *fn, void *arg);
+int nft_elems_list_ranges(void *ctx, enum nft_set_id set, int64_t now, nft_elem_fn *fn, void *arg);
+int nft_elems_get(void *ctx, struct nft_elem *e, size_t n, int64_t now);
 
 #endif

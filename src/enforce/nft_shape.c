@@ -79,6 +79,19 @@ static void add_set(struct nft *n, enum nft_set_id id)
     nftnl_set_free(s);
 }
 
+static void del_chain(struct nft *n)
+{
+    static const uint16_t types[] = {NFT_MSG_DELRULE, NFT_MSG_DELCHAIN};
+    for (int i = 0; i < 2; i++) {
+        struct nlmsghdr *h = nft_txn_msg(n, types[i], 0);
+        if (!h)
+            return;
+        mnl_attr_put_strz(h, NFTA_CHAIN_TABLE, NFT_TABLE_NAME);
+        mnl_attr_put_strz(h, i == 0 ? NFTA_RULE_CHAIN : NFTA_CHAIN_NAME, NFT_CHAIN_NAME);
+        nft_txn_done(n, h);
+    }
+}
+
 static void add_chain(struct nft *n)
 {
     struct nlmsghdr *h = nft_txn_msg(n, NFT_MSG_NEWCHAIN, NLM_F_CREATE);
@@ -164,6 +177,18 @@ static int rebuild(struct nft *n)
     for (int i = 0; i < NFT_SET_IDS; i++)
         add_rule(n, rule_order[i]);
     return nft_txn_commit(n, "cannot create table inet " NFT_TABLE_NAME);
+}
+
+/* Chain and rules anew; the sets, which may be large, stay as they are. */
+static int mend(struct nft *n, bool chain_exists)
+{
+    nft_txn_begin(n);
+    if (chain_exists)
+        del_chain(n);
+    add_chain(n);
+    for (int i = 0; i < NFT_SET_IDS; i++)
+        add_rule(n, rule_order[i]);
+    return nft_txn_commit(n, "cannot replace chain " NFT_CHAIN_NAME);
 }
 
 /* ---- looking ---- */
@@ -312,42 +337,60 @@ static int query(struct nft *n, uint16_t type, uint16_t flags, uint16_t attr2, m
 }
 
 /* SK_OK: right. SK_ENOENT: missing or wrong. Else the kernel could not be asked. */
-static int look(struct nft *n)
+static int look_at_sets(struct nft *n, struct shape *sh)
 {
-    struct shape sh = {.n = n};
-    n->txn_full = false;
-    int rc = query(n, NFT_MSG_GETTABLE, NLM_F_ACK, 0, table_seen, &sh, "cannot read the table");
-    if (rc != SK_OK || sh.wrong)
+    int rc = query(n, NFT_MSG_GETTABLE, NLM_F_ACK, 0, table_seen, sh, "cannot read the table");
+    if (rc != SK_OK || sh->wrong)
         return rc == SK_OK ? SK_ENOENT : rc;
-    rc = query(n, NFT_MSG_GETSET, NLM_F_DUMP, 0, see_set, &sh, "cannot read the sets");
+    rc = query(n, NFT_MSG_GETSET, NLM_F_DUMP, 0, see_set, sh, "cannot read the sets");
     for (int i = 0; i < NFT_SET_IDS; i++)
-        if (rc == SK_OK && (!sh.sets[i] || sh.wrong))
+        if (rc == SK_OK && (!sh->sets[i] || sh->wrong))
             rc = SK_ENOENT;
-    if (rc != SK_OK)
-        return rc;
-    rc = query(n, NFT_MSG_GETCHAIN, NLM_F_ACK, NFTA_CHAIN_NAME, see_chain, &sh, "cannot read the chain");
-    if (rc != SK_OK || sh.wrong || !sh.chain)
-        return rc == SK_OK ? SK_ENOENT : rc;
-    rc = query(n, NFT_MSG_GETRULE, NLM_F_DUMP, NFTA_RULE_CHAIN, see_rule, &sh, "cannot read the rules");
-    if (rc == SK_OK && (sh.wrong || sh.rules != NFT_SET_IDS))
-        rc = SK_ENOENT;
     return rc;
 }
 
-int nft_shape_setup(void *ctx, bool *rebuilt)
+/* The same of chain and rules. */
+static int look_at_chain(struct nft *n, struct shape *sh, bool *exists)
 {
-    struct nft *n = ctx;
-    *rebuilt = false;
-    int rc = look(n);
-    if (rc != SK_ENOENT)
-        return rc;
-    rc = rebuild(n);
+    int rc = query(n, NFT_MSG_GETCHAIN, NLM_F_ACK, NFTA_CHAIN_NAME, see_chain, sh, "cannot read the chain");
+    *exists = rc == SK_OK;
+    if (rc != SK_OK || sh->wrong || !sh->chain)
+        return rc == SK_OK ? SK_ENOENT : rc;
+    rc = query(n, NFT_MSG_GETRULE, NLM_F_DUMP, NFTA_RULE_CHAIN, see_rule, sh, "cannot read the rules");
+    return rc == SK_OK && (sh->wrong || sh->rules != NFT_SET_IDS) ? SK_ENOENT : rc;
+}
+
+static int rebuild_as_can_be(struct nft *n)
+{
+    int rc = rebuild(n);
     if (rc == SK_EIO && !n->no_counter && (errno == EOPNOTSUPP || errno == EINVAL)) {
         n->no_counter = true;
         rc = rebuild(n);
     }
-    *rebuilt = rc == SK_OK;
     return rc;
+}
+
+int nft_shape_setup(void *ctx, enum nft_setup *done)
+{
+    struct nft *n = ctx;
+    struct shape sh = {.n = n};
+    bool chain = false;
+    *done = NFT_KEPT;
+    n->txn_full = false;
+    int rc = look_at_sets(n, &sh);
+    if (rc == SK_OK) {
+        rc = look_at_chain(n, &sh, &chain);
+        if (rc != SK_ENOENT)
+            return rc;
+        *done = NFT_MENDED;
+        if (mend(n, chain) == SK_OK)
+            return SK_OK;
+        rc = SK_ENOENT; /* other chains jump to it, for instance */
+    }
+    if (rc != SK_ENOENT)
+        return rc;
+    *done = NFT_REBUILT;
+    return rebuild_as_can_be(n);
 }
 
 int nft_shape_teardown(void *ctx)

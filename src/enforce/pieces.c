@@ -68,9 +68,9 @@ static int collect(const struct block_table *t, bool v4, int64_t now, struct ran
     struct range *r = calloc(block_table_prefixes(t) + 1, sizeof *r);
     if (!r)
         return SK_ENOMEM;
-    for (size_t i = 0; have < block_table_prefixes(t) && i < block_table_count(t); i++) {
-        const struct block *b = block_table_at(t, i);
-        if (block_is_host(b) || sk_addr_is_v4(&b->target.addr) != v4 || b->expires <= now)
+    for (size_t i = 0; i < block_table_prefixes(t); i++) {
+        const struct block *b = block_table_prefix_at(t, i);
+        if (sk_addr_is_v4(&b->target.addr) != v4 || b->expires <= now)
             continue;
         sk_prefix_range(&b->target, &r[have].first, &r[have].last);
         r[have++].b = b;

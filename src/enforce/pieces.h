@@ -17,6 +17,7 @@ struct piece {
     struct sk_addr first, last;
     int64_t expires;
     uint64_t seen_packets, seen_bytes; /* of the kernel element, already credited to a block */
+    bool foreign;                      /* read from the kernel, where nothing of ours was believed to be */
 };
 
 struct pieces {

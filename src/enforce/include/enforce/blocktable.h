@@ -59,7 +59,8 @@ struct block {
 
     /* Private to enforce/ */
     bool dirty, mark;
-    uint32_t heap_pos;
+    uint32_t heap_pos, prefix_pos;
+    uint32_t table_no;      /* in which making of the kernel table it was put (enforcer_priv.h; hosts only) */
     int64_t kernel_expires; /* what the kernel set is believed to hold; 0 = nothing (hosts only) */
     uint64_t seen_packets, seen_bytes;
     struct block *next_target, *next_id;
@@ -103,6 +104,8 @@ typedef void block_table_fn(void *arg, struct block *b);
 bool block_table_scan(const struct block_table *t, uint32_t *cursor, size_t most, block_table_fn *fn, void *arg);
 /* In no order: i in 0 .. count-1. Any change of the table reorders. */
 struct block *block_table_at(const struct block_table *t, size_t i);
+/* The same of blocks that are not hosts: i in 0 .. block_table_prefixes-1. */
+struct block *block_table_prefix_at(const struct block_table *t, size_t i);
 
 static inline bool block_is_host(const struct block *b)
 {

@@ -5,10 +5,11 @@
  *   enforcer_create → enforcer_restore → { enforcer_request* → enforcer_flush | enforcer_tick }* → enforcer_free
  *
  * Requests only change the table; enforcer_flush carries all that is pending to the kernel in one batch and then to the
- * journal: call it once after draining the request channel. enforcer_tick(now) does everything that is due: expiry,
- * extensions (collected for ENFORCER_EXTEND_DELAY, because a blocked sender goes on asking), read-back every
- * ENFORCER_RESYNC; call it at enforcer_deadline or earlier. After nft_monitor_read or a failed batch: enforcer_resync.
- * enforcer_free leaves the kernel as it is: elements run out by themselves.
+ * journal: call it once after draining the request channel. enforcer_tick(now) does what is due: expiry, extensions
+ * (collected for ENFORCER_EXTEND_DELAY, because a blocked sender goes on asking), the read-back that begins every
+ * ENFORCER_RESYNC; call it at enforcer_deadline or earlier. It does some of each and comes back, so that requests do
+ * not wait for it: what is left is due at once. What nft_monitor_read has heard goes to enforcer_heard. enforcer_free
+ * leaves the kernel as it is: elements run out by themselves.
  *
  * A clock step is caught by the next read-back: expiry is absolute wall time.
  *
@@ -143,7 +144,15 @@ SK_MUST_USE int enforcer_tick(struct enforcer *e, int64_t now);
 int64_t enforcer_deadline(const struct enforcer *e);
 /* Is it time for enforcer_tick? Also true when the deadline is further away than any can be: the clock was set back. */
 bool enforcer_due(const struct enforcer *e, int64_t now);
-/* Reads the kernel back, refreshes hit counts, repairs differences, adopts foreign elements. */
+/* Looks at what others have touched, and nothing else: repairs it, or adopts it. A table that had to be made anew has
+ * its rules and prefix sets when this returns; its hosts come back with the next ticks. */
+SK_MUST_USE int enforcer_heard(struct enforcer *e, const struct nft_news *news, int64_t now);
+/* The next read-back begins at the next tick. */
+void enforcer_check_now(struct enforcer *e);
+/* Reads the hit counts of one block. */
+SK_MUST_USE int enforcer_refresh(struct enforcer *e, struct block *b, int64_t now);
+/* Reads the kernel back whole, refreshes hit counts, repairs differences, adopts foreign elements: at the start, and
+ * when news were lost. Takes more than a second when there are very many. */
 SK_MUST_USE int enforcer_resync(struct enforcer *e, int64_t now);
 /* The never-list changed: lifts blocks that it now forbids. Returns how many. */
 size_t enforcer_never_changed(struct enforcer *e, int64_t now);

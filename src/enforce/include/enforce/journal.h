@@ -6,7 +6,8 @@
  * file. File mode 0600. Schema version in user_version: an older one is migrated, a newer one refused. A damaged file
  * is moved aside to PATH.corrupt-TIME with a message and an empty one is begun (what the kernel holds is adopted).
  *
- * Owner: enforcer; one thread. Writes are collected into one transaction until journal_commit.
+ * Owner: enforcer; one thread, and inside one that waits for the disk. Writes are collected into one transaction until
+ * journal_commit.
  * Limits: history beyond JOURNAL_HISTORY_MAX ended blocks, or older than the keep time, is removed by journal_prune.
  */
 #ifndef ENFORCE_JOURNAL_H
@@ -47,7 +48,7 @@ SK_MUST_USE int journal_end(struct journal *j, const struct block *b, enum journ
 SK_MUST_USE int journal_rewrite(struct journal *j, const struct block_table *t, int64_t now);
 /* Makes all since the last commit durable; nothing to do is SK_OK. */
 SK_MUST_USE int journal_commit(struct journal *j);
-/* Moves the write-ahead log into the file; some milliseconds of disk. The enforcer does it at each read-back. */
+/* Has the write-ahead log moved into the file, without waiting for it. The enforcer asks at each read-back. */
 void journal_checkpoint(struct journal *j);
 
 /* Ends blocks of the other kind: those of a dry run when this is none, real ones when it is one. *n: how many. */

@@ -10,7 +10,7 @@
 struct nft_fake;
 
 struct nft_fake_log {
-    uint64_t setups, applies, transactions, adds, dels, puts, flushes, lists, teardowns;
+    uint64_t setups, applies, transactions, adds, dels, puts, flushes, lists, range_lists, gets, teardowns;
 };
 
 struct nft_fake *nft_fake_create(void);
@@ -23,6 +23,8 @@ bool nft_fake_drops(struct nft_fake *f, const struct sk_addr *a, int64_t now);
 size_t nft_fake_count(const struct nft_fake *f, int64_t now);
 /* Somebody flushed the ruleset. */
 void nft_fake_wipe(struct nft_fake *f);
+/* Somebody changed the chain; the sets are as they were. */
+void nft_fake_misshape(struct nft_fake *f);
 /* The next n calls of apply fail with err and change nothing. */
 void nft_fake_fail(struct nft_fake *f, unsigned n, int err);
 
