@@ -198,14 +198,14 @@ static json_t *do_explain(struct guard *g, uint64_t id, const json_t *req)
     (void)id;
     const char *block_id = text_of(req, "id");
     json_t *block = NULL;
-    guard_block_hits(g);
     struct sk_prefix p;
-    const struct block *b = block_table_find_id(g->table, block_id);
+    struct block *b = block_table_find_id(g->table, block_id);
     if (b == NULL && sk_prefix_parse(block_id, strlen(block_id), true, &p) == SK_OK)
         b = block_table_covering(g->table, &p);
-    if (b != NULL)
+    if (b != NULL) {
+        (void)!enforcer_refresh(g->enforcer, b, sk_now_wall());
         block = guard_block_json(b);
-    else if (g->journal != NULL)
+    } else if (g->journal != NULL)
         (void)!journal_history(g->journal, block_id, HISTORY_DEPTH, on_history, &block);
     if (block == NULL)
         return no_such_block(g, block_id);
