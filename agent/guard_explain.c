@@ -242,10 +242,11 @@ json_t *guard_explain(struct guard *g, const char *what)
 {
     struct sk_prefix p;
     bool address = sk_prefix_parse(what, strlen(what), true, &p) == SK_OK;
-    guard_block_hits(g);
-    const struct block *b = address ? block_table_covering(g->table, &p) : block_table_find_id(g->table, what);
-    if (b != NULL)
+    struct block *b = address ? block_table_covering(g->table, &p) : block_table_find_id(g->table, what);
+    if (b != NULL) {
+        (void)!enforcer_refresh(g->enforcer, b, sk_now_wall());
         return explained(g, b);
+    }
     struct ended e = {.g = g};
     if (address)
         last_of(&e, &p);

@@ -20,7 +20,7 @@ from live_block import RULE
 from live_hostile import Stolen, block_request, v4
 from nftables import NEWSETELEM, Netlink, elements, host_ends, messages, text_of
 
-UNBRAKED = "decide:\n  max-blocks: 200000\n  brake:\n    share: 100\n    minimum: 1000000\n    rate: 1000000\n"
+UNBRAKED = "decide:\n  max-blocks: 400000\n  brake:\n    share: 100\n    minimum: 1000000\n    rate: 1000000\n"
 LATE = 1.0  # seconds by which an end may be missed
 
 
