@@ -197,7 +197,7 @@ static void take_proxy(struct engine_worker *w, const struct proxy_header *ph)
         return; /* a stranger's word */
     identity_proxy(w->e->hops, ph, &ef->hop->conn);
     set_now(w, &ef->hop->conn);
-    if (ef->hop->conn.state == IDENTITY_PROVEN)
+    if (ef->hop->conn.state == IDENTITY_PROVEN && ef->handshake)
         engine_judge_client(w, &ef->hop->conn.client);
     cut_if_blocked(w, &ef->hop->conn);
 }
@@ -329,7 +329,7 @@ static void name_client(struct engine_worker *w, struct http_tx *tx, struct engi
     struct identity_line lines[IDENTITY_LINES_MAX + 1];
     unsigned n = header_lines(w, tx, lines);
     /* A hop sends the next request when the last one has been answered: one that comes before was hidden in it. */
-    if (http_tx_first(w->cur.ef->http) != tx)
+    if (http_tx_first(w->cur.ef->http) != tx || http_tx_head_odd(tx))
         h->misframed = true;
     identity_request(w->e->hops, &h->conn, lines, n, h->misframed || h->unsynced, &et->id);
     et->known = true;

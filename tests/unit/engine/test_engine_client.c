@@ -43,6 +43,21 @@ static void ask(struct ecase *k, struct conn *c, const char *request)
     conn_text(k, c, TC, OK_ANSWER);
 }
 
+/* An ICMP error "port unreachable" that quotes the packet `of`. */
+static uint32_t icmp_quoting(uint8_t *buf, uint32_t src, uint32_t dst, const uint8_t *of)
+{
+    const uint32_t n = 20 + 8 + 28;
+    memset(buf, 0, n);
+    memcpy(buf, (uint8_t[]){0x45, 0, 0, (uint8_t)n, 0, 0, 0, 0, 64, IPPROTO_ICMP}, 10);
+    for (unsigned i = 0; i < 4; i++) {
+        buf[12 + i] = (uint8_t)(src >> (24 - 8 * i));
+        buf[16 + i] = (uint8_t)(dst >> (24 - 8 * i));
+    }
+    buf[20] = buf[21] = 3;
+    memcpy(buf + 28, of, 28);
+    return n;
+}
+
 static void client_behind_a_hop_is_found_and_blocked(void **state)
 {
     (void)state;
@@ -206,6 +221,85 @@ static void smuggled_requests_block_nobody(void **state)
     no_blocks_after(
         "POST / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.9\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
         FORGED);
+}
+
+/* A hop may pass on the body of a request that was refused before it came: what it holds is its client's. */
+static void body_of_a_refused_request_blocks_nobody(void **state)
+{
+    (void)state;
+    struct ecase k;
+    struct conn c = begin(&k, SETTINGS, RULE, HOP);
+    conn_text(&k, &c, TS,
+              "POST / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.9\r\nExpect: 100-continue\r\n"
+              "Content-Length: 73\r\n\r\n");
+    conn_text(&k, &c, TC, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno");
+    ask(&k, &c, FORGED);
+    assert_int_equal(k.nblocks, 0);
+    assert_true(alerts(&k, 1) > 0);
+    ecase_close(&k);
+}
+
+/* Some hops take CONNECT for the start of a tunnel, or of a body, whatever the server says. */
+static void bytes_behind_a_refused_connect_block_nobody(void **state)
+{
+    (void)state;
+    static const char *const heads[] = {"", "Content-Length: 73\r\n"};
+    for (unsigned early = 0; early < 2; early++) {
+        for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+            struct ecase k;
+            char request[256];
+            struct conn c = begin(&k, SETTINGS, RULE, HOP);
+            snprintf(request, sizeof request,
+                     "CONNECT h:80 HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.9\r\n%s\r\n", heads[i]);
+            conn_text(&k, &c, TS, request);
+            if (early)
+                conn_text(&k, &c, TS, FORGED);
+            conn_text(&k, &c, TC, "HTTP/1.1 405 No\r\nContent-Length: 2\r\n\r\nno");
+            ask(&k, &c, FORGED);
+            assert_int_equal(k.nblocks, 0);
+            assert_true(alerts(&k, 1) > 0);
+            ecase_close(&k);
+        }
+    }
+}
+
+/* What another reader takes for a part of the head: the hop's line may come behind it. */
+static void heads_with_an_odd_end_block_nobody(void **state)
+{
+    (void)state;
+    static const char *const ends[] = {"X: y\n\n", "X: y\n\r\n", "X: y\r\n\n", "X: y\r\n \nZ: z\r\n\r\n",
+                                       "X: y\r\n\t\nZ: z\r\n\r\n"};
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        struct ecase k;
+        char request[256];
+        struct conn c = begin(&k, SETTINGS, RULE, HOP);
+        snprintf(request, sizeof request, "GET /evil HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 198.51.100.1\r\n%s",
+                 ends[i]);
+        ask(&k, &c, request);
+        assert_int_equal(k.nblocks, 0);
+        assert_int_equal(alerts(&k, 1), 1);
+        ecase_close(&k);
+    }
+}
+
+/* A packet that is not part of the connection is not its client's, whatever its rule says. */
+static void strays_with_a_hops_address_block_nobody(void **state)
+{
+    (void)state;
+    static const char rules[] = "alert tcp any any -> any any (content:\"stray\"; metadata:sekisho_block 10m; sid:1;)\n"
+                                "alert icmp any any -> any any (itype:3; metadata:sekisho_block 10m; sid:2;)\n";
+    struct ecase k;
+    uint8_t buf[128], quote[128];
+    struct conn c = begin(&k, SETTINGS, rules, HOP);
+    ask(&k, &c, "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 198.51.100.1\r\n\r\n");
+    uint32_t n = tcp_packet(buf, HOP, SERVER, c.cport, c.sport, c.seq[TS] + 0x40000000, c.seq[TC], 0x18, "stray", 5);
+    ecase_frame(&k, buf, n);
+    assert_int_equal(alerts(&k, 1), 1);
+    n = icmp_quoting(quote, HOP, SERVER, buf);
+    ecase_frame(&k, quote, n);
+    assert_int_equal(alerts(&k, 2), 1);
+    assert_int_equal(k.nblocks, 0);
+    ecase_close(&k);
 }
 
 /* Nobody hides behind many lines, nor behind odd ones: what the hop wrote is the last. */
@@ -442,6 +536,10 @@ int main(void)
         cmocka_unit_test(raw_stream_is_of_one_request),
         cmocka_unit_test(flow_bits_and_passes_are_the_clients_own),
         cmocka_unit_test(smuggled_requests_block_nobody),
+        cmocka_unit_test(body_of_a_refused_request_blocks_nobody),
+        cmocka_unit_test(bytes_behind_a_refused_connect_block_nobody),
+        cmocka_unit_test(heads_with_an_odd_end_block_nobody),
+        cmocka_unit_test(strays_with_a_hops_address_block_nobody),
         cmocka_unit_test(lines_before_the_hops),
         cmocka_unit_test(head_in_pieces),
         cmocka_unit_test(picked_up_in_the_middle),
