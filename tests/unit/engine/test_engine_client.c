@@ -302,6 +302,36 @@ static void strays_with_a_hops_address_block_nobody(void **state)
     ecase_close(&k);
 }
 
+#define RAW_RULE "drop tcp any any -> $HOME_NET any (flow:established,to_server; content:\"/evil\"; sid:1;)\n"
+
+/* Where the parser has lost its way, or an answer is missing, the next bytes are not those of the last client. */
+static void bytes_behind_a_lost_answer_are_not_the_last_clients(void **state)
+{
+    (void)state;
+    static const char *const answers[] = {
+        "HTTP/1.1 206 OK\r\nContent-Type: multipart/byteranges; boundary=x\r\n\r\n", /* the parser gives up */
+        "HTTP/1.1 204 OK\r\nContent-Length: 500\r\n\r\n", ""};
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        struct ecase k;
+        static char start[4096];
+        struct conn c = begin(&k, SETTINGS, RAW_RULE, HOP);
+        conn_text(&k, &c, TS, "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 198.51.100.1\r\n\r\n");
+        if (answers[i][0] != '\0')
+            conn_text(&k, &c, TC, answers[i]);
+        memset(start, 'a', sizeof start);
+        memcpy(start, "GET /evil/", 10);
+        for (unsigned at = 0; at < 3000; at += 1000) /* of somebody else, who is not named yet */
+            conn_send(&k, &c, TS, 0x18, start + at, 1000);
+        conn_text(&k, &c, TS, " HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n");
+        conn_text(&k, &c, TC, OK_ANSWER);
+        conn_text(&k, &c, TS, "GET /evil HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n");
+        assert_true(alerts(&k, 1) > 0);
+        for (unsigned b = 0; b < k.nblocks; b++)
+            assert_true(k.blocks[b].identity.client.b[12] != 198);
+        ecase_close(&k);
+    }
+}
+
 /* Nobody hides behind many lines, nor behind odd ones: what the hop wrote is the last. */
 static void lines_before_the_hops(void **state)
 {
@@ -352,9 +382,29 @@ static void picked_up_in_the_middle(void **state)
     c.seq[TS] = 1000;
     c.seq[TC] = 5000;
     ask(&k, &c, FORGED);
+    ask(&k, &c, FORGED);
     assert_int_equal(k.nblocks, 0);
-    ask(&k, &c, FORGED); /* asked and answered: this one begins where a request begins */
+    ask(&k, &c, FORGED); /* twice asked and answered: this one begins where a request begins */
     assert_int_equal(k.nblocks, 1);
+    ecase_close(&k);
+}
+
+/* The answer may be one to the body in which the forged requests stand, which need not have come to its end. */
+static void picked_up_in_a_body_that_is_refused(void **state)
+{
+    (void)state;
+    struct ecase k;
+    ecase_open_live(&k, SETTINGS, RULE);
+    struct conn c = conn_make(HOP, 40000);
+    c.seq[TS] = 1000;
+    c.seq[TC] = 5000;
+    conn_text(&k, &c, TS, FORGED);
+    conn_text(&k, &c, TC, "HTTP/1.1 102 Processing\r\n\r\n");
+    conn_text(&k, &c, TS, FORGED);
+    conn_text(&k, &c, TC, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno");
+    for (unsigned i = 0; i < 3; i++)
+        conn_text(&k, &c, TS, FORGED);
+    assert_int_equal(k.nblocks, 0);
     ecase_close(&k);
 }
 
@@ -540,9 +590,11 @@ int main(void)
         cmocka_unit_test(bytes_behind_a_refused_connect_block_nobody),
         cmocka_unit_test(heads_with_an_odd_end_block_nobody),
         cmocka_unit_test(strays_with_a_hops_address_block_nobody),
+        cmocka_unit_test(bytes_behind_a_lost_answer_are_not_the_last_clients),
         cmocka_unit_test(lines_before_the_hops),
         cmocka_unit_test(head_in_pieces),
         cmocka_unit_test(picked_up_in_the_middle),
+        cmocka_unit_test(picked_up_in_a_body_that_is_refused),
         cmocka_unit_test(proxy_header_names_the_client),
         cmocka_unit_test(proxy_header_before_another_protocol),
         cmocka_unit_test(proxy_hop_without_header_proves_nothing),
