@@ -248,9 +248,10 @@ static bool judge_proxy(struct engine_worker *w, struct sk_span whole, struct sk
     if (r == PROXY_FOUND) {
         ef->proxy = ENGINE_PROXY_SKIP;
         ef->proxy_left = ph.len - old; /* a header is longer than what was not enough to tell */
-        ef->proxy_len = ph.len;
         ef->message_from[FLOW_TOSERVER] = ph.len;
         take_proxy(w, &ph);
+        ef->proxy_shown = !ef->hop || ef->hop->conn.why == IDENTITY_WHY_BAD_PROXY;
+        ef->proxy_len = ef->proxy_shown ? 0 : ph.len;
         return skip_proxy(ef, data);
     }
     if (r != PROXY_NONE)

@@ -92,8 +92,9 @@ struct engine_flow {
     uint64_t message_from[2]; /* HTTP: stream offset where the message under way began; the raw stream's depth counts
                                  from there */
     uint32_t proxy_left;      /* bytes of a PROXY header still to skip */
-    uint32_t proxy_len;       /* bytes that stood before the protocol's first */
+    uint32_t proxy_len;       /* bytes that stood before the first that rules see */
     uint8_t proxy;            /* enum engine_proxy */
+    bool proxy_shown;         /* its header is nobody's that we believe: rules on the raw stream see it */
     bool client_asked;        /* engine_client_begin() has looked */
     bool encrypted;           /* TLS application data has begun: no longer reassembled */
     bool handshake;           /* three-way handshake seen: the client's address is proven */

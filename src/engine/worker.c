@@ -310,9 +310,16 @@ static void stream_bytes(struct engine_worker *w, int dir, struct sk_span data, 
 /* The protocol begins behind a PROXY header, if there is one. False: it has not begun. */
 static bool open_stream(struct engine_worker *w, struct sk_span *data, uint64_t *offset, unsigned flags)
 {
+    struct engine_flow *ef = w->cur.ef;
     uint8_t held[PROTO_PROBE_MAX];
-    uint32_t nheld = 0, len = data->len;
-    if (!engine_client_open(w, data, flags, held, &nheld))
+    uint32_t nheld = 0, len = data->len, old = ef->proxy == ENGINE_PROXY_ASK ? ef->seen[FLOW_TOSERVER] : 0;
+    const uint8_t *header = data->p;
+    bool begins = engine_client_open(w, data, flags, held, &nheld);
+    if (ef->proxy_shown && old) /* still there, and no longer needed */
+        raw_stream(w, FLOW_TOSERVER, sk_span_of(ef->probe_buf[FLOW_TOSERVER], old), *offset - old);
+    if (ef->proxy_shown && len > data->len)
+        raw_stream(w, FLOW_TOSERVER, sk_span_of(header, len - data->len), *offset);
+    if (!begins)
         return false;
     if (nheld)
         stream_bytes(w, FLOW_TOSERVER, sk_span_of(held, nheld), *offset - nheld, 0);

@@ -347,6 +347,14 @@ unsigned http_tx_header_lines(struct http_tx *tx, int dir, const char *name, str
     return max - from;
 }
 
+/* The last line is empty: else the head was cut off. */
+static bool ends_empty(struct sk_span block)
+{
+    static const uint8_t end[] = "\r\n\r\n";
+    uint32_t n = block.len > 2 ? 4 : 2; /* no header line at all */
+    return block.len >= n && memcmp(block.p + block.len - n, end, n) == 0;
+}
+
 bool http_tx_head_odd(const struct http_tx *tx)
 {
     const struct http_msg *m = &tx->msg[HTTP_TS];
@@ -358,7 +366,7 @@ bool http_tx_head_odd(const struct http_tx *tx)
             return true;
         p += *p == '\r';
     }
-    return false;
+    return !ends_empty(m->block);
 }
 
 static bool is_framing(uint8_t known)

@@ -282,6 +282,29 @@ static void heads_with_an_odd_end_block_nobody(void **state)
     }
 }
 
+/* The hop's line stands at the end, which does not come when the server has read enough. */
+static void heads_without_an_end_block_nobody(void **state)
+{
+    (void)state;
+    static const uint8_t ends[] = {0x04 /* RST */, 0x11 /* FIN */, 0};
+    static const char *const cut[] = {"", "X: y\r\n", "X: y"};
+    for (size_t i = 0; i < sizeof ends * sizeof cut / sizeof cut[0]; i++) {
+        struct ecase k;
+        char request[256];
+        struct conn c = begin(&k, SETTINGS, RULE, HOP);
+        snprintf(request, sizeof request, "GET /evil HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 198.51.100.1\r\n%s",
+                 cut[i / sizeof ends]);
+        conn_text(&k, &c, TS, request);
+        if (ends[i % sizeof ends])
+            conn_send(&k, &c, ends[i % sizeof ends] == 0x04 ? TC : TS, ends[i % sizeof ends], NULL, 0);
+        else
+            engine_worker_finish(k.w);
+        assert_int_equal(alerts(&k, 1), 1);
+        assert_int_equal(k.nblocks, 0);
+        ecase_close(&k);
+    }
+}
+
 /* A packet that is not part of the connection is not its client's, whatever its rule says. */
 static void strays_with_a_hops_address_block_nobody(void **state)
 {
@@ -495,6 +518,34 @@ static void proxy_header_of_a_stranger(void **state)
     ecase_close(&k);
 }
 
+/* Nor does it hide what stands in it, from rules on the raw stream: the server may be one that knows no such header. */
+static void header_that_nobody_believes_is_shown(void **state)
+{
+    (void)state;
+    static const uint32_t from[] = {CLIENT, HOP, PROXY};
+    uint8_t all[1000];
+    memset(all, ' ', sizeof all);
+    memcpy(all, proxy2, sizeof proxy2);
+    all[14] = (sizeof all - 16) >> 8;
+    all[15] = (sizeof all - 16) & 0xff;
+    memcpy(all + 200, "\r\nset first-half\r\n", 18);
+    memcpy(all + 900, "\r\nset second-half\r\n", 19);
+    for (size_t f = 0; f < sizeof from / sizeof from[0]; f++) {
+        for (unsigned piece = 7; piece < 600; piece += 493) { /* none with both halves */
+            struct ecase k;
+            struct conn c =
+                begin(&k, SETTINGS,
+                      "alert tcp any any -> any any (flow:established,to_server; content:\"|0d 0a 0d 0a 00|\"; "
+                      "startswith; content:\"first-half\"; content:\"second-half\"; sid:1;)\n",
+                      from[f]);
+            for (size_t i = 0; i < sizeof all; i += piece)
+                conn_send(&k, &c, TS, 0x18, all + i, (uint32_t)(sizeof all - i < piece ? sizeof all - i : piece));
+            assert_int_equal(alerts(&k, 1), from[f] == PROXY ? 0 : 1); /* of a hop's own words it has vouched */
+            ecase_close(&k);
+        }
+    }
+}
+
 /* --- what a tunnel carries is one client's --- */
 static void headers_in_a_tunnel_are_the_clients_words(void **state)
 {
@@ -589,6 +640,7 @@ int main(void)
         cmocka_unit_test(body_of_a_refused_request_blocks_nobody),
         cmocka_unit_test(bytes_behind_a_refused_connect_block_nobody),
         cmocka_unit_test(heads_with_an_odd_end_block_nobody),
+        cmocka_unit_test(heads_without_an_end_block_nobody),
         cmocka_unit_test(strays_with_a_hops_address_block_nobody),
         cmocka_unit_test(bytes_behind_a_lost_answer_are_not_the_last_clients),
         cmocka_unit_test(lines_before_the_hops),
@@ -600,6 +652,7 @@ int main(void)
         cmocka_unit_test(proxy_hop_without_header_proves_nothing),
         cmocka_unit_test(proxy_header_from_an_http_hop_proves_nothing),
         cmocka_unit_test(proxy_header_of_a_stranger),
+        cmocka_unit_test(header_that_nobody_believes_is_shown),
         cmocka_unit_test(headers_in_a_tunnel_are_the_clients_words),
         cmocka_unit_test(blocked_clients_requests_are_cut),
         cmocka_unit_test(rates_are_the_clients),
