@@ -260,7 +260,8 @@ unsigned http_tx_header_lines(struct http_tx *tx, int dir, const char *name, str
 bool http_tx_misframed(const struct http_tx *tx);
 /*
  * May they disagree about where its head or one of the head's lines ends? One that ends with anything but CR LF, or a
- * CR without LF. While only the head has been seen: trailer fields are looked at as if they belonged to it.
+ * CR without LF; a head whose end never came. While only the head has been seen: trailer fields are looked at as if
+ * they belonged to it.
  */
 bool http_tx_head_odd(const struct http_tx *tx);
 /* The index-th header, repetitions joined. */
