@@ -281,8 +281,10 @@ void guard_ledger_finish(struct guard *g);
 bool guard_metrics_start(struct guard *g);
 bool guard_metrics_wanted(const struct guard *g);
 void guard_metrics_tick(struct guard *g);
-/* The exporter asks. False: too often. */
-bool guard_metrics_ask(struct guard *g);
+/* The exporter has sent a message. False: too many. */
+bool guard_metrics_may_speak(struct guard *g);
+/* It asks. */
+void guard_metrics_answer(struct guard *g);
 void guard_metrics_stop(struct guard *g);
 
 /* guard_control.c */

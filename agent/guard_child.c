@@ -337,6 +337,8 @@ static void on_ready(struct guard *g, enum guard_role r)
 /* False: this role has no business sending that. */
 static bool on_message(struct guard *g, enum guard_role r, const struct ipc_msg *m)
 {
+    if (r == GUARD_EXPORTER && !guard_metrics_may_speak(g))
+        return false;
     if (m->type == IPC_HELLO)
         return true;
     if (m->type == IPC_READY) {
@@ -352,8 +354,10 @@ static bool on_message(struct guard *g, enum guard_role r, const struct ipc_msg 
         g->metrics.beats++;
         return true;
     }
-    if (m->type == IPC_ASK && r == GUARD_EXPORTER)
-        return guard_metrics_ask(g);
+    if (m->type == IPC_ASK && r == GUARD_EXPORTER) {
+        guard_metrics_answer(g);
+        return true;
+    }
     if (m->type == IPC_GARBAGE && r == GUARD_REPORTER) {
         guard_child_kill(g, GUARD_ENGINE, "writes garbage to its event ring");
         return true;

@@ -17,7 +17,7 @@
 #define BACKLOG    16
 #define RETRY      (10 * SK_NS_PER_S) /* of a socket that could not be opened */
 #define ASK_WINDOW SK_NS_PER_S
-#define ASK_MAX    10 /* within the window; an exporter asks once a second */
+#define ASK_MAX    10 /* messages within the window; an exporter asks once a second, and gives a sign of life */
 
 static int open_socket(struct guard_metrics *m)
 {
@@ -87,22 +87,26 @@ static void make_answer(struct guard *g)
     json_decref(status);
 }
 
-bool guard_metrics_ask(struct guard *g)
+bool guard_metrics_may_speak(struct guard *g)
 {
     struct guard_metrics *m = &g->metrics;
-    const struct ipc_empty e = {0};
     int64_t now = sk_now_mono();
     if (now - m->window >= ASK_WINDOW) {
         m->window = now;
         m->asked = 0;
     }
-    if (++m->asked > ASK_MAX)
-        return false;
+    return ++m->asked <= ASK_MAX;
+}
+
+void guard_metrics_answer(struct guard *g)
+{
+    struct guard_metrics *m = &g->metrics;
+    const struct ipc_empty e = {0};
+    int64_t now = sk_now_mono();
     if (m->answer_fd < 0 || now - m->answered >= ASK_WINDOW)
         make_answer(g);
     if (m->answer_fd >= 0)
         (void)!ipc_send(g->child[GUARD_EXPORTER].chan, IPC_ANSWER, &e, &m->answer_fd, 1); /* full: it asks again */
-    return true;
 }
 
 void guard_metrics_stop(struct guard *g)

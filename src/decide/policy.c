@@ -61,6 +61,8 @@ enum policy_verdict policy_check(const struct policy_limits *lim, const struct d
         return POLICY_MALFORMED;
     if (!identity_known(&in->identity))
         return POLICY_UNPROVEN;
+    if (in->identity.state == IDENTITY_PROVEN && !sk_prefix_contains(&in->target, &in->identity.client))
+        return POLICY_MALFORMED; /* proof of somebody else */
     struct decide_request r = *in;
     int64_t max = max_seconds(lim);
     if (r.seconds > max)

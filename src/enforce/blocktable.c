@@ -332,7 +332,14 @@ struct block *block_table_at(const struct block_table *t, size_t i)
 
 void block_identity(const struct block *b, struct identity *out)
 {
-    *out = (struct identity){.client = b->src, .port = b->sport, .state = IDENTITY_DIRECT};
+    *out = (struct identity){.client = b->target.addr, .state = IDENTITY_DIRECT};
+    if (sk_prefix_contains(&b->target, &b->src)) {
+        out->client = b->src;
+        out->port = b->sport;
+    } else if (sk_prefix_contains(&b->target, &b->dst)) {
+        out->client = b->dst;
+        out->port = b->dport;
+    }
     if (!b->chain)
         return;
     out->state = IDENTITY_PROVEN; /* others are not blocked */

@@ -133,6 +133,8 @@ static void http_data(struct engine_worker *w, int dir, struct sk_span data, uns
     enum http_result r = http_input(ef->http, dir, data, hf, w->cur.ts, &used);
     if (r == HTTP_R_ERROR)
         stream_unlimit(&ef->tcp, false);
+    if (r == HTTP_R_ERROR && ef->hop)
+        engine_client_lost(w);
     if (r == HTTP_R_OK || r == HTTP_R_ERROR)
         return;
     if (ef->hop)

@@ -13,6 +13,12 @@
 #include "engine_internal.h"
 #include "identity/proxy.h"
 
+/*
+ * What is taken for a request may stand in the body of one that began before; this has a single answer, which may come
+ * before its end, and then the next is taken for one that was hidden (name_client).
+ */
+#define SYNC_ANSWERS 2
+
 /* --- the pool --- */
 
 static struct engine_hop *hop_get(struct engine_worker *w)
@@ -197,7 +203,7 @@ static void take_proxy(struct engine_worker *w, const struct proxy_header *ph)
         return; /* a stranger's word */
     identity_proxy(w->e->hops, ph, &ef->hop->conn);
     set_now(w, &ef->hop->conn);
-    if (ef->hop->conn.state == IDENTITY_PROVEN)
+    if (ef->hop->conn.state == IDENTITY_PROVEN && ef->handshake)
         engine_judge_client(w, &ef->hop->conn.client);
     cut_if_blocked(w, &ef->hop->conn);
 }
@@ -242,9 +248,10 @@ static bool judge_proxy(struct engine_worker *w, struct sk_span whole, struct sk
     if (r == PROXY_FOUND) {
         ef->proxy = ENGINE_PROXY_SKIP;
         ef->proxy_left = ph.len - old; /* a header is longer than what was not enough to tell */
-        ef->proxy_len = ph.len;
         ef->message_from[FLOW_TOSERVER] = ph.len;
         take_proxy(w, &ph);
+        ef->proxy_shown = !ef->hop || ef->hop->conn.why == IDENTITY_WHY_BAD_PROXY;
+        ef->proxy_len = ef->proxy_shown ? 0 : ph.len;
         return skip_proxy(ef, data);
     }
     if (r != PROXY_NONE)
@@ -284,22 +291,25 @@ bool engine_client_open(struct engine_worker *w, struct sk_span *data, unsigned 
 
 /* --- requests --- */
 
+/* All of what has begun has come, whether it has been answered or not. */
 static bool between_requests(const struct engine_flow *ef)
 {
-    return !http_tx_first(ef->http);
+    for (const struct http_tx *tx = http_tx_first(ef->http); tx; tx = http_tx_next(tx))
+        if (http_tx_progress(tx, HTTP_TS) != HTTP_P_COMPLETE)
+            return false;
+    return true;
 }
 
 void engine_client_bytes(struct engine_worker *w, unsigned flags)
 {
     struct engine_flow *ef = w->cur.ef;
     struct engine_hop *h = ef->hop;
-    if (flags & STREAM_DATA_GAP)
-        h->unsynced = true;
-    if (ef->tcp.midstream && !h->any)
-        h->unsynced = true;
+    if ((flags & STREAM_DATA_GAP) || (ef->tcp.midstream && !h->any))
+        h->unsynced = SYNC_ANSWERS;
     if (h->conn.state == IDENTITY_PROVEN || !ef->http || !between_requests(ef) || !h->begun)
         return;
     h->begun = false;
+    h->misframed |= http_tx_first(ef->http) != NULL; /* as in name_client */
     detect_flow_renew(w->det, &ef->det);
     set_now(w, &h->conn);
 }
@@ -329,9 +339,9 @@ static void name_client(struct engine_worker *w, struct http_tx *tx, struct engi
     struct identity_line lines[IDENTITY_LINES_MAX + 1];
     unsigned n = header_lines(w, tx, lines);
     /* A hop sends the next request when the last one has been answered: one that comes before was hidden in it. */
-    if (http_tx_first(w->cur.ef->http) != tx)
+    if (http_tx_first(w->cur.ef->http) != tx || http_tx_head_odd(tx))
         h->misframed = true;
-    identity_request(w->e->hops, &h->conn, lines, n, h->misframed || h->unsynced, &et->id);
+    identity_request(w->e->hops, &h->conn, lines, n, h->misframed || h->unsynced > 0, &et->id);
     et->known = true;
     sk_count(w->c, et->id.state == IDENTITY_PROVEN ? SK_C_IDENTITY_PROVEN : SK_C_IDENTITY_UNPROVEN);
     set_now(w, &et->id);
@@ -358,8 +368,15 @@ void engine_client_tx_done(struct engine_worker *w, struct http_tx *tx)
 {
     struct engine_hop *h = w->cur.ef->hop;
     if (http_tx_progress(tx, HTTP_TS) == HTTP_P_COMPLETE && http_tx_progress(tx, HTTP_TC) == HTTP_P_COMPLETE &&
-        http_tx_status(tx) != 0)
-        h->unsynced = false; /* asked and answered: the next byte begins a request */
+        http_tx_status(tx) >= 200 && h->unsynced > 0)
+        h->unsynced--; /* at 0 the next byte begins a request */
+}
+
+void engine_client_lost(struct engine_worker *w)
+{
+    struct engine_hop *h = w->cur.ef->hop;
+    h->misframed = true;
+    set_now(w, &h->conn);
 }
 
 void engine_client_tunnel(struct engine_worker *w)

@@ -56,10 +56,11 @@ struct engine_hop {
     struct identity now;      /* of the request under way, or the last one */
     struct sk_addr rule_addr; /* what rules see in place of the hop */
     bool misframed;           /* hop and server may disagree about what is a request: no header is believed any more */
-    bool unsynced; /* picked up in the middle: no header is believed before a request and its answer have passed */
-    bool begun;    /* bytes of a request since the last renewal */
-    bool several;  /* requests of more than one client have been seen */
-    bool any;      /* one has been seen */
+    uint8_t unsynced; /* picked up in the middle: no header is believed before so many requests and their answers have
+                         passed */
+    bool begun;       /* bytes of a request since the last renewal */
+    bool several;     /* requests of more than one client have been seen */
+    bool any;         /* one has been seen */
     struct sk_addr last; /* client of the last one; zero: not proven */
     struct engine_hop *next_free;
 };
@@ -91,8 +92,9 @@ struct engine_flow {
     uint64_t message_from[2]; /* HTTP: stream offset where the message under way began; the raw stream's depth counts
                                  from there */
     uint32_t proxy_left;      /* bytes of a PROXY header still to skip */
-    uint32_t proxy_len;       /* bytes that stood before the protocol's first */
+    uint32_t proxy_len;       /* bytes that stood before the first that rules see */
     uint8_t proxy;            /* enum engine_proxy */
+    bool proxy_shown;         /* its header is nobody's that we believe: rules on the raw stream see it */
     bool client_asked;        /* engine_client_begin() has looked */
     bool encrypted;           /* TLS application data has begun: no longer reassembled */
     bool handshake;           /* three-way handshake seen: the client's address is proven */
@@ -180,6 +182,8 @@ void engine_client_bytes(struct engine_worker *w, unsigned flags);
 /* A transaction has come further: makes its client the one that rules see. First of all in its callback. */
 void engine_client_tx(struct engine_worker *w, struct http_tx *tx, int dir, enum http_progress progress);
 void engine_client_tx_done(struct engine_worker *w, struct http_tx *tx);
+/* HTTP cannot be followed any further: nobody knows whose the next bytes are. */
+void engine_client_lost(struct engine_worker *w);
 /* The connection has become a tunnel: what follows is one client's, and headers in it are his own words. */
 void engine_client_tunnel(struct engine_worker *w);
 /* Behind a hop: whose the transaction is, or (NULL) what is being inspected. NULL: there is no hop. */

@@ -25,12 +25,13 @@
  * Whoever opened a TCP connection and answered the server's SYN has shown that the address is his; anything else can
  * carry a forged source, also a segment or an ICMP error that names the connection and is not part of it. Of a session
  * picked up in midstream this is known once the server has acknowledged data: to a stray segment it answers with a
- * reset.
+ * reset. What is in a tunnel, both sides of it, is the word of whoever writes into the tunnel; where a tunnel ends on
+ * this host, its packets come once more from the device at its end.
  */
 static bool source_proven(const struct engine_worker *w, const struct detect_input *in)
 {
     const struct flow *f = w->cur.f;
-    if (!f || f->proto != IPPROTO_TCP || in->proto != IPPROTO_TCP || (w->cur.v & STREAM_V_INVALID))
+    if (!f || f->recursion || f->proto != IPPROTO_TCP || in->proto != IPPROTO_TCP || (w->cur.v & STREAM_V_INVALID))
         return false;
     const struct stream_session *s = &w->cur.ef->tcp;
     const struct stream_half *client = &s->half[FLOW_TOSERVER];
@@ -156,9 +157,11 @@ static bool score(struct engine_worker *w, const struct detect_alert *a, uint32_
            decide_score_add(w->e->scores, &q->target.addr, points, a->rule->gid, a->rule->sid, w->cur.ts, w->c, q);
 }
 
-static bool may_block(struct engine_worker *w, const struct decide_plan *plan, struct offender o, bool proven)
+/* An author may order that a lone packet is enough; whose it is behind a hop, only the connection tells. */
+static bool may_block(struct engine_worker *w, const struct decide_plan *plan, struct offender o, bool proven,
+                      const struct identity *id)
 {
-    if (o.known && (proven || plan->explicit_block))
+    if (o.known && (proven || (plan->explicit_block && id->state == IDENTITY_DIRECT)))
         return true;
     sk_count(w->c, SK_C_BLOCK_UNPROVEN);
     return false;
@@ -175,7 +178,7 @@ void engine_judge_alert(struct engine_worker *w, const struct detect_alert *a, i
     fill_request(w, dir, &in, &q);
     struct offender o = find_offender(w, a, &in, tx, &q);
     bool proven = source_proven(w, &in), by_score = plan.act == DECIDE_SCORE;
-    if (by_score ? !score(w, a, plan.points, o, proven, &q) : !may_block(w, &plan, o, proven))
+    if (by_score ? !score(w, a, plan.points, o, proven, &q) : !may_block(w, &plan, o, proven, &q.identity))
         return;
     q.reason = by_score ? DECIDE_BY_SCORE : (uint8_t)plan.reason;
     q.seconds = by_score ? w->e->conf->decide.block_duration / SK_NS_PER_S : plan.seconds;
@@ -261,7 +264,7 @@ void engine_judge_client(struct engine_worker *w, const struct sk_addr *client)
 
 void engine_judge_connection(struct engine_worker *w)
 {
-    if (w->cur.ef->handshake && !w->cur.ef->hop)
+    if (!w->cur.ef->hop)
         engine_judge_client(w, &w->cur.f->client);
 }
 
@@ -270,8 +273,10 @@ void engine_judge_request(struct engine_worker *w, struct http_tx *tx)
     const struct identity *id = engine_client_of(w->cur.ef, tx);
     struct detect_input in;
     engine_input(w, FLOW_TOSERVER, &in);
-    if (id && id->state == IDENTITY_PROVEN)
-        engine_judge_client(w, &id->client);
-    else if (!id && source_proven(w, &in))
+    if (!source_proven(w, &in)) /* nor is a hop one */
+        return;
+    if (!id)
         engine_judge_client(w, &w->cur.f->client);
+    else if (id->state == IDENTITY_PROVEN)
+        engine_judge_client(w, &id->client);
 }

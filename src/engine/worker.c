@@ -310,9 +310,16 @@ static void stream_bytes(struct engine_worker *w, int dir, struct sk_span data, 
 /* The protocol begins behind a PROXY header, if there is one. False: it has not begun. */
 static bool open_stream(struct engine_worker *w, struct sk_span *data, uint64_t *offset, unsigned flags)
 {
+    struct engine_flow *ef = w->cur.ef;
     uint8_t held[PROTO_PROBE_MAX];
-    uint32_t nheld = 0, len = data->len;
-    if (!engine_client_open(w, data, flags, held, &nheld))
+    uint32_t nheld = 0, len = data->len, old = ef->proxy == ENGINE_PROXY_ASK ? ef->seen[FLOW_TOSERVER] : 0;
+    const uint8_t *header = data->p;
+    bool begins = engine_client_open(w, data, flags, held, &nheld);
+    if (ef->proxy_shown && old) /* still there, and no longer needed */
+        raw_stream(w, FLOW_TOSERVER, sk_span_of(ef->probe_buf[FLOW_TOSERVER], old), *offset - old);
+    if (ef->proxy_shown && len > data->len)
+        raw_stream(w, FLOW_TOSERVER, sk_span_of(header, len - data->len), *offset);
+    if (!begins)
         return false;
     if (nheld)
         stream_bytes(w, FLOW_TOSERVER, sk_span_of(held, nheld), *offset - nheld, 0);
@@ -320,11 +327,32 @@ static bool open_stream(struct engine_worker *w, struct sk_span *data, uint64_t 
     return true;
 }
 
+/*
+ * Who acknowledges the server's SYN has seen it, and so has the address that he claims. That the server goes on proves
+ * nothing: it also answers segments that are out of place. Known before the packet's data is looked at, which may be
+ * the attack.
+ */
+static void note_handshake(struct engine_worker *w)
+{
+    const struct engine_current *cur = &w->cur;
+    const struct stream_session *s = &cur->ef->tcp;
+    const struct stream_half *server = &s->half[FLOW_TOCLIENT];
+    if (cur->ef->handshake || cur->f->recursion || !s->established_seen || s->midstream || s->async || !cur->p ||
+        cur->dir != FLOW_TOSERVER || !(cur->p->tcp.flags & TCP_ACK))
+        return;
+    uint32_t ack = cur->p->tcp.ack - (server->isn + 1);
+    if (ack > server->high - (server->isn + 1))
+        return;
+    cur->ef->handshake = true;
+    engine_judge_connection(w);
+}
+
 static void on_stream_data(void *arg, int dir, struct sk_span data, uint64_t offset, unsigned flags)
 {
     struct engine_worker *w = arg;
     struct engine_current *cur = &w->cur;
     struct detect_input in;
+    note_handshake(w);
     /* Rules may run from here on, before stream_packet() has answered. */
     cur->v |= STREAM_V_ADDED | (cur->ef->tcp.established_seen ? STREAM_V_ESTABLISHED : 0);
     if (dir == FLOW_TOSERVER && cur->ef->proxy != ENGINE_PROXY_DONE && !open_stream(w, &data, &offset, flags))
@@ -396,10 +424,8 @@ static void tcp_packet(struct engine_worker *w)
         v = feed_stream(w);
     }
     cur->v = v;
-    if (v & STREAM_V_FIRST_EST) {
-        cur->ef->handshake = !cur->ef->tcp.midstream && !cur->ef->tcp.async;
-        engine_judge_connection(w);
-    }
+    if (!(v & STREAM_V_INVALID))
+        note_handshake(w);
     set_class(w, cur->f, v);
 }
 

@@ -15,7 +15,7 @@ from bed import ATTACK, SERVER_A, Bed, Tally, wait_until
 from live_block import RULE
 from live_hostile import MAGIC, VERSION, Stolen, bare
 
-GARBAGE, ASK = 14, 17  # ipc/message.h
+READY, GARBAGE, ASK, ALIVE = 11, 14, 18, 20  # ipc/message.h
 PORT = 9469
 SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? ([0-9.eE+-]+|NaN|[+-]Inf)')
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\[\\"n])*)"(?:,|$)')
@@ -167,6 +167,8 @@ def hostile(bed, t):
     replaced(bed, t, "garbage", os.urandom(40))
     replaced(bed, t, "what only another role sends", message(GARBAGE, bytes(8)))
     replaced(bed, t, "one question after the other", *[message(ASK)] * 500)
+    replaced(bed, t, "one sign of life after the other", *[message(ALIVE)] * 500)
+    replaced(bed, t, "one greeting after the other", *[message(READY)] * 500)
     t.check("afterwards it serves", wait_until(lambda: code(bed, URL) == "200", 10) is not None)
 
 

@@ -347,6 +347,28 @@ unsigned http_tx_header_lines(struct http_tx *tx, int dir, const char *name, str
     return max - from;
 }
 
+/* The last line is empty: else the head was cut off. */
+static bool ends_empty(struct sk_span block)
+{
+    static const uint8_t end[] = "\r\n\r\n";
+    uint32_t n = block.len > 2 ? 4 : 2; /* no header line at all */
+    return block.len >= n && memcmp(block.p + block.len - n, end, n) == 0;
+}
+
+bool http_tx_head_odd(const struct http_tx *tx)
+{
+    const struct http_msg *m = &tx->msg[HTTP_TS];
+    if (m->start.p == NULL)
+        return false;
+    const uint8_t *p = m->start.p, *end = m->block.p + m->block.len;
+    for (; p < end; p++) {
+        if (*p == '\n' || (*p == '\r' && (end - p < 2 || p[1] != '\n')))
+            return true;
+        p += *p == '\r';
+    }
+    return !ends_empty(m->block);
+}
+
 static bool is_framing(uint8_t known)
 {
     return known == HK_CONTENT_LENGTH || known == HK_TRANSFER_ENCODING;
@@ -359,7 +381,7 @@ bool http_tx_misframed(const struct http_tx *tx)
         1u << HTTP_EV_DUPLICATE_CONTENT_LENGTH_REQUEST | 1u << HTTP_EV_INVALID_TRANSFER_ENCODING_REQUEST;
     const struct http_msg *m = &tx->msg[HTTP_TS];
     unsigned framing = 0;
-    if ((tx->events & events) || m->odd_chunks)
+    if ((tx->events & events) || m->odd_chunks || m->refused || tx->method_id == HM_CONNECT)
         return true;
     for (unsigned k = 0; k < m->nlines; k++) {
         if (!is_framing(m->headers[m->lines[k].header].known))

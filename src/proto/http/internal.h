@@ -107,6 +107,7 @@ struct http_msg {
     uint8_t proto_num;        /* 9, 10, 11; 0 invalid */
     bool chunked, has_cl;
     bool odd_chunks; /* chunk lines that another reader may take otherwise */
+    bool refused;    /* over without its body, for which the client had asked (Expect) */
     uint64_t content_length;
     struct http_body body;
     struct sk_span cache_header, cache_names, cache_start; /* p NULL: not built */

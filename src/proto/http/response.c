@@ -104,6 +104,7 @@ static void expect_refused(struct http_conn *conn, struct http_tx *tx)
         return;
     if (sk_span_ieq(head_value(req, HK_EXPECT), "100-continue")) {
         s->state = ST_IDLE;
+        req->refused = true;
         tx_complete(tx, HTTP_TS);
     }
 }

@@ -91,6 +91,9 @@ static void test_who_is_not_proven_is_not_blocked(void **state)
     r.identity.nhops = 1;
     r.identity.hop[0].addr = request("10.0.0.1").target.addr;
     assert_int_equal(policy_check(&limits, &r, &out), POLICY_OK);
+    r.identity.client = request("198.51.100.77").target.addr; /* proven is somebody else */
+    assert_int_equal(policy_check(&limits, &r, &out), POLICY_MALFORMED);
+    r.identity.client = r.target.addr;
     r.identity.state = IDENTITY_UNPROVEN;
     r.identity.source = IDENTITY_BY_PEER;
     r.identity.why = IDENTITY_WHY_HIDDEN;

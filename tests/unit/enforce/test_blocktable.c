@@ -92,6 +92,28 @@ static void test_scan_gives_each_block_once(void **state)
     block_table_free(t);
 }
 
+/* Of an answer that gave the attack away the client is the receiver. */
+static void test_the_client_is_the_side_that_is_blocked(void **state)
+{
+    (void)state;
+    struct block_table *t = block_table_create(10);
+    struct decide_request r = {.target = pfx("192.0.2.1"),
+                               .src = pfx("10.0.0.1").addr,
+                               .dst = pfx("192.0.2.1").addr,
+                               .sport = 80,
+                               .dport = 4711};
+    struct block *b;
+    struct identity id;
+    assert_int_equal(block_table_add(t, &r, NULL, BLOCK_RULE, 1, 100, &b), SK_OK);
+    block_identity(b, &id);
+    assert_true(sk_addr_eq(&id.client, &r.target.addr) && id.port == 4711);
+    r.target = pfx("198.51.100.0/24"); /* neither */
+    assert_int_equal(block_table_add(t, &r, NULL, BLOCK_RULE, 1, 100, &b), SK_OK);
+    block_identity(b, &id);
+    assert_true(sk_addr_eq(&id.client, &r.target.addr) && id.port == 0);
+    block_table_free(t);
+}
+
 static void test_what_it_was_decided_on_is_kept_in_few_bytes(void **state)
 {
     (void)state;
@@ -189,6 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_found_by_target_id_and_address),
         cmocka_unit_test(test_scan_gives_each_block_once),
+        cmocka_unit_test(test_the_client_is_the_side_that_is_blocked),
         cmocka_unit_test(test_what_it_was_decided_on_is_kept_in_few_bytes),
         cmocka_unit_test(test_ends_come_in_order),
         cmocka_unit_test(test_full_table_refuses_and_keeps),

@@ -43,6 +43,21 @@ static void ask(struct ecase *k, struct conn *c, const char *request)
     conn_text(k, c, TC, OK_ANSWER);
 }
 
+/* An ICMP error "port unreachable" that quotes the packet `of`. */
+static uint32_t icmp_quoting(uint8_t *buf, uint32_t src, uint32_t dst, const uint8_t *of)
+{
+    const uint32_t n = 20 + 8 + 28;
+    memset(buf, 0, n);
+    memcpy(buf, (uint8_t[]){0x45, 0, 0, (uint8_t)n, 0, 0, 0, 0, 64, IPPROTO_ICMP}, 10);
+    for (unsigned i = 0; i < 4; i++) {
+        buf[12 + i] = (uint8_t)(src >> (24 - 8 * i));
+        buf[16 + i] = (uint8_t)(dst >> (24 - 8 * i));
+    }
+    buf[20] = buf[21] = 3;
+    memcpy(buf + 28, of, 28);
+    return n;
+}
+
 static void client_behind_a_hop_is_found_and_blocked(void **state)
 {
     (void)state;
@@ -208,6 +223,138 @@ static void smuggled_requests_block_nobody(void **state)
         FORGED);
 }
 
+/* A hop may pass on the body of a request that was refused before it came: what it holds is its client's. */
+static void body_of_a_refused_request_blocks_nobody(void **state)
+{
+    (void)state;
+    struct ecase k;
+    struct conn c = begin(&k, SETTINGS, RULE, HOP);
+    conn_text(&k, &c, TS,
+              "POST / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.9\r\nExpect: 100-continue\r\n"
+              "Content-Length: 73\r\n\r\n");
+    conn_text(&k, &c, TC, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno");
+    ask(&k, &c, FORGED);
+    assert_int_equal(k.nblocks, 0);
+    assert_true(alerts(&k, 1) > 0);
+    ecase_close(&k);
+}
+
+/* Some hops take CONNECT for the start of a tunnel, or of a body, whatever the server says. */
+static void bytes_behind_a_refused_connect_block_nobody(void **state)
+{
+    (void)state;
+    static const char *const heads[] = {"", "Content-Length: 73\r\n"};
+    for (unsigned early = 0; early < 2; early++) {
+        for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+            struct ecase k;
+            char request[256];
+            struct conn c = begin(&k, SETTINGS, RULE, HOP);
+            snprintf(request, sizeof request,
+                     "CONNECT h:80 HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.9\r\n%s\r\n", heads[i]);
+            conn_text(&k, &c, TS, request);
+            if (early)
+                conn_text(&k, &c, TS, FORGED);
+            conn_text(&k, &c, TC, "HTTP/1.1 405 No\r\nContent-Length: 2\r\n\r\nno");
+            ask(&k, &c, FORGED);
+            assert_int_equal(k.nblocks, 0);
+            assert_true(alerts(&k, 1) > 0);
+            ecase_close(&k);
+        }
+    }
+}
+
+/* What another reader takes for a part of the head: the hop's line may come behind it. */
+static void heads_with_an_odd_end_block_nobody(void **state)
+{
+    (void)state;
+    static const char *const ends[] = {"X: y\n\n", "X: y\n\r\n", "X: y\r\n\n", "X: y\r\n \nZ: z\r\n\r\n",
+                                       "X: y\r\n\t\nZ: z\r\n\r\n"};
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        struct ecase k;
+        char request[256];
+        struct conn c = begin(&k, SETTINGS, RULE, HOP);
+        snprintf(request, sizeof request, "GET /evil HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 198.51.100.1\r\n%s",
+                 ends[i]);
+        ask(&k, &c, request);
+        assert_int_equal(k.nblocks, 0);
+        assert_int_equal(alerts(&k, 1), 1);
+        ecase_close(&k);
+    }
+}
+
+/* The hop's line stands at the end, which does not come when the server has read enough. */
+static void heads_without_an_end_block_nobody(void **state)
+{
+    (void)state;
+    static const uint8_t ends[] = {0x04 /* RST */, 0x11 /* FIN */, 0};
+    static const char *const cut[] = {"", "X: y\r\n", "X: y"};
+    for (size_t i = 0; i < sizeof ends * sizeof cut / sizeof cut[0]; i++) {
+        struct ecase k;
+        char request[256];
+        struct conn c = begin(&k, SETTINGS, RULE, HOP);
+        snprintf(request, sizeof request, "GET /evil HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 198.51.100.1\r\n%s",
+                 cut[i / sizeof ends]);
+        conn_text(&k, &c, TS, request);
+        if (ends[i % sizeof ends])
+            conn_send(&k, &c, ends[i % sizeof ends] == 0x04 ? TC : TS, ends[i % sizeof ends], NULL, 0);
+        else
+            engine_worker_finish(k.w);
+        assert_int_equal(alerts(&k, 1), 1);
+        assert_int_equal(k.nblocks, 0);
+        ecase_close(&k);
+    }
+}
+
+/* A packet that is not part of the connection is not its client's, whatever its rule says. */
+static void strays_with_a_hops_address_block_nobody(void **state)
+{
+    (void)state;
+    static const char rules[] = "alert tcp any any -> any any (content:\"stray\"; metadata:sekisho_block 10m; sid:1;)\n"
+                                "alert icmp any any -> any any (itype:3; metadata:sekisho_block 10m; sid:2;)\n";
+    struct ecase k;
+    uint8_t buf[128], quote[128];
+    struct conn c = begin(&k, SETTINGS, rules, HOP);
+    ask(&k, &c, "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 198.51.100.1\r\n\r\n");
+    uint32_t n = tcp_packet(buf, HOP, SERVER, c.cport, c.sport, c.seq[TS] + 0x40000000, c.seq[TC], 0x18, "stray", 5);
+    ecase_frame(&k, buf, n);
+    assert_int_equal(alerts(&k, 1), 1);
+    n = icmp_quoting(quote, HOP, SERVER, buf);
+    ecase_frame(&k, quote, n);
+    assert_int_equal(alerts(&k, 2), 1);
+    assert_int_equal(k.nblocks, 0);
+    ecase_close(&k);
+}
+
+#define RAW_RULE "drop tcp any any -> $HOME_NET any (flow:established,to_server; content:\"/evil\"; sid:1;)\n"
+
+/* Where the parser has lost its way, or an answer is missing, the next bytes are not those of the last client. */
+static void bytes_behind_a_lost_answer_are_not_the_last_clients(void **state)
+{
+    (void)state;
+    static const char *const answers[] = {
+        "HTTP/1.1 206 OK\r\nContent-Type: multipart/byteranges; boundary=x\r\n\r\n", /* the parser gives up */
+        "HTTP/1.1 204 OK\r\nContent-Length: 500\r\n\r\n", ""};
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        struct ecase k;
+        static char start[4096];
+        struct conn c = begin(&k, SETTINGS, RAW_RULE, HOP);
+        conn_text(&k, &c, TS, "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 198.51.100.1\r\n\r\n");
+        if (answers[i][0] != '\0')
+            conn_text(&k, &c, TC, answers[i]);
+        memset(start, 'a', sizeof start);
+        memcpy(start, "GET /evil/", 10);
+        for (unsigned at = 0; at < 3000; at += 1000) /* of somebody else, who is not named yet */
+            conn_send(&k, &c, TS, 0x18, start + at, 1000);
+        conn_text(&k, &c, TS, " HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n");
+        conn_text(&k, &c, TC, OK_ANSWER);
+        conn_text(&k, &c, TS, "GET /evil HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n");
+        assert_true(alerts(&k, 1) > 0);
+        for (unsigned b = 0; b < k.nblocks; b++)
+            assert_true(k.blocks[b].identity.client.b[12] != 198);
+        ecase_close(&k);
+    }
+}
+
 /* Nobody hides behind many lines, nor behind odd ones: what the hop wrote is the last. */
 static void lines_before_the_hops(void **state)
 {
@@ -258,9 +405,29 @@ static void picked_up_in_the_middle(void **state)
     c.seq[TS] = 1000;
     c.seq[TC] = 5000;
     ask(&k, &c, FORGED);
+    ask(&k, &c, FORGED);
     assert_int_equal(k.nblocks, 0);
-    ask(&k, &c, FORGED); /* asked and answered: this one begins where a request begins */
+    ask(&k, &c, FORGED); /* twice asked and answered: this one begins where a request begins */
     assert_int_equal(k.nblocks, 1);
+    ecase_close(&k);
+}
+
+/* The answer may be one to the body in which the forged requests stand, which need not have come to its end. */
+static void picked_up_in_a_body_that_is_refused(void **state)
+{
+    (void)state;
+    struct ecase k;
+    ecase_open_live(&k, SETTINGS, RULE);
+    struct conn c = conn_make(HOP, 40000);
+    c.seq[TS] = 1000;
+    c.seq[TC] = 5000;
+    conn_text(&k, &c, TS, FORGED);
+    conn_text(&k, &c, TC, "HTTP/1.1 102 Processing\r\n\r\n");
+    conn_text(&k, &c, TS, FORGED);
+    conn_text(&k, &c, TC, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno");
+    for (unsigned i = 0; i < 3; i++)
+        conn_text(&k, &c, TS, FORGED);
+    assert_int_equal(k.nblocks, 0);
     ecase_close(&k);
 }
 
@@ -349,6 +516,34 @@ static void proxy_header_of_a_stranger(void **state)
     assert_int_equal(k.nblocks, 1);
     assert_target(&k.blocks[0], CLIENT);
     ecase_close(&k);
+}
+
+/* Nor does it hide what stands in it, from rules on the raw stream: the server may be one that knows no such header. */
+static void header_that_nobody_believes_is_shown(void **state)
+{
+    (void)state;
+    static const uint32_t from[] = {CLIENT, HOP, PROXY};
+    uint8_t all[1000];
+    memset(all, ' ', sizeof all);
+    memcpy(all, proxy2, sizeof proxy2);
+    all[14] = (sizeof all - 16) >> 8;
+    all[15] = (sizeof all - 16) & 0xff;
+    memcpy(all + 200, "\r\nset first-half\r\n", 18);
+    memcpy(all + 900, "\r\nset second-half\r\n", 19);
+    for (size_t f = 0; f < sizeof from / sizeof from[0]; f++) {
+        for (unsigned piece = 7; piece < 600; piece += 493) { /* none with both halves */
+            struct ecase k;
+            struct conn c =
+                begin(&k, SETTINGS,
+                      "alert tcp any any -> any any (flow:established,to_server; content:\"|0d 0a 0d 0a 00|\"; "
+                      "startswith; content:\"first-half\"; content:\"second-half\"; sid:1;)\n",
+                      from[f]);
+            for (size_t i = 0; i < sizeof all; i += piece)
+                conn_send(&k, &c, TS, 0x18, all + i, (uint32_t)(sizeof all - i < piece ? sizeof all - i : piece));
+            assert_int_equal(alerts(&k, 1), from[f] == PROXY ? 0 : 1); /* of a hop's own words it has vouched */
+            ecase_close(&k);
+        }
+    }
 }
 
 /* --- what a tunnel carries is one client's --- */
@@ -442,14 +637,22 @@ int main(void)
         cmocka_unit_test(raw_stream_is_of_one_request),
         cmocka_unit_test(flow_bits_and_passes_are_the_clients_own),
         cmocka_unit_test(smuggled_requests_block_nobody),
+        cmocka_unit_test(body_of_a_refused_request_blocks_nobody),
+        cmocka_unit_test(bytes_behind_a_refused_connect_block_nobody),
+        cmocka_unit_test(heads_with_an_odd_end_block_nobody),
+        cmocka_unit_test(heads_without_an_end_block_nobody),
+        cmocka_unit_test(strays_with_a_hops_address_block_nobody),
+        cmocka_unit_test(bytes_behind_a_lost_answer_are_not_the_last_clients),
         cmocka_unit_test(lines_before_the_hops),
         cmocka_unit_test(head_in_pieces),
         cmocka_unit_test(picked_up_in_the_middle),
+        cmocka_unit_test(picked_up_in_a_body_that_is_refused),
         cmocka_unit_test(proxy_header_names_the_client),
         cmocka_unit_test(proxy_header_before_another_protocol),
         cmocka_unit_test(proxy_hop_without_header_proves_nothing),
         cmocka_unit_test(proxy_header_from_an_http_hop_proves_nothing),
         cmocka_unit_test(proxy_header_of_a_stranger),
+        cmocka_unit_test(header_that_nobody_believes_is_shown),
         cmocka_unit_test(headers_in_a_tunnel_are_the_clients_words),
         cmocka_unit_test(blocked_clients_requests_are_cut),
         cmocka_unit_test(rates_are_the_clients),

@@ -541,6 +541,105 @@ static void stray_requests_are_of_nobody(void **state)
     ecase_close(&k);
 }
 
+#define DROP "drop tcp any any -> any any (flow:established,to_server; content:\"/evil\"; sid:1;)\n"
+
+/* A server speaks before it has been answered, too: of a SYN with a forged source that a segment with a wrong number
+ * follows, Linux says what it expects. That proves nothing, and later numbers can be guessed. */
+static void server_that_goes_on_proves_no_client(void **state)
+{
+    (void)state;
+    struct ecase k;
+    uint8_t buf[128];
+    ecase_open(&k, NULL, DROP);
+    struct conn c = conn_make(CLIENT, 40000);
+    conn_send(&k, &c, TS, TCP_SYN, NULL, 0);
+    conn_send(&k, &c, TC, TCP_SYN | TCP_ACK, NULL, 0);
+    conn_send(&k, &c, TC, TCP_ACK, NULL, 0);
+    uint32_t n = tcp_packet(buf, CLIENT, SERVER, c.cport, c.sport, c.seq[TS], c.seq[TC] - 20000, TCP_ACK | TCP_PSH,
+                            EVIL, (uint32_t)strlen(EVIL));
+    ecase_frame(&k, buf, n);
+    assert_int_equal(k.nblocks, 0);
+    assert_int_equal(ecounted(&k, SK_C_BLOCK_UNPROVEN), alerts(&k, 1));
+    conn_send(&k, &c, TS, TCP_ACK, NULL, 0); /* who knows the number has seen the answer */
+    conn_text(&k, &c, TS, EVIL EVIL);
+    assert_int_equal(k.nblocks, 1);
+    ecase_close(&k);
+}
+
+/* The answer to the server's SYN may carry the attack. */
+static void attack_on_the_last_packet_of_the_handshake(void **state)
+{
+    (void)state;
+    static const char *const rules[] = {
+        DROP, "drop http any any -> any any (flow:established; http.uri; content:\"/evil\"; sid:1;)\n"};
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        struct ecase k;
+        ecase_open(&k, NULL, rules[i]);
+        struct conn c = conn_make(CLIENT, 40000);
+        conn_send(&k, &c, TS, TCP_SYN, NULL, 0);
+        conn_send(&k, &c, TC, TCP_SYN | TCP_ACK, NULL, 0);
+        conn_text(&k, &c, TS, EVIL);
+        assert_int_equal(alerts(&k, 1), 1);
+        assert_int_equal(k.nblocks, 1);
+        ecase_close(&k);
+    }
+}
+
+/* Where only one side of connections is seen, a hop's address can be forged, and with it all that a hop says. */
+static void one_sided_hops_vouch_for_nobody(void **state)
+{
+    (void)state;
+    struct ecase k;
+    ecase_open(&k,
+               HOPS "stream.async-oneside=yes;decide.flood.window=1s;decide.flood.host-rate=10;"
+                    "decide.flood.action=block",
+               DROP);
+    for (unsigned i = 0; i < 3000; i++) {
+        struct conn c = conn_make(i % 2 ? HOP : PROXY, (uint16_t)(20000 + i));
+        conn_send(&k, &c, TS, TCP_SYN, NULL, 0);
+        c.seq[TC]++;
+        conn_send(&k, &c, TS, TCP_ACK, NULL, 0);
+        conn_text(&k, &c, TS,
+                  i % 2 ? "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 198.51.100.1\r\n\r\n"
+                        : "PROXY TCP4 198.51.100.1 10.0.0.1 5000 80\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    assert_int_equal(ecounted(&k, SK_C_FLOODS), 0);
+    assert_int_equal(k.nblocks, 0);
+    ecase_close(&k);
+}
+
+/* A packet of the connection in a packet of somebody else's: IP in IP. */
+static void send_within(struct ecase *k, struct conn *c, int dir, uint8_t flags, const char *text)
+{
+    uint8_t buf[256] = {0x45, 0, 0, 0, 0, 0, 0, 0, 64, IPPROTO_IPIP, 0, 0, 203, 0, 113, 7, 10, 0, 0, 1};
+    uint32_t n = (uint32_t)strlen(text), at[2] = {c->client, SERVER};
+    uint16_t port[2] = {c->cport, c->sport};
+    uint32_t len =
+        20 + tcp_packet(buf + 20, at[dir], at[!dir], port[dir], port[!dir], c->seq[dir], c->seq[!dir], flags, text, n);
+    buf[3] = (uint8_t)len;
+    ecase_frame(k, buf, len);
+    c->seq[dir] += n + (flags & TCP_SYN ? 1 : 0);
+}
+
+/* Both sides of a connection in a tunnel are the word of whoever writes into the tunnel. */
+static void connections_in_tunnels_prove_nothing(void **state)
+{
+    (void)state;
+    struct ecase k;
+    ecase_open(&k, NULL, DROP);
+    for (unsigned i = 0; i < 5; i++) {
+        struct conn c = conn_make(CLIENT, (uint16_t)(40000 + i));
+        send_within(&k, &c, TS, TCP_SYN, "");
+        send_within(&k, &c, TC, TCP_SYN | TCP_ACK, "");
+        send_within(&k, &c, TS, TCP_ACK, "");
+        send_within(&k, &c, TS, TCP_ACK | TCP_PSH, EVIL);
+    }
+    assert_int_equal(alerts(&k, 1), 5);
+    assert_int_equal(k.nblocks, 0);
+    assert_int_equal(ecounted(&k, SK_C_BLOCK_UNPROVEN), 5);
+    ecase_close(&k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -565,6 +664,10 @@ int main(void)
         cmocka_unit_test(a_flood_at_the_end_of_a_capture_is_told),
         cmocka_unit_test(active_clients_are_those_from_outside),
         cmocka_unit_test(stray_requests_are_of_nobody),
+        cmocka_unit_test(server_that_goes_on_proves_no_client),
+        cmocka_unit_test(attack_on_the_last_packet_of_the_handshake),
+        cmocka_unit_test(one_sided_hops_vouch_for_nobody),
+        cmocka_unit_test(connections_in_tunnels_prove_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

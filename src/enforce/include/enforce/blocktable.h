@@ -112,7 +112,8 @@ static inline bool block_is_host(const struct block *b)
     return b->target.len == 128;
 }
 
-/* The identity that came with the request; of a client that is the sender: DIRECT, and who sent. */
+/* The identity that came with the request; of a client that speaks for itself: DIRECT, and which side of
+ * the packet the target is. */
 void block_identity(const struct block *b, struct identity *out);
 
 const char *block_origin_name(enum block_origin o); /* "rule", "operator", "fleet", "kernel" */

@@ -254,9 +254,16 @@ unsigned http_tx_header_lines(struct http_tx *tx, int dir, const char *name, str
                               unsigned max);
 /*
  * May two readers of the request's head or body disagree about where it ends (RFC 9112 section 11.2)? Several or
- * malformed lengths, a length beside a coding, an unusual coding, such a line that is odd, a malformed chunk.
+ * malformed lengths, a length beside a coding, an unusual coding, such a line that is odd, a malformed chunk; a
+ * CONNECT; one whose body was refused before it came (Expect), and may come all the same.
  */
 bool http_tx_misframed(const struct http_tx *tx);
+/*
+ * May they disagree about where its head or one of the head's lines ends? One that ends with anything but CR LF, or a
+ * CR without LF; a head whose end never came. While only the head has been seen: trailer fields are looked at as if
+ * they belonged to it.
+ */
+bool http_tx_head_odd(const struct http_tx *tx);
 /* The index-th header, repetitions joined. */
 bool http_header_at(struct http_tx *tx, int dir, unsigned index, struct sk_span *name, struct sk_span *value);
 
