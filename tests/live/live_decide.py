@@ -81,8 +81,8 @@ def growing(bed, t):
     ended = [b["ended_why"] for b in json.loads(done.stdout)]
     t.check("`blocks --history` has all of them", ended == ["expired", "expired", "unblocked", "expired"], ended)
     t.check("and can be asked for less", bed.ctl("blocks", "--history", "--count").stdout == "4\n" and
-            bed.ctl("blocks", "--history", "--for", "1s", "--match", "UNION", "--net", "10.77.2.0/24").stdout == "none has ended\n"
-            and len(bed.ctl("blocks", "--history", "--limit", "2").stdout.splitlines()) == 3)
+            bed.ctl("blocks", "--history", "--for", "1s", "--match", "UNION", "--net", "10.77.2.0/24").stdout
+            == "none that fits has ended\n" and len(bed.ctl("blocks", "--history", "--limit", "2").stdout.splitlines()) == 3)
     done = bed.ctl("explain", ATTACKER)
     t.check("`explain` by address explains the last one", done.returncode == 0 and "Ended" in done.stdout, done.stderr)
 
