@@ -16,10 +16,13 @@ static int check_word(const struct control_args *a, const char *option, const ch
 {
     if (word == NULL)
         return CLI_OK;
-    for (; *words != NULL; words++)
+    char all[64] = "";
+    for (size_t n = 0; *words != NULL; words++) {
         if (strcmp(word, *words) == 0)
             return CLI_OK;
-    return cli_usage(a->verb, "%s does not know '%s'", option, word);
+        n += (size_t)snprintf(all + n, sizeof(all) - n, "%s%s", n != 0 ? ", " : "", *words);
+    }
+    return cli_usage(a->verb, "%s is one of %s, not '%s'", option, all, word);
 }
 
 static int check(const struct control_args *a, int64_t *seconds)
@@ -124,6 +127,7 @@ int cmd_blocks(int argc, char **argv)
     l.order = order_of(&a);
     l.limit_said = a.limit != NULL;
     l.history = a.history;
+    l.some = a.origin != NULL || a.net != NULL || a.match != NULL || a.for_time != NULL;
     l.as_json = a.json;
     rc = gather(&a, request(&a, seconds), &l, &count);
     if (rc == CLI_OK && a.count)

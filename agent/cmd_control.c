@@ -1,7 +1,10 @@
 /* The verbs that talk to a running agent. */
 #include <getopt.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
 #include "base/addr.h"
 #include "base/clock.h"
 #include "cli.h"
@@ -10,6 +13,7 @@
 
 #define RELOAD_TIMEOUT_S 600
 #define DEFAULT_SECONDS  3600
+#define STOP_TIMEOUT_S   60
 
 /* A verb that asks and shows one member of the answer. */
 static int ask_and_show(int argc, char **argv, const char *member, void (*show)(const json_t *), int want)
@@ -140,10 +144,25 @@ int cmd_reload(int argc, char **argv)
     if (rc == CLI_OK)
         printf("%lld rules loaded, %lld rejected\n", loaded,
                (long long)json_integer_value(json_object_get(answer, "rejected")));
+    size_t i;
+    const json_t *later;
+    json_array_foreach(json_object_get(answer, "later"), i, later)
+        fprintf(stderr, "sekisho: %s changes with the next start\n", json_string_value(later));
     if (rc == CLI_OK && loaded == 0)
         fputs("sekisho: no rules are loaded: nothing is looked for\n", stderr);
     json_decref(answer);
     return rc;
+}
+
+/* Whoever stops the agent means to start another one, or to look at what is left. */
+static int wait_for_end(pid_t agent)
+{
+    struct pollfd ended = {.fd = pidfd_open(agent, 0), .events = POLLIN};
+    if (ended.fd < 0) /* it has ended already */
+        return CLI_OK;
+    int n = poll(&ended, 1, STOP_TIMEOUT_S * 1000);
+    close(ended.fd);
+    return n > 0 ? CLI_OK : cli_fail("told the agent (pid %d) to stop, but it has not ended yet", (int)agent);
 }
 
 int cmd_stop(int argc, char **argv)
@@ -154,6 +173,8 @@ int cmd_stop(int argc, char **argv)
     if (rc != CLI_OK)
         return rc;
     rc = control_call(&a, json_object(), CONTROL_TIMEOUT_S, &answer);
+    if (rc == CLI_OK)
+        rc = wait_for_end((pid_t)json_integer_value(json_object_get(answer, "pid")));
     json_decref(answer);
     return rc;
 }

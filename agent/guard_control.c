@@ -1,6 +1,7 @@
 /* What the command line asks of the guard. Reading is for all who may open the socket; changing is for root. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "guard.h"
@@ -71,16 +72,23 @@ static json_t *do_block(struct guard *g, uint64_t id, const json_t *req)
     return o;
 }
 
-/* Perhaps a wider block is what was meant. */
-static json_t *no_such_block(const struct guard *g, const char *what)
+/* Perhaps a wider block is what was meant. asked: the block could be one that has ended, too. */
+static json_t *no_such_block(const struct guard *g, const char *what, bool asked)
 {
     char buf[160], wide[SK_PREFIX_STRLEN];
     struct sk_prefix p;
-    if (sk_prefix_parse(what, strlen(what), true, &p) != SK_OK)
-        return fail("there is no such block");
+    if (sk_prefix_parse(what, strlen(what), true, &p) != SK_OK) {
+        snprintf(buf, sizeof(buf), "'%.48s' is no address, and no block is called so; see `sekisho blocks`", what);
+        return fail(buf);
+    }
     const struct block *b = block_table_covering(g->table, &p);
+    if (b == NULL && asked)
+        snprintf(buf, sizeof(buf), "%s is not blocked, nor was it; what was refused is in the EVE log (block events)",
+                 sk_prefix_format(&p, wide));
+    else if (b == NULL)
+        snprintf(buf, sizeof(buf), "%s is not blocked", sk_prefix_format(&p, wide));
     if (b == NULL)
-        return fail("there is no block of this address or network");
+        return fail(buf);
     snprintf(buf, sizeof(buf), "it has no block of its own; it lies in %s, which is blocked (%s)",
              sk_prefix_format(&b->target, wide), b->id);
     return fail(buf);
@@ -110,7 +118,7 @@ static json_t *do_unblock(struct guard *g, uint64_t id, const json_t *req)
     else
         rc = enforcer_unblock_id(g->enforcer, what, sk_now_wall());
     if (rc != SK_OK)
-        return no_such_block(g, what);
+        return no_such_block(g, what, false);
     if (enforcer_flush(g->enforcer, sk_now_wall()) != SK_OK)
         return fail("the kernel did not take it yet; it is tried again");
     return json_pack("{s:b}", "ok", 1);
@@ -122,7 +130,7 @@ static json_t *do_explain(struct guard *g, uint64_t id, const json_t *req)
     const char *what = text_of(req, "id");
     json_t *block = guard_explain(g, what);
     if (block == NULL)
-        return no_such_block(g, what);
+        return no_such_block(g, what, true);
     json_t *o = json_pack("{s:b}", "ok", 1);
     json_object_set_new(o, "block", block);
     return o;
@@ -158,7 +166,7 @@ static json_t *do_stop(struct guard *g, uint64_t id, const json_t *req)
     (void)id;
     (void)req;
     guard_stop(g, "asked to");
-    return json_pack("{s:b}", "ok", 1);
+    return json_pack("{s:b,s:i}", "ok", 1, "pid", (int)getpid());
 }
 
 static const struct {

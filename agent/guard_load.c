@@ -206,29 +206,39 @@ static void settle_bundle(struct guard *g, bool good)
     g->next_bundle_fd = -1;
 }
 
-/* What the guard itself takes from a new configuration; the engine has done its part. */
-static void adopt_conf(struct guard *g)
+static void changes_later(json_t *later, const char *keys)
+{
+    sk_log(SK_LOG_WARN, "%s: changes with the next start", keys);
+    json_array_append_new(later, json_string(keys));
+}
+
+/* What the guard itself takes from a new configuration; the engine has done its part. later: keys that wait. */
+static void adopt_conf(struct guard *g, json_t *later)
 {
     struct conf *old = g->conf;
     g->conf = g->next_conf;
     g->next_conf = NULL;
     guard_block_configure(g);
-    if (g->conf->capture.workers != old->capture.workers || g->conf->capture.ring_size != g->geometry.ring_size ||
-        g->conf->capture.snaplen != g->geometry.snaplen)
-        sk_log(SK_LOG_WARN, "capture.workers, capture.ring-size and capture.snaplen change with the next start");
+    if (g->conf->capture.workers != old->capture.workers)
+        changes_later(later, "capture.workers");
+    if (g->conf->capture.ring_size != g->geometry.ring_size)
+        changes_later(later, "capture.ring-size");
+    if (g->conf->capture.snaplen != g->geometry.snaplen)
+        changes_later(later, "capture.snaplen");
     if (strcmp(g->conf->metrics_listen, old->metrics_listen) != 0)
-        sk_log(SK_LOG_WARN, "metrics.listen changes with the next start");
+        changes_later(later, "metrics.listen");
     conf_free(old);
     guard_log_open(g);
     guard_never_reload(g);
 }
 
-static void answer_client(struct guard *g, const struct ipc_loaded *l)
+static void answer_client(struct guard *g, const struct ipc_loaded *l, json_t *later)
 {
     if (g->reload_client == 0)
         return;
     json_t *a = json_pack("{s:b,s:i,s:i,s:f}", "ok", l->rc == SK_OK, "loaded", (int)l->loaded, "rejected",
                           (int)l->rejected, "seconds", l->parse_seconds + l->compile_seconds);
+    json_object_set(a, "later", later);
     if (l->rc != SK_OK)
         json_object_set_new(a, "error", json_string(l->text[0] != '\0' ? l->text : sk_strerror(l->rc)));
     ipc_control_answer(g->control, g->reload_client, a);
@@ -265,6 +275,7 @@ static void load_failed(struct guard *g, const struct ipc_loaded *l, bool reload
 void guard_loaded(struct guard *g, const struct ipc_loaded *said)
 {
     struct ipc_loaded l = *said;
+    json_t *later = json_array();
     make_plain(&l);
     /* An engine that starts answers for its first load also when a reload has followed close behind. */
     bool reload = g->next_conf != NULL && l.generation == g->generation;
@@ -279,13 +290,14 @@ void guard_loaded(struct guard *g, const struct ipc_loaded *said)
         if (l.loaded == 0)
             sk_log(SK_LOG_WARN, "no rules are loaded: nothing is looked for (rule-files in the configuration, or -S)");
         if (reload)
-            adopt_conf(g);
+            adopt_conf(g, later);
         g->home_reload = g->home_reload && !reload;
     } else {
         load_failed(g, &l, reload);
     }
     if (reload)
-        answer_client(g, &l);
+        answer_client(g, &l, later);
+    json_decref(later);
     if (g->next_conf == NULL)
         sd_notify(0, "READY=1"); /* ends a RELOADING=1 */
 }

@@ -159,6 +159,15 @@ static void show_braking(const json_t *b)
                show_str(b, "since"), show_num(b, "stopped"), show_num(b, "room"));
 }
 
+/* Behind proxies: when nobody is proven, what is declared does not fit them, and nobody is blocked. */
+static void show_clients(const json_t *counters)
+{
+    long long proven = show_num(counters, "identity.proven"), not = show_num(counters, "identity.unproven");
+    if (proven + not > 0)
+        printf("proxied     %lld requests with a proven client, %lld without, %lld of blocked clients\n", proven, not,
+               show_num(counters, "identity.cut"));
+}
+
 void show_status(const json_t *s)
 {
     char t[32], m[24], ring[24];
@@ -183,6 +192,7 @@ void show_status(const json_t *s)
            show_num(blocks, "refused_never"), show_num(blocks, "refused_brake"), show_num(blocks, "refused_invalid"),
            show_num(blocks, "refused_full"), show_num(blocks, "refused_rate"));
     show_braking(show_at(s, "brake"));
+    show_clients(show_at(s, "counters"));
     printf("connections %lld destroyed, %lld gone before, %lld failed, %lld refused, %lld too fast\n",
            show_num(blocks, "killed"), show_num(blocks, "kill_gone"), show_num(blocks, "kill_failed"),
            show_num(blocks, "kill_refused"), show_num(blocks, "kill_too_fast"));

@@ -27,7 +27,7 @@ static char *rest_of_line(const struct show_list *l, const json_t *b)
     const char *dry = l->history && json_is_true(show_at(b, "dry_run")) ? "(dry run) " : "";
     const char *ended = l->history ? show_str(b, "ended") : "", *why = l->history ? show_str(b, "ended_why") : "";
     char *text = NULL;
-    int n = l->history ? asprintf(&text, "%-19.19s  %-10s %8lld  %-8s  %s%s", ended, why, hits(b),
+    int n = l->history ? asprintf(&text, "%-19.19s  %-13s %8lld  %-8s  %s%s", ended, why, hits(b),
                                   show_str(b, "origin"), dry, show_str(b, "reason"))
                        : asprintf(&text, "%8lld  %-8s  %s", hits(b), show_str(b, "origin"), show_str(b, "reason"));
     return n >= 0 ? text : NULL;
@@ -108,10 +108,12 @@ static void print_text(const struct show_list *l, const struct show_row *v, size
         wide = (int)strlen(v[i].target) > wide ? (int)strlen(v[i].target) : wide;
     if (l->dry_run && !l->history)
         puts("DRY RUN: nobody is blocked");
-    if (n == 0)
+    if (n == 0 && l->some)
+        puts(l->history ? "none that fits has ended" : "no block fits");
+    else if (n == 0)
         puts(l->history ? "none has ended" : "nothing is blocked");
     else if (l->history)
-        printf("%-14s  %-*s  %-19s  %-10s %8s  %-8s  %s\n", "ID", wide, "TARGET", "ENDED (UTC)", "WHY", "PACKETS", "BY",
+        printf("%-14s  %-*s  %-19s  %-13s %8s  %-8s  %s\n", "ID", wide, "TARGET", "ENDED (UTC)", "WHY", "PACKETS", "BY",
                "REASON");
     else
         printf("%-14s  %-*s  %-7s %8s  %-8s  %s\n", "ID", wide, "TARGET", "LEFT", "PACKETS", "BY", "REASON");

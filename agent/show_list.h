@@ -18,6 +18,7 @@ struct show_list {
     size_t limit;    /* the last so many of that order are shown */
     bool limit_said; /* by the user, who need not be told of more */
     bool history;    /* blocks that have ended */
+    bool some;       /* only those that fit what was asked for */
     bool dry_run;
     bool as_json;
     struct show_row *row; /* private, as the rest */

@@ -1,7 +1,12 @@
 #!/usr/bin/env python3
-"""The demonstration: an attack is found, its source is blocked, everybody else goes on being served."""
+"""The demonstration: an attack is found, its source is blocked, everybody else goes on being served; and the same through
+a load balancer, which is part of what is protected:
+
+    attacker 10.77.4.2, customer 10.77.4.3 ----- 10.77.4.1  proxy (nginx)  10.77.3.2 ----- 10.77.3.1  server
+"""
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +16,57 @@ from bed import ATTACK, ATTACKER, ROOT, VISITOR, Bed, wait_until
 RULES = ('drop http $EXTERNAL_NET any -> $HOME_NET any (msg:"SQL injection: UNION SELECT"; flow:established,to_server; '
          'http.uri; content:"union"; nocase; content:"select"; nocase; distance:1; within:20; '
          'classtype:web-application-attack; sid:1; rev:1; metadata: sekisho_block 6s;)\n')
+
+
+PROXY, PROXIED, CUSTOMER = "10.77.3.2", "10.77.4.2", "10.77.4.3"
+CONF = f"""
+vars:
+  address-groups:
+    HOME_NET: "[10.77.1.1, 10.77.2.1, 10.77.3.0/24]"
+proxies:
+  http: [{PROXY}]
+"""
+PROXY_NGINX = """worker_processes 1; pid {dir}/proxy.pid; error_log {dir}/proxy.log; user root; events {{ }}
+http {{ access_log off; proxy_temp_path /tmp; client_body_temp_path /tmp;
+  server {{ listen 80; location / {{
+    proxy_pass http://10.77.3.1; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }} }} }}
+"""
+
+
+class Scene(Bed):
+    def __init__(self, agent):
+        super().__init__(agent, rules=RULES, keep_on_stop=False, extra=CONF)
+        self.proxy, self.proxy_pid = self.prefix + "p", None
+        self.spaces.append(self.proxy)
+
+    def build(self):
+        super().build()
+        for dev, ns, peer, far, addresses in (("eth3", self.server, "eth0", self.proxy, ("10.77.3.1", PROXY)),
+                                              ("eth1", self.proxy, "eth1", self.attacker, ("10.77.4.1", PROXIED))):
+            self.must("ip", "link", "add", dev, "netns", ns, "type", "veth", "peer", "name", peer, "netns", far)
+            for where, name, address in ((ns, dev, addresses[0]), (far, peer, addresses[1])):
+                self.must("ip", "-n", where, "addr", "add", address + "/24", "dev", name)
+                self.must("ip", "-n", where, "link", "set", name, "up")
+        self.must("ip", "-n", self.attacker, "addr", "add", CUSTOMER + "/24", "dev", "eth1")
+        with open(self.path("proxy.conf"), "w", encoding="utf-8") as f:
+            f.write(PROXY_NGINX.format(dir=self.dir))
+        done = self.sh(self.proxy, "nginx", "-c", self.path("proxy.conf"), "-e", self.path("proxy.log"))
+        if done.returncode or wait_until(lambda: os.path.exists(self.path("proxy.pid"))) is None:
+            raise RuntimeError("nginx does not start: " + done.stderr)
+        self.proxy_pid = int(open(self.path("proxy.pid"), encoding="ascii").read())
+
+    def __exit__(self, *what):
+        if self.proxy_pid:
+            try:
+                os.kill(self.proxy_pid, signal.SIGTERM)
+            except ProcessLookupError:
+                pass
+        super().__exit__(*what)
+
+    def through_proxy(self, source, url, *args):
+        done = self.sh(self.attacker, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "3", "--interface", source,
+                       *args, "http://10.77.4.1" + url)
+        return int(done.stdout or 0)
 
 
 def title(text):
@@ -71,8 +127,27 @@ def after(bed):
     request(bed, bed.attacker, "/index.html")
 
 
+def proxied(bed):
+    title("6. The same attack through a load balancer, with a forged X-Forwarded-For")
+    code = bed.through_proxy(PROXIED, ATTACK, "-H", f"X-Forwarded-For: {VISITOR}")
+    print(f"   attacker {PROXIED}  GET {ATTACK}  ->  HTTP {code}\n            \"X-Forwarded-For: {VISITOR}\", to the proxy, "
+          f"which is {PROXY} to the server")
+    expect(bed.wait_blocked(PROXIED) is not None, "the client behind the proxy is blocked")
+    blocked = bed.elements()
+    print(f"   blocked: {', '.join(blocked)}")
+    expect(list(blocked) == [PROXIED], "neither the proxy nor the address that was forged is blocked")
+    print(f"   $ sekisho explain {PROXIED}")
+    done = bed.ctl("explain", PROXIED)
+    expect(done.returncode == 0 and f"{PROXY}, known by connection" in done.stdout, "the block names the hop")
+    show("\n".join(done.stdout.splitlines()[:6]) + "\n...", "     ")
+    code = bed.through_proxy(CUSTOMER, "/index.html")
+    print(f"   customer {CUSTOMER}  GET /index.html  ->  HTTP {code}, through the same proxy")
+    expect(code == 200, "others are served through the proxy")
+    expect(request(bed, bed.visitor, "/index.html") == 200, "whose address was forged is served")
+
+
 def replay(bed):
-    title("6. The starter rules on a capture file")
+    title("7. The starter rules on a capture file")
     pcap = os.path.join(ROOT, "pcaps/attacks.pcap")
     cmd = [bed.agent, "replay", "-S", os.path.join(ROOT, "rules/sekisho-starter.rules"), pcap]
     print("   $ sekisho replay -S rules/sekisho-starter.rules pcaps/attacks.pcap")
@@ -87,7 +162,7 @@ def main():
     ap.add_argument("--agent", required=True)
     args = ap.parse_args()
     began = time.monotonic()
-    with Bed(args.agent, rules=RULES, keep_on_stop=False) as bed:
+    with Scene(args.agent) as bed:
         title("1. A web server in a network namespace, Sekisho beside it; ordinary requests")
         if not bed.start_agent():
             print(bed.agent_log())
@@ -96,8 +171,9 @@ def main():
             expect(request(bed, where, "/index.html") == 200, "ordinary requests are answered")
         attack(bed)
         after(bed)
+        proxied(bed)
         replay(bed)
-        title("7. The end: SIGTERM, and nothing is left")
+        title("8. The end: SIGTERM, and nothing is left")
         code = bed.stop_agent()
         expect(code == 0 and bed.elements() is None, "the agent stops and takes its table with it")
         print("   agent stopped, table inet sekisho is gone")

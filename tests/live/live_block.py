@@ -60,7 +60,12 @@ def shown(bed, t):
     t.check("and the attacker is served again", bed.fetch(bed.attacker, "/index.html") == 200)
     done = bed.ctl("explain", block["id"])
     t.check("a block that has ended is still explained", done.returncode == 0 and "union select" in done.stdout, done.stderr)
-    t.check("unblocking twice says that there is no such block", bed.ctl("unblock", block["id"]).returncode == 1)
+    done = bed.ctl("unblock", block["id"])
+    t.check("unblocking twice names the block that is not there", done.returncode == 1 and block["id"] in done.stderr, done.stderr)
+    done = bed.ctl("unblock", VISITOR)
+    t.check("or the address", done.returncode == 1 and f"{VISITOR} is not blocked" in done.stderr, done.stderr)
+    done = bed.ctl("explain", VISITOR)
+    t.check("and an address that never was is told where to look", done.returncode == 1 and "EVE log" in done.stderr, done.stderr)
 
 
 def by_hand(bed, t):
@@ -73,6 +78,8 @@ def by_hand(bed, t):
         done = bed.ctl("block", addr)
         t.check(f"{addr} is never blocked", done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr)
     done = bed.ctl("block", "192.0.2.0/24", "--for", "1m")
+    t.check("a filter that nothing fits does not say that nobody is blocked",
+            bed.ctl("blocks", "--match", "nobody").stdout == "no block fits\n")
     t.check("a network can be blocked", done.returncode == 0 and any("192.0.2.0" in e for e in bed.elements()), bed.elements())
     t.check("and unblocked", bed.ctl("unblock", "192.0.2.0/24").returncode == 0 and bed.elements() == {}, bed.elements())
 
@@ -107,6 +114,16 @@ def reload(bed, t):
     done = bed.ctl("reload", timeout=60)
     t.check("`reload` with a new rule succeeds", done.returncode == 0, done.stderr)
     bed.fetch(bed.attacker, "/new-rule")
+    with open(bed.conf, encoding="utf-8") as f:
+        before = f.read()
+    with open(bed.conf, "w", encoding="utf-8") as f:
+        f.write(before.replace("ring-size: 16mb", "ring-size: 8mb"))
+    done = bed.ctl("reload", timeout=60)
+    t.check("`reload` says what waits for the next start", done.returncode == 0 and
+            done.stderr == "sekisho: capture.ring-size changes with the next start\n", done.stderr)
+    with open(bed.conf, "w", encoding="utf-8") as f:
+        f.write(before)
+    t.check("and nothing when it is taken back", bed.ctl("reload", timeout=60).stderr == "")
     t.check("and it is in force", wait_until(lambda: any(
         a["alert"]["signature_id"] == 2 for a in bed.eve("alert"))) is not None)
     with open(bed.conf, "a", encoding="utf-8") as f:
@@ -114,6 +131,8 @@ def reload(bed, t):
     done = bed.ctl("reload", timeout=60)
     t.check("`reload` with a mistake in the configuration fails", done.returncode == 1, done.stdout)
     t.check("and the agent goes on", bed.ready())
+    with open(bed.conf, "w", encoding="utf-8") as f:
+        f.write(before)
 
 
 def stop(bed, t):
@@ -122,6 +141,11 @@ def stop(bed, t):
     t.check("and leaves nothing in the kernel (keep-blocks-on-stop: no)", bed.elements() is None, bed.elements())
     t.check("nor its socket", not os.path.exists(bed.socket))
     t.check("and the visitor is served", bed.fetch(bed.visitor, "/index.html") == 200)
+    t.check("it starts again", bed.start_agent(), bed.agent_log()[-300:])
+    done = bed.ctl("stop")
+    t.check("`stop` returns when the agent has ended", done.returncode == 0 and bed.process.poll() == 0, done.stderr)
+    t.check("so that the next one can start at once", bed.start_agent(), bed.agent_log()[-300:])
+    t.check("and end", bed.stop_agent() == 0)
 
 
 def main():

@@ -7,7 +7,10 @@ import signal
 import sys
 import time
 
-from bed import ATTACK, ATTACKER, SERVER_V, VISITOR, Bed, Tally, wait_until
+from bed import ATTACK, ATTACKER, ROOT, SERVER_V, VISITOR, Bed, Tally, wait_until
+
+sys.path.append(os.path.join(ROOT, "tests/tools"))
+from check_events import documented_blocks, keys  # noqa: E402 (found through the line above)
 
 RULES = ('drop http $EXTERNAL_NET any -> $HOME_NET any (msg:"union select"; flow:established,to_server; http.uri; '
          'content:"union"; nocase; content:"select"; nocase; sid:1; rev:1; metadata: sekisho_block 2s;)\n'
@@ -82,8 +85,8 @@ def growing(bed, t):
     ended = [b["ended_why"] for b in json.loads(done.stdout)]
     t.check("`blocks --history` has all of them", ended == ["expired", "expired", "unblocked", "expired"], ended)
     t.check("and can be asked for less", bed.ctl("blocks", "--history", "--count").stdout == "4\n" and
-            bed.ctl("blocks", "--history", "--for", "1s", "--match", "UNION", "--net", "10.77.2.0/24").stdout == "none has ended\n"
-            and len(bed.ctl("blocks", "--history", "--limit", "2").stdout.splitlines()) == 3)
+            bed.ctl("blocks", "--history", "--for", "1s", "--match", "UNION", "--net", "10.77.2.0/24").stdout
+            == "none that fits has ended\n" and len(bed.ctl("blocks", "--history", "--limit", "2").stdout.splitlines()) == 3)
     done = bed.ctl("explain", ATTACKER)
     t.check("`explain` by address explains the last one", done.returncode == 0 and "Ended" in done.stdout, done.stderr)
 
@@ -197,13 +200,21 @@ def released(bed, t, blocked):
     t.check("and they are served", requests(bed, "/index.html") == CLIENTS)
 
 
+# --- the page on events ---
+
+def documented(bed, t):
+    written = {json.dumps(sorted(keys(e))) for e in bed.eve("block")}
+    for record in documented_blocks():
+        t.check(f"a record `{record['block']['action']}` looks as in docs/events.md", json.dumps(sorted(keys(record))) in written, record)
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--agent", required=True)
     t = Tally("live_decide")
     with Bed(ap.parse_args().agent, rules=RULES, extra=DECIDE) as bed:
         if t.check("the agent starts", bed.start_agent(), bed.agent_log()[-600:]):
-            for step in (growing, dry_run, brakes):
+            for step in (growing, dry_run, brakes, documented):
                 step(bed, t)
             t.check("the agent ends with 0", bed.stop_agent() == 0, bed.agent_log()[-300:])
         log = bed.agent_log()

@@ -336,6 +336,9 @@ def run(bed, t, name, header, http, proxy, opaque, topologies):
     seen, ours = bed.seen(), set()
     for topology in topologies:
         ours |= judge(t, topology, answers[topology.index], alerts, blocked, seen)
+    proxied = [line for line in bed.ctl("status").stdout.splitlines() if line.startswith("proxied ")]
+    t.check(f"{title}: `status` tells how many clients could be proven", len(proxied) == 1 and
+            f"{bed.counter('identity.proven')} requests with a proven client" in proxied[0], proxied)
     listed = {b["target"] for b in bed.blocks()}
     t.check(f"{title}: 0 blocks of anybody else", blocked <= ours, blocked - ours)
     t.check(f"{title}: the list of blocks is what the kernel has", listed == blocked, listed ^ blocked)

@@ -26,7 +26,7 @@ struct policy_limits {
 #define POLICY_VERDICTS(X)                                                                                             \
     X(OK, "ok")                                                                                                        \
     X(BAD_TARGET, "target is not an address prefix")                                                                   \
-    X(TOO_WIDE, "prefix is too wide")                                                                                  \
+    X(TOO_WIDE, "the network is too wide")                                                                             \
     X(SPECIAL, "target is no address that traffic can come from")                                                      \
     X(BAD_DURATION, "duration is out of range")                                                                        \
     X(MALFORMED, "request is malformed")                                                                               \

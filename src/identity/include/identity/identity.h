@@ -70,7 +70,7 @@ enum identity_source {
     X(NO_PROXY, "the connection did not begin with a PROXY header")                                                    \
     X(BAD_PROXY, "a PROXY header that is malformed, or that this hop does not write")                                  \
     X(LOCAL, "the hop speaks for itself (PROXY LOCAL or UNKNOWN)")                                                     \
-    X(MISFRAMED, "requests of the connection may be framed differently by hop and server")                             \
+    X(MISFRAMED, "where the connection's requests begin is not certain: seen in part only, or framed oddly")           \
     X(MIXED, "bytes of several clients")
 enum identity_why {
 #define X(id, text) IDENTITY_WHY_##id,
