@@ -103,6 +103,9 @@ static void begin_http(struct engine_worker *w, struct engine_flow *ef)
     }
     ef->want_stamp = 0;
     stream_unlimit(&ef->tcp, true);
+    for (int dir = 0; dir < 2; dir++) /* what has been missed may be the head of what comes now */
+        if (ef->tcp.half[dir].had_gap)
+            http_input(ef->http, dir, (struct sk_span){.len = 1}, HTTP_F_GAP, w->cur.ts, NULL);
 }
 
 static void stop_http(struct engine_worker *w, struct engine_flow *ef)

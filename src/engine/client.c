@@ -300,16 +300,25 @@ static bool between_requests(const struct engine_flow *ef)
     return true;
 }
 
+/* Behind a hole, bytes need not be of the one whose request came before it. */
+static bool is_doubtful(const struct engine_worker *w, const struct identity *id)
+{
+    return id->state == IDENTITY_PROVEN && http_conn_in_doubt(w->cur.ef->http);
+}
+
 void engine_client_bytes(struct engine_worker *w, unsigned flags)
 {
     struct engine_flow *ef = w->cur.ef;
     struct engine_hop *h = ef->hop;
     if ((flags & STREAM_DATA_GAP) || (ef->tcp.midstream && !h->any))
         h->unsynced = SYNC_ANSWERS;
-    if (h->conn.state == IDENTITY_PROVEN || !ef->http || !between_requests(ef) || !h->begun)
+    if (h->conn.state == IDENTITY_PROVEN || !ef->http)
+        return;
+    bool between = between_requests(ef);
+    if (!is_doubtful(w, &h->now) && (!between || !h->begun))
         return;
     h->begun = false;
-    h->misframed |= http_tx_first(ef->http) != NULL; /* as in name_client */
+    h->misframed |= between && http_tx_first(ef->http) != NULL; /* as in name_client */
     detect_flow_renew(w->det, &ef->det);
     set_now(w, &h->conn);
 }
@@ -341,7 +350,8 @@ static void name_client(struct engine_worker *w, struct http_tx *tx, struct engi
     /* A hop sends the next request when the last one has been answered: one that comes before was hidden in it. */
     if (http_tx_first(w->cur.ef->http) != tx || http_tx_head_odd(tx))
         h->misframed = true;
-    identity_request(w->e->hops, &h->conn, lines, n, h->misframed || h->unsynced > 0, &et->id);
+    bool doubt = h->misframed || h->unsynced > 0 || http_conn_in_doubt(w->cur.ef->http);
+    identity_request(w->e->hops, &h->conn, lines, n, doubt, &et->id);
     et->known = true;
     sk_count(w->c, et->id.state == IDENTITY_PROVEN ? SK_C_IDENTITY_PROVEN : SK_C_IDENTITY_UNPROVEN);
     set_now(w, &et->id);
@@ -359,7 +369,7 @@ void engine_client_tx(struct engine_worker *w, struct http_tx *tx, int dir, enum
     if (dir == HTTP_TS && progress >= HTTP_P_HEADERS && !et->known)
         name_client(w, tx, et);
     else
-        set_now(w, et->known ? &et->id : &h->conn);
+        set_now(w, et->known && !is_doubtful(w, &et->id) ? &et->id : &h->conn);
     if (dir == HTTP_TS && progress == HTTP_P_COMPLETE && http_tx_misframed(tx))
         h->misframed = true; /* from the next request on: this one began where its hop said */
 }

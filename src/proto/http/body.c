@@ -233,6 +233,7 @@ static enum step chunk_bad(struct http_conn *conn, int dir, struct sk_span seen)
         return STEP_ERROR;
     }
     tx_event(tx, HTTP_EV_INVALID_RESPONSE_CHUNK_LEN);
+    sync_broken(conn);
     if (seen.len > 0)
         body_data(tx, dir, seen.p, seen.len);
     s->hold.len = 0;

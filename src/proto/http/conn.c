@@ -229,9 +229,26 @@ void tx_complete(struct http_tx *tx, int dir)
         tx_free(tx);
 }
 
-/* The oldest transaction that has no complete response; a made-up one when the request was never seen. */
+/* Requests that are complete and whose responses, if they came, were not seen. */
+static void end_waiting(struct http_conn *conn, const struct http_tx *but)
+{
+    struct http_tx *next;
+    for (struct http_tx *tx = conn->head; tx != NULL; tx = next) {
+        next = tx->next;
+        if (tx != but && tx != conn->cur[HTTP_TC] && tx->progress[HTTP_TS] == HTTP_P_COMPLETE)
+            tx_complete(tx, HTTP_TC);
+    }
+}
+
+/*
+ * The oldest transaction that has no complete response; a made-up one when the request was never seen. Where holes
+ * were, requests may be missing, and some that are not may be none: then it is the latest, and the others stay
+ * unanswered.
+ */
 struct http_tx *tx_for_response(struct http_conn *conn)
 {
+    if (sync_is_shaky(conn, HTTP_TC))
+        end_waiting(conn, conn->tail);
     for (struct http_tx *tx = conn->head; tx != NULL; tx = tx->next) {
         if (tx->progress[HTTP_TC] != HTTP_P_COMPLETE)
             return tx;
@@ -253,10 +270,17 @@ static enum step side_idle(struct http_conn *conn, int dir, struct http_in *in)
     if (in->left == 0)
         return STEP_MORE;
     struct http_side *s = &conn->side[dir];
+    if (dir == HTTP_TS && conn->side[HTTP_TC].state == ST_LOST)
+        end_waiting(conn, NULL); /* who asks has been answered */
+    bool quiet = conn->head == NULL;
+    if (dir == HTTP_TC)
+        sync_response_begins(conn, sk_span_of(in->p, in->left));
     struct http_tx *tx = dir == HTTP_TS ? tx_create(conn) : tx_for_response(conn);
     if (tx == NULL)
         return STEP_ERROR;
     conn->cur[dir] = tx;
+    if (dir == HTTP_TS)
+        tx->alone = quiet;
     tx->msg[dir].body.limit = 0;
     s->scanned = 0;
     if (dir == HTTP_TC && tx->is_09) {
@@ -281,6 +305,16 @@ static enum step side_connect_wait(struct http_conn *conn, struct http_in *in)
     return STEP_MORE;
 }
 
+/* Not a message from its start, or not one that can be told: passed over. */
+static enum step side_skip(struct http_conn *conn, struct http_in *in, enum http_missed why)
+{
+    if (in->left > 0)
+        conn->missed |= (uint8_t)why;
+    in->p += in->left;
+    in->left = 0;
+    return STEP_MORE;
+}
+
 static enum step side_step(struct http_conn *conn, int dir, struct http_in *in, bool eof)
 {
     switch ((enum http_state)conn->side[dir].state) {
@@ -288,12 +322,8 @@ static enum step side_step(struct http_conn *conn, int dir, struct http_in *in, 
     case ST_HEAD: return dir == HTTP_TS ? request_head(conn, in, eof) : response_head(conn, in, eof);
     case ST_FINALIZE: return dir == HTTP_TS ? request_finalize(conn, in) : response_finalize(conn, in);
     case ST_CONNECT_WAIT: return side_connect_wait(conn, in);
-    case ST_IGNORE:
-        if (in->left > 0)
-            conn->missed |= HTTP_MISSED_ERROR;
-        in->p += in->left;
-        in->left = 0;
-        return STEP_MORE;
+    case ST_IGNORE: return side_skip(conn, in, HTTP_MISSED_ERROR);
+    case ST_LOST: return side_skip(conn, in, HTTP_MISSED_GAP);
     default: return body_step(conn, dir, in);
     }
 }
@@ -304,15 +334,87 @@ static void conn_fail(struct http_conn *conn)
     sk_count(conn->ctx->counters, SK_C_HTTP_PARSE_ERR);
 }
 
+static bool in_body(const struct http_side *s)
+{
+    return s->state == ST_LENGTH || s->state == ST_CLOSE || (s->state >= ST_CHUNK_LEN && s->state <= ST_CHUNK_END);
+}
+
+/* The message under way, if there is one, ends here with what is known of it. */
+static void side_cut(struct http_conn *conn, int dir)
+{
+    struct http_side *s = &conn->side[dir];
+    struct http_tx *tx = conn->cur[dir];
+    sk_count(conn->ctx->counters, SK_C_HTTP_LOST);
+    sync_lost(conn, dir);
+    if (tx != NULL && s->state == ST_HEAD && dir == HTTP_TS)
+        request_cut(conn);
+    else if (tx != NULL && s->state == ST_HEAD)
+        response_cut(conn);
+    else if (tx != NULL && in_body(s))
+        body_gap(tx, dir, 0);
+    mem_release(&conn->ctx->pool, &s->hold);
+    s->scanned = 0;
+    s->left = 0;
+    s->state = ST_LOST;
+    if (dir == HTTP_TS)
+        conn->replay = false;
+    if (tx != NULL)
+        tx_complete(tx, dir);
+}
+
+/* The place in the direction is lost. Responses may have been, too; that to the latest request may be yet to come. */
+static void side_lose(struct http_conn *conn, int dir)
+{
+    side_cut(conn, dir);
+    if (dir == HTTP_TC && conn->side[HTTP_TS].state == ST_CONNECT_WAIT)
+        side_cut(conn, HTTP_TS); /* the answer that it waits for may be among them */
+    if (conn->side[HTTP_TC].state == ST_LOST)
+        end_waiting(conn, dir == HTTP_TC ? conn->tail : NULL);
+}
+
 static void side_run(struct http_conn *conn, int dir, struct http_in *in, bool eof)
 {
     while (conn->result == HTTP_R_OK) {
         enum step s = side_step(conn, dir, in, eof);
         if (s == STEP_MORE)
             return;
-        if (s == STEP_ERROR)
+        if (s == STEP_GO)
+            continue;
+        if (sync_is_shaky(conn, dir))
+            side_lose(conn, dir);
+        else
             conn_fail(conn);
     }
+}
+
+/*
+ * In doubt, a message may be none, and its length swallow what follows: one that is answered, or is still in its head,
+ * gives way to the next; so does a response, when another request waits for one.
+ */
+static bool gives_way(const struct http_conn *conn, int dir)
+{
+    const struct http_tx *tx = conn->cur[dir];
+    if (tx == NULL)
+        return false;
+    if (dir == HTTP_TC)
+        return tx->next != NULL;
+    return conn->side[dir].state == ST_HEAD || tx->progress[HTTP_TC] == HTTP_P_COMPLETE;
+}
+
+/* A run of bytes begins. Behind a hole, a message too? */
+static void side_begin(struct http_conn *conn, int dir, struct sk_span data)
+{
+    struct http_side *s = &conn->side[dir];
+    if (s->state == ST_LOST || (sync_is_shaky(conn, dir) && gives_way(conn, dir))) {
+        if (dir == HTTP_TS ? sync_request_starts(data) : sync_response_starts(data)) {
+            if (s->state != ST_LOST)
+                side_cut(conn, dir);
+            s->state = ST_IDLE;
+            sk_count(conn->ctx->counters, SK_C_HTTP_RESYNC);
+        }
+    }
+    if (dir == HTTP_TS)
+        sync_request_bytes(conn, data);
 }
 
 /* The body grew in this call and its message goes on. */
@@ -349,11 +451,13 @@ static void side_gap(struct http_conn *conn, int dir, uint32_t len)
 {
     struct http_side *s = &conn->side[dir];
     struct http_tx *tx = conn->cur[dir];
+    if (sync_is_shaky(conn, dir))
+        sync_lost(conn, dir);
     while (len > 0 && conn->result == HTTP_R_OK) {
-        if (s->state == ST_IGNORE)
+        if (s->state == ST_IGNORE || s->state == ST_LOST)
             return;
         if (tx == NULL || (s->state != ST_LENGTH && s->state != ST_CLOSE && s->state != ST_CHUNK_DATA)) {
-            conn_fail(conn);
+            side_lose(conn, dir);
             return;
         }
         uint32_t n = s->state != ST_CLOSE && len > s->left ? (uint32_t)s->left : len;
@@ -368,6 +472,8 @@ static void side_gap(struct http_conn *conn, int dir, uint32_t len)
             s->state = ST_CHUNK_END;
         } else {
             s->state = ST_IDLE;
+            if (dir == HTTP_TC)
+                sync_response_ends(conn, tx);
             tx_complete(tx, dir);
             tx = NULL;
         }
@@ -398,6 +504,7 @@ enum http_result http_input(struct http_conn *conn, int dir, struct sk_span data
             side_gap(conn, dir, data.len);
             in.left = 0;
         } else {
+            side_begin(conn, dir, data);
             side_run(conn, dir, &in, false);
         }
         side_report(conn, dir);

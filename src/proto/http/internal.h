@@ -149,6 +149,7 @@ struct http_tx {
     uint8_t progress[2];
     uint8_t method_id;
     bool is_09, no_request, uri_parsed, host_done, norm_done;
+    bool alone; /* begun when no other was under way, in no direction */
     uint16_t status, port;
     struct http_msg msg[2];
     struct sk_span method, uri, status_text, message;
@@ -170,6 +171,7 @@ enum http_state {
     ST_FINALIZE,
     ST_CONNECT_WAIT,
     ST_IGNORE, /* whatever follows an HTTP/0.9 request */
+    ST_LOST,   /* behind a hole: until a run of bytes begins like a message */
 };
 
 struct http_side {
@@ -178,6 +180,15 @@ struct http_side {
     uint32_t scanned;     /* of hold: looked through for the end of the head */
     uint8_t state;
     bool eof;
+};
+
+/* sync.c */
+enum http_sync_state { SYNC_SURE, SYNC_DOUBT, SYNC_QUIET, SYNC_ASKING, SYNC_NEVER };
+
+struct http_sync {
+    uint8_t state;         /* of the requests: enum http_sync_state */
+    uint8_t hits, matched; /* " HTTP/1." in the bytes of SYNC_ASKING; how much of the next one has been seen */
+    bool tc_doubt;         /* of the responses */
 };
 
 struct http_conn {
@@ -193,6 +204,7 @@ struct http_conn {
     int64_t ts;
     bool replay;    /* side[HTTP_TS].hold has requests that waited for the answer to a CONNECT */
     uint8_t result; /* enum http_result that stays */
+    struct http_sync sync;
     struct sk_span upgrade;
     uint8_t upgrade_buf[32];
 };
@@ -280,6 +292,28 @@ enum step request_finalize(struct http_conn *conn, struct http_in *in);
 enum step response_head(struct http_conn *conn, struct http_in *in, bool eof);
 enum step response_finalize(struct http_conn *conn, struct http_in *in);
 enum http_method request_method(struct sk_span s);
+/* The head under way ends in a hole: what is there of it is taken, and told. */
+void request_cut(struct http_conn *conn);
+void response_cut(struct http_conn *conn);
+
+/* sync.c: behind holes */
+/* Does this run of bytes begin like a message, to a strict reader? */
+bool sync_request_starts(struct sk_span s);
+bool sync_response_starts(struct sk_span s);
+/* Is what is found in this direction to be given up rather than the connection, when it makes no sense? */
+bool sync_is_shaky(const struct http_conn *conn, int dir);
+/* Where the next request begins is no longer certain. */
+void sync_doubt(struct http_conn *conn);
+/* Bytes are missing, and with them the place in the direction (or anything, while there is doubt). */
+void sync_lost(struct http_conn *conn, int dir);
+/* Responses that a server does not send: while there is doubt, they have been followed wrongly. */
+void sync_broken(struct http_conn *conn);
+/* Before the bytes of a run are read. */
+void sync_request_bytes(struct http_conn *conn, struct sk_span data);
+/* Before its transaction is chosen. */
+void sync_response_begins(struct http_conn *conn, struct sk_span data);
+/* As its framing says, not given up. */
+void sync_response_ends(struct http_conn *conn, const struct http_tx *tx);
 
 /* body.c */
 void body_begin(struct http_tx *tx, int dir);

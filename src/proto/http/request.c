@@ -242,6 +242,12 @@ static enum step request_parsed(struct http_conn *conn, struct http_tx *tx)
     struct http_side *s = &conn->side[HTTP_TS];
     struct http_msg *m = &tx->msg[HTTP_TS];
     s->scanned = 0;
+    if (conn->sync.state != SYNC_SURE && tx->method_id == HM_CONNECT)
+        tx->method_id = HM_KNOWN; /* perhaps no request at all: no tunnel is believed */
+    if (tx->is_09 && conn->sync.state != SYNC_SURE) {
+        tx->is_09 = false;
+        return STEP_ERROR; /* nothing could follow it */
+    }
     if (tx->is_09) {
         tx_progress(tx, HTTP_TS, HTTP_P_HEADERS);
         s->state = ST_IGNORE;
@@ -253,6 +259,21 @@ static enum step request_parsed(struct http_conn *conn, struct http_tx *tx)
         return STEP_ERROR;
     }
     return request_headers_done(conn, tx);
+}
+
+void request_cut(struct http_conn *conn)
+{
+    struct http_tx *tx = conn->cur[HTTP_TS];
+    const struct http_mem *held = &conn->side[HTTP_TS].hold;
+    bool oom = false;
+    if (held->len == 0 || request_take(conn, tx, held->p, held->len, true, &oom) == 0)
+        return;
+    if (tx->is_09) { /* the rest of the line is missing, not its protocol */
+        tx->is_09 = false;
+        tx->events &= ~((uint64_t)1 << HTTP_EV_REQUEST_LINE_MISSING_PROTOCOL);
+    }
+    (void)head_parse(tx, HTTP_TS, tx->msg[HTTP_TS].block);
+    tx_progress(tx, HTTP_TS, HTTP_P_HEADERS);
 }
 
 enum step request_head(struct http_conn *conn, struct http_in *in, bool eof)

@@ -92,6 +92,8 @@ static void connect_refused(struct http_conn *conn, struct http_tx *tx)
         return;
     s->state = ST_IDLE;
     conn->replay = s->hold.len > 0;
+    if (conn->sync.tc_doubt)
+        sync_doubt(conn); /* did the proxy write that, or somebody behind the tunnel? */
     tx_complete(tx, HTTP_TS);
 }
 
@@ -105,6 +107,7 @@ static void expect_refused(struct http_conn *conn, struct http_tx *tx)
     if (sk_span_ieq(head_value(req, HK_EXPECT), "100-continue")) {
         s->state = ST_IDLE;
         req->refused = true;
+        sync_doubt(conn); /* it may come all the same */
         tx_complete(tx, HTTP_TS);
     }
 }
@@ -152,7 +155,9 @@ static enum step response_headers_done(struct http_conn *conn, struct http_tx *t
     struct http_side *s = &conn->side[HTTP_TC];
     if (tx->method_id == HM_CONNECT && tx->status >= 200 && tx->status < 300)
         return finish_tunnel(conn, tx, HTTP_R_TUNNEL);
-    if (tx->status == 101 && head_known(m, HK_TRANSFER_ENCODING) == NULL && head_known(m, HK_CONTENT_LENGTH) == NULL)
+    bool believed = conn->sync.state != SYNC_NEVER && !conn->sync.tc_doubt;
+    if (tx->status == 101 && believed && head_known(m, HK_TRANSFER_ENCODING) == NULL &&
+        head_known(m, HK_CONTENT_LENGTH) == NULL)
         return switch_protocol(conn, tx);
     if (is_interim(tx)) {
         forget_interim(tx);
@@ -214,6 +219,7 @@ static enum step response_junk(struct http_conn *conn, struct http_tx *tx, const
 {
     struct http_side *s = &conn->side[HTTP_TC];
     s->scanned = 0;
+    sync_broken(conn);
     if (rest->left > 1 && (rest->p[0] == 'H' || at->line <= 2))
         return STEP_GO;
     body_begin(tx, HTTP_TC);
@@ -223,20 +229,36 @@ static enum step response_junk(struct http_conn *conn, struct http_tx *tx, const
     return STEP_GO;
 }
 
-static enum step response_take(struct http_conn *conn, struct http_tx *tx, const uint8_t *p, const struct head_at *at)
+/* What is known of a head. False: it cannot be kept, or has too many lines. */
+static bool response_keep(struct http_tx *tx, const uint8_t *p, const struct head_at *at)
 {
     struct http_msg *m = &tx->msg[HTTP_TC];
     struct sk_span all = tx_copy(tx, sk_span_of(p + at->skip, at->total - at->skip));
     if (all.p == NULL)
-        return STEP_ERROR;
-    conn->side[HTTP_TC].scanned = 0;
+        return false;
     m->start = http_sub(all, 0, at->next); /* with its end, as libhtp keeps it */
     m->block = http_sub(all, at->next, all.len);
     response_line(tx);
-    if (!head_parse(tx, HTTP_TC, m->block)) {
-        tx_progress(tx, HTTP_TC, HTTP_P_HEADERS);
+    if (head_parse(tx, HTTP_TC, m->block))
+        return true;
+    tx_progress(tx, HTTP_TC, HTTP_P_HEADERS);
+    return false;
+}
+
+void response_cut(struct http_conn *conn)
+{
+    struct http_side *s = &conn->side[HTTP_TC];
+    struct head_at at;
+    if (s->hold.len > 0 && response_measure(s, s->hold.p, s->hold.len, true, &at) && !at.junk &&
+        response_keep(conn->cur[HTTP_TC], s->hold.p, &at))
+        tx_progress(conn->cur[HTTP_TC], HTTP_TC, HTTP_P_HEADERS);
+}
+
+static enum step response_take(struct http_conn *conn, struct http_tx *tx, const uint8_t *p, const struct head_at *at)
+{
+    if (!response_keep(tx, p, at))
         return STEP_ERROR;
-    }
+    conn->side[HTTP_TC].scanned = 0;
     return response_headers_done(conn, tx);
 }
 
@@ -295,9 +317,11 @@ enum step response_finalize(struct http_conn *conn, struct http_in *in)
     uint32_t n = lf ? (uint32_t)(lf - in->p) + 1 : in->left;
     if (n == 0 || starts_like_http(in->p, n) || (lf == NULL && n < 4)) {
         conn->side[HTTP_TC].state = ST_IDLE;
+        sync_response_ends(conn, tx);
         tx_complete(tx, HTTP_TC);
         return STEP_GO;
     }
+    sync_broken(conn);
     body_data(tx, HTTP_TC, in->p, n);
     in->p += n;
     in->left -= n;

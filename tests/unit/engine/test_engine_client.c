@@ -431,6 +431,136 @@ static void picked_up_in_a_body_that_is_refused(void **state)
     ecase_close(&k);
 }
 
+/* --- holes --- */
+
+#define GOOD "GET /good HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 198.51.100.2\r\n\r\n"
+
+/* Bytes that the kernel dropped, or somebody made it drop. */
+static void hole(struct conn *c, int dir)
+{
+    c->seq[dir] += 100;
+}
+
+/* Inspected at once; believed when it is certain again where a request begins. */
+static void request_behind_a_hole(void **state)
+{
+    (void)state;
+    struct ecase k;
+    struct conn c = begin(&k, SETTINGS, RULE, HOP);
+    ask(&k, &c, GOOD);
+    hole(&c, TS); /* a whole request */
+    conn_text(&k, &c, TC, OK_ANSWER);
+    ask(&k, &c, FORGED);
+    assert_int_equal(alerts(&k, 1), 1);
+    ask(&k, &c, FORGED); /* the first that was begun when it was certain that none was under way */
+    assert_int_equal(alerts(&k, 1), 2);
+    assert_int_equal(k.nblocks, 0);
+    ask(&k, &c, FORGED);
+    assert_int_equal(alerts(&k, 1), 3);
+    assert_int_equal(k.nblocks, 1);
+    assert_target(&k.blocks[0], ALICE);
+    ecase_close(&k);
+
+    c = begin(&k, SETTINGS, RULE, CLIENT); /* without a hop there is nothing to prove */
+    hole(&c, TS);
+    conn_send(&k, &c, TC, 0x10, NULL, 0);
+    conn_text(&k, &c, TC, OK_ANSWER);
+    hole(&c, TS);
+    ask(&k, &c, FORGED);
+    assert_int_equal(alerts(&k, 1), 1);
+    assert_int_equal(k.nblocks, 1);
+    assert_target(&k.blocks[0], CLIENT);
+    ecase_close(&k);
+}
+
+static void response_behind_a_hole(void **state)
+{
+    (void)state;
+    struct ecase k;
+    struct conn c = begin(&k, SETTINGS, RULE, HOP);
+    conn_text(&k, &c, TS, GOOD);
+    hole(&c, TC);
+    for (unsigned i = 1; i < 4; i++) {
+        ask(&k, &c, FORGED);
+        assert_int_equal(alerts(&k, 1), i);
+    }
+    assert_int_equal(k.nblocks, 0); /* the first of them seems to come before the answer that is missing */
+    ecase_close(&k);
+}
+
+/* The head of a POST falls into a hole; its body is made to look like requests of somebody else, however answered. */
+static void forged_bodies_name_nobody(void **state)
+{
+    (void)state;
+    static const char *const answers[] = {"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno",
+                                          "HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n",
+                                          "HTTP/1.1 204 None\r\n\r\n", OK_ANSWER};
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        for (unsigned early = 0; early < 5; early++) { /* before which of its parts the answer comes */
+            for (unsigned both = 0; both < 2; both++) {
+                struct ecase k;
+                struct conn c = begin(&k, SETTINGS, RULE, HOP);
+                ask(&k, &c, GOOD);
+                hole(&c, TS);
+                if (both)
+                    hole(&c, TC);
+                for (unsigned part = 0; part < 4; part++) {
+                    if (part == early || both) /* the client writes answers too */
+                        conn_text(&k, &c, TC, answers[i]);
+                    conn_text(&k, &c, TS, FORGED);
+                    conn_send(&k, &c, TC, 0x10, NULL, 0);
+                }
+                conn_text(&k, &c, TC, OK_ANSWER);
+                ask(&k, &c, FORGED);
+                assert_true(alerts(&k, 1) > 0);
+                assert_int_equal(k.nblocks, 0);
+                assert_int_equal(ecounted(&k, SK_C_IDENTITY_PROVEN), 1);
+                ecase_close(&k);
+            }
+        }
+    }
+}
+
+/* A client who was proven before the hole is not the source of what comes behind it. */
+static void proven_client_before_a_hole(void **state)
+{
+    (void)state;
+    struct ecase k;
+    struct conn c = begin(
+        &k, SETTINGS,
+        "drop tcp $EXTERNAL_NET any -> any any (flow:established,to_server; content:\"evil-bytes\"; sid:1;)\n", HOP);
+    conn_text(&k, &c, TS,
+              "POST /a HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 198.51.100.1\r\nTransfer-Encoding: chunked\r\n\r\n");
+    assert_int_equal(ecounted(&k, SK_C_IDENTITY_PROVEN), 1);
+    hole(&c, TS);
+    conn_send(&k, &c, TC, 0x10, NULL, 0);
+    conn_text(&k, &c, TS, "anybody's");
+    conn_send(&k, &c, TC, 0x10, NULL, 0);
+    conn_text(&k, &c, TS, "evil-bytes");
+    conn_text(&k, &c, TC, OK_ANSWER);
+    conn_text(&k, &c, TS, "evil-bytes");
+    assert_int_equal(alerts(&k, 1), 2);
+    assert_int_equal(k.nblocks, 0);
+    ecase_close(&k);
+}
+
+/* The first bytes of the connection were missed. */
+static void hole_before_the_protocol_is_known(void **state)
+{
+    (void)state;
+    struct ecase k;
+    struct conn c = begin(&k, SETTINGS, RULE, HOP);
+    hole(&c, TS);
+    conn_text(&k, &c, TC, "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
+    for (unsigned i = 0; i < 4; i++) {
+        conn_text(&k, &c, TS, FORGED);
+        conn_send(&k, &c, TC, 0x10, NULL, 0);
+    }
+    assert_true(alerts(&k, 1) > 0);
+    assert_int_equal(k.nblocks, 0);
+    ecase_close(&k);
+}
+
 /* --- PROXY protocol --- */
 
 static const char proxy1[] = "PROXY TCP4 198.51.100.1 10.0.0.1 5000 80\r\n";
@@ -647,6 +777,11 @@ int main(void)
         cmocka_unit_test(head_in_pieces),
         cmocka_unit_test(picked_up_in_the_middle),
         cmocka_unit_test(picked_up_in_a_body_that_is_refused),
+        cmocka_unit_test(request_behind_a_hole),
+        cmocka_unit_test(response_behind_a_hole),
+        cmocka_unit_test(forged_bodies_name_nobody),
+        cmocka_unit_test(proven_client_before_a_hole),
+        cmocka_unit_test(hole_before_the_protocol_is_known),
         cmocka_unit_test(proxy_header_names_the_client),
         cmocka_unit_test(proxy_header_before_another_protocol),
         cmocka_unit_test(proxy_hop_without_header_proves_nothing),

@@ -132,16 +132,46 @@ static void given_up_by_the_parser(void **state)
     struct conn c = conn_make(CLIENT, 40000);
     conn_handshake(&k, &c);
     conn_text(&k, &c, TS, "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
-    c.seq[TS] += 10; /* a hole where the chunk's length was */
-    conn_text(&k, &c, TS, "5\r\nhello\r\n");
-    conn_send(&k, &c, TC, TCP_ACK, NULL, 0);
-    expect(&k, SK_C_LP_PARSER, 0);
+    conn_text(&k, &c, TS, "no chunk\r\n");
+    expect(&k, SK_C_LP_PARSER, 1);
     conn_text(&k, &c, TS, "4\r\nmore\r\n");
     conn_text(&k, &c, TC, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
     expect(&k, SK_C_HTTP_PARSE_ERR, 1);
-    expect(&k, SK_C_LP_PARSER, 2);
+    expect(&k, SK_C_LP_PARSER, 3);
+    assert_int_equal(alerts(&k, 1), 0);
     engine_worker_finish(k.w);
-    expect(&k, SK_C_LF_GAP, 1); /* which came first */
+    expect(&k, SK_C_LF_PARSER, 1);
+    ecase_close(&k);
+}
+
+/* Until the next message begins, and no longer. The flow has had its hole. */
+static void behind_a_hole(void **state)
+{
+    (void)state;
+    struct ecase k;
+    ecase_open(&k, NULL, RULE_F);
+    struct conn c = conn_make(CLIENT, 40000);
+    conn_handshake(&k, &c);
+    conn_text(&k, &c, TS, "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
+    c.seq[TS] += 10; /* a hole where the chunk's length was */
+    conn_text(&k, &c, TS, "5\r\nhello\r\n");
+    conn_send(&k, &c, TC, TCP_ACK, NULL, 0);
+    conn_text(&k, &c, TS, "4\r\nmore\r\n");
+    expect(&k, SK_C_LP_GAP, 1);
+    conn_text(&k, &c, TC, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+    assert_int_equal(alerts(&k, 1), 1);
+    for (unsigned i = 2; i < 5; i++) {
+        conn_text(&k, &c, TS, GET);
+        conn_text(&k, &c, TC, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+        assert_int_equal(alerts(&k, 1), i);
+    }
+    expect(&k, SK_C_LP_GAP, 1);
+    expect(&k, SK_C_LP_PARSER, 0);
+    expect(&k, SK_C_HTTP_PARSE_ERR, 0);
+    expect(&k, SK_C_HTTP_LOST, 1);
+    expect(&k, SK_C_HTTP_RESYNC, 1);
+    engine_worker_finish(k.w);
+    expect(&k, SK_C_LF_GAP, 1);
     ecase_close(&k);
 }
 
@@ -438,6 +468,7 @@ int main(void)
         cmocka_unit_test(behind_a_tls_handshake),
         cmocka_unit_test(taken_by_a_pass_rule),
         cmocka_unit_test(given_up_by_the_parser),
+        cmocka_unit_test(behind_a_hole),
         cmocka_unit_test(http2_is_not_parsed),
         cmocka_unit_test(past_the_body_limit),
         cmocka_unit_test(without_memory_for_http),

@@ -373,19 +373,6 @@ static void gap_in_body(void **state)
     assert_string_equal(h->tx[1].body[1], "ok");
 }
 
-static void gap_in_head(void **state)
-{
-    (void)state;
-    struct harness *h = fresh();
-    h_begin(h);
-    h_feed(h, 0, "GET / HT", 8, 0);
-    h_feed(h, 0, NULL, 50, HTTP_F_GAP);
-    assert_int_equal(h->result, HTTP_R_ERROR);
-    assert_int_equal(sk_count_read(&h->counters, SK_C_HTTP_PARSE_ERR), 1);
-    h_end(h);
-    assert_int_equal(h->ndone, 1);
-}
-
 static void bad_framing(void **state)
 {
     (void)state;
@@ -442,7 +429,6 @@ int main(void)
         cmocka_unit_test(extra_crlf),
         cmocka_unit_test(incomplete),
         cmocka_unit_test(gap_in_body),
-        cmocka_unit_test(gap_in_head),
         cmocka_unit_test(bad_framing),
         cmocka_unit_test(duplicate_length),
     };

@@ -60,6 +60,8 @@
     X(HTTP_FLOWS, "app_layer.flow.http", "HTTP flows")                                                                 \
     X(HTTP_FAIL, "app_layer.flow.failed_tcp", "TCP flows of no known protocol")                                        \
     X(HTTP_PARSE_ERR, "app_layer.error.http.parser", "HTTP connections given up by the parser")                        \
+    X(HTTP_LOST, "app_layer.http.lost", "directions of HTTP connections whose place a hole took")                      \
+    X(HTTP_RESYNC, "app_layer.http.resync", "messages found again behind such a hole")                                 \
     X(HTTP_MEMCAP, "http.memcap", "HTTP data not kept because its memory was full")                                    \
     X(HTTP_BODY_LIMIT, "http.body_limit", "HTTP bodies inspected only up to their limit")                              \
     X(IDENTITY_PROVEN, "identity.proven", "requests through a proxy whose client is proven")                           \

@@ -193,10 +193,17 @@ enum http_result http_input(struct http_conn *conn, int dir, struct sk_span data
 /* Value of the Upgrade header that led to HTTP_R_UPGRADE ("websocket", "h2c"); empty otherwise. */
 struct sk_span http_conn_upgrade(const struct http_conn *conn);
 
+/*
+ * Behind a hole that no known length bridges a direction is lost: what follows is passed over (HTTP_MISSED_GAP) until a
+ * run of bytes (the data of one call) begins like a message. From then on messages are reported as ever, but may be
+ * parts of a body that somebody has made look like them: true until the peers have shown that they are not (sync.c).
+ */
+bool http_conn_in_doubt(const struct http_conn *conn);
+
 enum http_missed {
     HTTP_MISSED_LIMIT = 1,  /* body past its limit */
     HTTP_MISSED_MEMORY = 2, /* body that was not kept: memcap */
-    HTTP_MISSED_GAP = 4,    /* body behind a hole */
+    HTTP_MISSED_GAP = 4,    /* body behind a hole; or the place in the stream is lost */
     HTTP_MISSED_ERROR = 8,  /* the parser has given up, or ignores what follows */
 };
 /* Why bytes that came since the last call were not kept although somebody wants them: enum http_missed bits. */
