@@ -240,7 +240,7 @@ def run_out(bed, t, engine, n):
 def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--agent", required=True)
-    ap.add_argument("--blocks", type=int, default=100000)
+    ap.add_argument("--blocks", type=int, default=20000, help="100000 for the whole measure; it takes minutes")
     ap.add_argument("--only", default="")
     args = ap.parse_args()
     t = Tally("live_many")
