@@ -93,6 +93,7 @@ struct guard_ledger {
 struct guard_metrics {
     char *listen; /* metrics.listen as it was at the start; NULL: no metrics */
     bool is_path; /* a socket file that is ours */
+    gid_t gid;    /* of a socket in the file system */
     int listen_fd, answer_fd;
     int64_t retry, answered, window; /* monotonic */
     unsigned asked;                  /* within the window */

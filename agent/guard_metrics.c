@@ -22,13 +22,12 @@
 static int open_socket(struct guard_metrics *m)
 {
     struct conf_listen l;
-    const struct group *gr = getgrnam("sekisho");
     if (conf_listen_parse(m->listen, &l) != SK_OK)
         return SK_EINVAL; /* conf_check has said so */
     if (l.path == NULL)
         return ipc_listen_port(&l.addr, l.port, BACKLOG, &m->listen_fd);
     guard_make_folder(l.path, 0755);
-    int rc = ipc_listen_path(l.path, gr != NULL ? gr->gr_gid : (gid_t)-1, BACKLOG, &m->listen_fd);
+    int rc = ipc_listen_path(l.path, m->gid, BACKLOG, &m->listen_fd);
     m->is_path = rc == SK_OK;
     errno = rc == SK_EEXIST ? EADDRINUSE : errno;
     return rc;
@@ -58,6 +57,8 @@ bool guard_metrics_start(struct guard *g)
     m->listen_fd = m->answer_fd = -1;
     if (g->conf->metrics_listen[0] == '\0')
         return true;
+    const struct group *gr = getgrnam("sekisho"); /* once: it may be asked of a server, and the guard must not wait */
+    m->gid = gr != NULL ? gr->gr_gid : (gid_t)-1;
     m->listen = strdup(g->conf->metrics_listen); /* the configuration may change; the socket does not */
     return m->listen != NULL;
 }
