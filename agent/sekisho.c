@@ -8,50 +8,50 @@
 #include "conf/conf.h"
 
 #define CONTROL_OPTIONS                                                                                                \
-    "  -c, --config FILE    configuration that names the control socket (" CLI_CONF_PATH ")\n"                         \
+    "  -c, --config FILE    that names the socket (" CLI_CONF_PATH ")\n"                                               \
     "      --socket PATH    control socket itself\n"
 
 const struct cli_command cli_commands[] = {
     {"replay", "[OPTION]... PCAP...", "inspect capture files",
      "  -c, --config FILE    configuration\n"
-     "  -S, --rules FILE     rule file or glob instead of the configured ones; may be repeated\n"
+     "  -S, --rules FILE     instead of the configured rules: file or glob; repeatable\n"
      "      --home CIDR,...  networks that are protected (HOME_NET); private ones\n"
      "  -l, --log DIR        write DIR/eve.json; the folder is made\n"
      "  -j, --workers N      threads, 1 to 64; 1\n"
      "      --mode MODE      detect, or prevent: drop rules drop\n"
      "  -k none              accept wrong checksums; all: ignore such packets\n"
-     "      --set KEY=VALUE  override a configuration key; may be repeated\n"
+     "      --set KEY=VALUE  override a configuration key; repeatable\n"
      "      --vars FILE      address and port groups as JSON\n"
      "  -q, --quiet          print the summary only\n"
-     "PCAP is a pcap or pcapng file; - is standard input: zcat old.pcap.gz | sekisho replay -\n",
+     "PCAP is a pcap or pcapng file; - is standard input: zcat FILE | sekisho replay -\n",
      cmd_replay},
     {"run", "[OPTION]...", "watch this host's interfaces and block attackers",
      "  -c, --config FILE    configuration (" CLI_CONF_PATH ")\n"
-     "  -i, --interface IF   interface to watch; may be repeated; auto: all that are up\n"
+     "  -i, --interface IF   interface to watch; repeatable; auto: all that are up\n"
      "      --mode MODE      detect; prevent works in `replay` only, so far\n"
-     "  -S, --rules FILE     rule file or glob instead of the configured ones; may be repeated\n"
-     "      --set KEY=VALUE  override a configuration key; may be repeated\n"
+     "  -S, --rules FILE     instead of the configured rules: file or glob; repeatable\n"
+     "      --set KEY=VALUE  override a configuration key; repeatable\n"
      "Runs in the foreground, as root. SIGTERM stops it, SIGHUP reloads.\n",
      cmd_run},
     {"check", "[OPTION]...", "validate configuration and rules",
      "  -c, --config FILE    configuration (" CLI_CONF_PATH ")\n"
-     "  -S, --rules FILE     rule file or glob instead of the configured ones; may be repeated\n"
+     "  -S, --rules FILE     instead of the configured rules: file or glob; repeatable\n"
      "      --home CIDR,...  networks that are protected (HOME_NET)\n"
-     "      --set KEY=VALUE  override a configuration key; may be repeated\n"
+     "      --set KEY=VALUE  override a configuration key; repeatable\n"
      "      --list-keywords  print the keywords of the rule language\n",
      cmd_check},
-    {"status", "[--json]", "show workers, what was not inspected by cause, memory, rules and blocks",
+    {"status", "[--json]", "show workers, what was not inspected, memory, rules and blocks",
      CONTROL_OPTIONS "      --json           as JSON\n", cmd_status},
     {"blocks", "[OPTION]...", "list the blocks in force, or those that have ended",
      CONTROL_OPTIONS "      --json           as JSON\n"
-                     "      --sort ORDER     created, left, hits or target; the most stands last (created)\n"
+                     "      --sort ORDER     created, left, hits or target; most stands last (created)\n"
                      "      --origin WHO     of those only: rule, operator, fleet, kernel\n"
                      "      --net CIDR       only targets within that network\n"
                      "      --match TEXT     only those with that in their reason\n"
                      "      --limit N        the last N of that order\n"
                      "      --count          only how many there are\n"
                      "      --history        those that have ended, with when and why (--limit 1000)\n"
-                     "      --for TIME       of the history, what ended within the last 90s, 15m, 1h, 7d, 2w\n",
+                     "      --for TIME       of the history, what ended within 90s, 15m, 1h, 7d, 2w\n",
      cmd_blocks},
     {"block", "ADDR[/LEN] [--for TIME] [--reason TEXT]", "block an address or network",
      CONTROL_OPTIONS "      --for TIME       90s, 15m, 1h, 7d, 2w (1h)\n"

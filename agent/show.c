@@ -155,8 +155,8 @@ static void show_interfaces(const json_t *names)
 static void show_braking(const json_t *b)
 {
     if (json_is_true(show_at(b, "braking")))
-        printf("brake       BRAKING since %s: %lld BLOCKS STOPPED, room for %lld; see `sekisho brake`\n",
-               show_str(b, "since"), show_num(b, "stopped"), show_num(b, "room"));
+        printf("brake       BRAKING since %.19s: %lld BLOCKS STOPPED; see `sekisho brake`\n", show_str(b, "since"),
+               show_num(b, "stopped"));
 }
 
 /* Behind proxies: when nobody is proven, what is declared does not fit them, and nobody is blocked. */
@@ -188,7 +188,7 @@ void show_status(const json_t *s)
     printf("blocks      %lld in force, %lld set, %lld expired%s\n", show_num(blocks, "in_force"),
            show_num(blocks, "set"), show_num(blocks, "expired"),
            json_is_true(show_at(blocks, "degraded")) ? "; THE KERNEL DOES NOT FOLLOW" : "");
-    printf("refused     %lld by the never-list, %lld by the brake, %lld invalid, %lld table full, %lld too fast\n",
+    printf("refused     %lld never-list, %lld brake, %lld invalid, %lld table full, %lld too fast\n",
            show_num(blocks, "refused_never"), show_num(blocks, "refused_brake"), show_num(blocks, "refused_invalid"),
            show_num(blocks, "refused_full"), show_num(blocks, "refused_rate"));
     show_braking(show_at(s, "brake"));

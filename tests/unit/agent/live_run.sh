@@ -109,7 +109,7 @@ within 5 bash -c "'$bin' blocks -c '$dir/s.yaml' | grep -q 10.77.1.2" || fail "t
 id=$(sek blocks --json | jq -r '.[0].id')
 sek explain "$id" | grep -q '^Evidence .*/etc/passwd' || fail "explain does not show the evidence"
 sek explain 10.77.1.2 | grep -q "^Block *$id" || fail "explain does not take the address"
-sek unblock 10.77.1.0/31 2>&1 | grep -q 'no block' || fail "a block that is not there is lifted"
+sek unblock 10.77.1.0/31 2>&1 | grep -q '10.77.1.0/31 is not blocked' || fail "a block that is not there is lifted"
 sek block 198.51.100.0/24 --for 60s >/dev/null || fail "block of a network"
 sek unblock 198.51.100.7 2>&1 | grep -q 'lies in 198.51.100.0/24' || fail "the wider block is not named"
 sek unblock 198.51.100.0/24 >/dev/null || fail "unblock of a network"
