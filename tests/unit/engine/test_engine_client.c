@@ -551,12 +551,11 @@ static void hole_before_the_protocol_is_known(void **state)
     struct ecase k;
     struct conn c = begin(&k, SETTINGS, RULE, HOP);
     hole(&c, TS);
+    conn_text(&k, &c, TS, FORGED);
+    conn_send(&k, &c, TC, 0x10, NULL, 0);
     conn_text(&k, &c, TC, "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
-    for (unsigned i = 0; i < 4; i++) {
-        conn_text(&k, &c, TS, FORGED);
-        conn_send(&k, &c, TC, 0x10, NULL, 0);
-    }
-    assert_true(alerts(&k, 1) > 0);
+    conn_text(&k, &c, TS, FORGED);
+    assert_int_equal(alerts(&k, 1), 2);
     assert_int_equal(k.nblocks, 0);
     ecase_close(&k);
 }

@@ -358,6 +358,7 @@ static void doubt_stays(void **state)
     assert_true(DOUBT(">hole", EARLY, ">POST /f HTTP/1.1\r\nContent-Length: 99\r\n\r\n", ">" GET("/1"), "<" OK200));
     /* Part of the head that follows is in it. */
     assert_true(DOUBT(">hole", EARLY, ">GET /f HTTP/1.1\r\nA: b", ">POST / HTTP/1.1\r\nB: c\r\n\r\n", "<" OK200));
+    assert_true(DOUBT(">hole", EARLY, ">GET /f HTTP/1.1\r\nA: bPOST / HTTP/1.1\r\nB: c\r\n\r\n", "<" OK200));
     assert_true(DOUBT(">hole", EARLY, ">rest", ">" GET("/1"), "<" OK200));
     /* An interim answer is none. */
     assert_true(DOUBT(">hole", "<HTTP/1.1 103 Early Hints\r\n\r\n", ">" GET("/f"), "<" OK200));
@@ -366,6 +367,8 @@ static void doubt_stays(void **state)
                       ">" GET("/2"), "<" OK200, ">" GET("/3"), "<" OK200));
     assert_true(
         DOUBT(">hole", ">HEAD /f HTTP/1.1\r\n\r\n", "<" OK200, ">" GET("/1"), "<" OK200, ">" GET("/2"), "<" OK200));
+    assert_true(DOUBT(">hole", "<HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", ">" GET("/1"), "<HTTP", ">" GET("/2"),
+                      "<" OK200, ">" GET("/3"), "<" OK200, ">" GET("/4"), "<" OK200));
     /* Another hole meanwhile. */
     assert_true(DOUBT(">hole", "<" OK200, ">hole", ">" GET("/1"), "<" OK200));
     /* Responses, too, are lost: for good. */
