@@ -37,11 +37,13 @@ int cmd_blocks(int argc, char **argv);
 int cmd_block(int argc, char **argv);
 int cmd_unblock(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
+int cmd_brake(int argc, char **argv);
 int cmd_reload(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 
 /* Hidden verbs: what the guard re-executes itself as. */
 int role_engine(int argc, char **argv);
 int role_reporter(int argc, char **argv);
+int role_exporter(int argc, char **argv);
 
 #endif

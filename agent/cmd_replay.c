@@ -21,8 +21,10 @@
 #include "enforce/nft_fake.h"
 #include "event/json.h"
 #include "inputs.h"
+#include "never_conf.h"
 
 #define MAX_ARGS 256
+#define MAX_LEAD 8 /* batches that a worker may be ahead of another: rates are counted over all of them */
 
 struct replay_args {
     const char *conf, *home, *vars, *dir, *mode, *checksum;
@@ -39,6 +41,8 @@ struct replay {
     struct conf *conf;
     struct engine *engine;
     pthread_mutex_t lock;
+    pthread_cond_t moved; /* a worker has come further, or to its end */
+    struct replay_worker *worker;
     FILE *eve;
     char eve_tmp[4096], eve_path[4096];
     bool eve_failed;
@@ -49,7 +53,7 @@ struct replay {
     struct block_table *table;
     struct policy_limits limits;
     struct enforcer *enforcer;
-    uint64_t alerts, refused;
+    uint64_t alerts, floods, refused;
     int64_t first_ts, last_ts;
     int rc;
     char error[300];
@@ -61,6 +65,9 @@ struct replay_worker {
     pthread_t thread;
     struct sk_counters c;
     struct engine_worker *w;
+    uint64_t batches;
+    bool done;
+    uint64_t frames; /* in the files; each worker meets all of them */
 };
 
 static int add_to(const char **list, unsigned *n, const char *what)
@@ -138,18 +145,25 @@ static int parse(struct replay_args *a, int argc, char **argv)
 static void print_alert(const struct event_rec *r)
 {
     char when[40], src[SK_ADDR_STRLEN], dst[SK_ADDR_STRLEN], msg[512];
-    struct sk_span sig = {0}, client = {0};
+    struct sk_span sig = {0}, client;
     event_find_item(r, EVENT_I_SIGNATURE, &sig);
-    event_find_item(r, EVENT_I_XFF, &client);
     printf("%s [%u:%u:%u] %s [priority %u] ", sk_time_format(r->ts, when), r->alert.gid, r->alert.sid, r->alert.rev,
            sk_escape(msg, sizeof msg, sig), r->alert.severity);
     if (r->has & EVENT_HAS_PORTS)
         printf("%s:%u -> %s:%u", sk_addr_format(&r->src, src), r->sport, sk_addr_format(&r->dst, dst), r->dport);
     else
         printf("%s -> %s", sk_addr_format(&r->src, src), sk_addr_format(&r->dst, dst));
-    if (client.len) /* behind a proxy */
+    if (event_find_item(r, EVENT_I_XFF, &client)) /* behind a proxy */
         printf(" (client %s)", sk_escape(msg, sizeof msg, client));
     putchar('\n');
+}
+
+static void print_flood(const struct event_rec *r)
+{
+    char when[40], who[SK_PREFIX_STRLEN];
+    struct sk_prefix p = sk_prefix_make(&r->flood.addr, r->flood.plen);
+    printf("%s FLOOD %s: %lu connections and requests a second, %u are allowed\n", sk_time_format(r->ts, when),
+           sk_prefix_format(&p, who), r->flood.rate, r->flood.limit);
 }
 
 static void on_event(void *arg, const void *rec, uint32_t len)
@@ -157,11 +171,12 @@ static void on_event(void *arg, const void *rec, uint32_t len)
     struct replay *r = ((struct replay_worker *)arg)->r;
     const struct event_rec *e = rec;
     pthread_mutex_lock(&r->lock);
-    if (e->type == EVENT_ALERT) {
-        r->alerts++;
-        if (!r->a->quiet)
-            print_alert(e);
-    }
+    r->alerts += e->type == EVENT_ALERT;
+    r->floods += e->type == EVENT_FLOOD;
+    if (e->type == EVENT_ALERT && !r->a->quiet)
+        print_alert(e);
+    else if (e->type == EVENT_FLOOD && !r->a->quiet)
+        print_flood(e);
     if (r->eve) {
         sk_strbuf_clear(&r->line);
         if (event_to_line(rec, len, &r->json, &r->line) != SK_OK ||
@@ -195,7 +210,24 @@ static void on_block(void *arg, const struct decide_request *req)
         fail(r, rc, "cannot record a would-be block");
 }
 
+/* By packet time: what is blocked later does not count yet. */
+static bool is_blocked(void *arg, const struct sk_addr *client, int64_t now)
+{
+    struct replay *r = ((struct replay_worker *)arg)->r;
+    struct sk_prefix p = sk_prefix_make(client, 128);
+    pthread_mutex_lock(&r->lock);
+    const struct block *b = block_table_covering(r->table, &p);
+    bool blocked = b && b->created <= now && b->expires > now;
+    pthread_mutex_unlock(&r->lock);
+    return blocked;
+}
+
 /* --- set-up --- */
+
+static uint64_t active_clients(void *arg, int64_t now)
+{
+    return engine_active_clients(((const struct replay *)arg)->engine, now);
+}
 
 static int set_up_guard(struct replay *r)
 {
@@ -204,13 +236,21 @@ static int set_up_guard(struct replay *r)
     r->table = block_table_create(r->conf->decide.max_blocks);
     if (!r->fake || !r->never || !r->table)
         return SK_ENOMEM;
-    for (uint32_t i = 0; i < r->conf->never.n; i++)
-        if (never_add_static(r->never, NEVER_STATIC, &r->conf->never.v[i], "never") != SK_OK)
-            return SK_ENOMEM;
+    int rc = never_from_conf(r->never, r->conf, NULL);
+    if (rc != SK_OK)
+        return rc;
     r->limits = (struct policy_limits){.max_seconds = r->conf->decide.max_block_duration / SK_NS_PER_S,
-                                       .max_blocks = r->conf->decide.max_blocks};
-    struct enforcer_setup es = {
-        .ops = &nft_fake_ops, .ops_ctx = r->fake, .table = r->table, .never = r->never, .limits = &r->limits};
+                                       .max_blocks = r->conf->decide.max_blocks,
+                                       .repeat_factor = r->conf->decide.repeat_factor,
+                                       .repeat_memory = r->conf->decide.repeat_memory};
+    struct enforcer_setup es = {.ops = &nft_fake_ops,
+                                .ops_ctx = r->fake,
+                                .table = r->table,
+                                .never = r->never,
+                                .limits = &r->limits,
+                                .brake = &r->conf->decide.brake,
+                                .active = active_clients,
+                                .hook_arg = r};
     r->enforcer = enforcer_create(&es);
     return r->enforcer ? enforcer_restore(r->enforcer, 0) : SK_ENOMEM;
 }
@@ -229,7 +269,7 @@ static int load_engine(struct replay *r, struct findings *f)
 {
     struct sk_diag_sink sink = findings_sink(f);
     uint32_t types = r->conf->eve.types;
-    uint32_t mask = 1u << EVENT_ALERT;
+    uint32_t mask = 1u << EVENT_ALERT | 1u << EVENT_FLOOD;
     if (r->a->dir) {
         mask |= (types & CONF_EVE_HTTP ? 1u << EVENT_HTTP : 0) | (types & CONF_EVE_FLOW ? 1u << EVENT_FLOW : 0) |
                 (types & CONF_EVE_DROP ? 1u << EVENT_DROP : 0) | (types & CONF_EVE_ANOMALY ? 1u << EVENT_ANOMALY : 0) |
@@ -328,6 +368,39 @@ static void show_progress(const struct replay *r, const struct capture *c, unsig
                 r->a->npcaps);
 }
 
+/* The lock is held. */
+static bool is_ahead(const struct replay *r, const struct replay_worker *rw)
+{
+    for (unsigned i = 0; i < r->a->jobs; i++)
+        if (!r->worker[i].done && r->worker[i].batches + MAX_LEAD < rw->batches)
+            return true;
+    return false;
+}
+
+/* A batch of frames is done, of that time. Waits for the others: they count rates together, by the time of packets. */
+static void move_on(struct replay_worker *rw, int64_t first, int64_t last)
+{
+    struct replay *r = rw->r;
+    pthread_mutex_lock(&r->lock);
+    if (!r->first_ts || first < r->first_ts)
+        r->first_ts = first;
+    if (last > r->last_ts)
+        r->last_ts = last;
+    rw->batches++;
+    pthread_cond_broadcast(&r->moved);
+    while (is_ahead(r, rw))
+        pthread_cond_wait(&r->moved, &r->lock);
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void end_worker(struct replay_worker *rw)
+{
+    pthread_mutex_lock(&rw->r->lock);
+    rw->done = true;
+    pthread_cond_broadcast(&rw->r->moved);
+    pthread_mutex_unlock(&rw->r->lock);
+}
+
 static int read_capture(struct replay_worker *rw, struct capture *c, unsigned file)
 {
     struct replay *r = rw->r;
@@ -338,17 +411,13 @@ static int read_capture(struct replay_worker *rw, struct capture *c, unsigned fi
     while (!interrupted && (rc = capture_recv(c, &b, 0)) == SK_OK) {
         for (unsigned i = 0; i < b.n; i++)
             engine_packet(rw->w, &b.f[i]);
+        rw->frames += b.n;
         int64_t last = b.f[b.n - 1].ts, first = b.f[0].ts;
         capture_release(c, &b);
         engine_worker_idle(rw->w, last);
         if (tty)
             show_progress(r, c, file, &next_show);
-        pthread_mutex_lock(&r->lock);
-        if (!r->first_ts || first < r->first_ts)
-            r->first_ts = first;
-        if (last > r->last_ts)
-            r->last_ts = last;
-        pthread_mutex_unlock(&r->lock);
+        move_on(rw, first, last);
     }
     if (tty)
         fprintf(stderr, "\r\033[K");
@@ -375,6 +444,7 @@ static void *run_worker(void *arg)
             break;
     }
     engine_worker_finish(rw->w);
+    end_worker(rw);
     return NULL;
 }
 
@@ -410,7 +480,7 @@ static int run_workers(struct replay *r, struct replay_worker *rw)
     for (unsigned i = 0; rc == SK_OK && i < n; i++) {
         rw[i].r = r;
         rw[i].index = i;
-        struct engine_sink sink = {.event = on_event, .block = on_block, .arg = &rw[i]};
+        struct engine_sink sink = {.event = on_event, .block = on_block, .is_blocked = is_blocked, .arg = &rw[i]};
         rc = engine_worker_create(r->engine, i, &sink, &rw[i].c, &rw[i].w);
         if (rc == SK_OK)
             engine_worker_share(rw[i].w, i, n);
@@ -425,6 +495,8 @@ static int run_workers(struct replay *r, struct replay_worker *rw)
             ;
         if (started < n)
             fail(r, SK_EIO, "cannot start a thread");
+        for (unsigned i = started; i < n; i++)
+            end_worker(&rw[i]);
         for (unsigned i = 0; i < started; i++)
             pthread_join(rw[i].thread, NULL);
     }
@@ -438,6 +510,7 @@ static void add_counters(struct sk_counters *sum, const struct replay_worker *rw
     for (unsigned i = 0; i < n; i++)
         for (unsigned k = 0; k < SK_C_COUNT; k++)
             sum->v[k] += rw[i].c.v[k];
+    sum->v[SK_C_LEDGER_SENT] = rw[0].frames;
 }
 
 static void write_stats(struct replay *r, const struct sk_counters *sum)
@@ -463,14 +536,35 @@ static void print_summary(const struct replay *r, const struct sk_counters *sum,
 {
     const struct enforcer_stats *es = enforcer_stats(r->enforcer);
     double mib = (double)sum->v[SK_C_BYTES] / 1e6;
-    printf("%lu packets, %lu bytes, %lu flows, %lu alerts, %lu would-be blocks", sum->v[SK_C_PKTS], sum->v[SK_C_BYTES],
-           sum->v[SK_C_FLOWS], r->alerts, es->blocked);
+    printf("%lu packets, %lu bytes, %lu flows, %lu alerts, ", sum->v[SK_C_PKTS], sum->v[SK_C_BYTES], sum->v[SK_C_FLOWS],
+           r->alerts);
+    if (r->floods)
+        printf("%lu floods, ", r->floods);
+    printf("%lu would-be blocks", es->blocked);
     if (r->refused)
         printf(" (%lu refused by the never-list)", r->refused);
+    if (es->refused_brake + es->refused_rate)
+        printf(" (%lu refused by the brake)", es->refused_brake + es->refused_rate);
     if (sum->v[SK_C_DROPPED])
         printf(", %lu dropped", sum->v[SK_C_DROPPED]);
     printf("; %.2f s (%.2f s CPU), %.0f MB/s, %.0f packets/s\n", wall, cpu, wall > 0 ? mib / wall : 0,
            wall > 0 ? (double)sum->v[SK_C_PKTS] / wall : 0);
+}
+
+/* What was not inspected, by cause; nothing when everything was. */
+static void print_ledger(const struct sk_counters *sum)
+{
+    uint64_t sent = sum->v[SK_C_LEDGER_SENT];
+    const char *sep = "not inspected: ";
+    for (unsigned c = SK_LP_FIRST + 1; c <= SK_LP_LAST; c++) {
+        if (!sum->v[c])
+            continue;
+        printf("%s%lu %s (%.2f%%)", sep, sum->v[c], sk_counter_leaf((enum sk_counter)c),
+               100 * (double)sum->v[c] / (double)sent);
+        sep = ", ";
+    }
+    if (*sep == ',')
+        putchar('\n');
 }
 
 static int replay(struct replay *r)
@@ -479,6 +573,7 @@ static int replay(struct replay *r)
     if (posix_memalign((void **)&rw, 64, r->a->jobs * sizeof *rw) != 0)
         return 1;
     memset(rw, 0, r->a->jobs * sizeof *rw);
+    r->worker = rw;
     int64_t t0 = sk_now_mono();
     double cpu0 = cpu_seconds();
     int rc = run_workers(r, rw);
@@ -494,8 +589,10 @@ static int replay(struct replay *r)
         write_stats(r, &sum);
     if (close_eve(r, rc == SK_OK) != SK_OK)
         rc = SK_EIO;
-    if (rc == SK_OK)
+    if (rc == SK_OK) {
+        print_ledger(&sum);
         print_summary(r, &sum, (double)(sk_now_mono() - t0) / 1e9, cpu_seconds() - cpu0);
+    }
     free(rw);
     return rc == SK_OK ? 0 : 1;
 }
@@ -508,6 +605,7 @@ static void tear_down(struct replay *r)
     never_free(r->never);
     nft_fake_free(r->fake);
     conf_free(r->conf);
+    pthread_cond_destroy(&r->moved);
     pthread_mutex_destroy(&r->lock);
 }
 
@@ -523,6 +621,7 @@ int cmd_replay(int argc, char **argv)
         return 1;
     r->a = &a;
     pthread_mutex_init(&r->lock, NULL);
+    pthread_cond_init(&r->moved, NULL);
     r->conf = command_conf(a.conf, a.home, a.sets, a.nsets, a.vars, &f);
     rc = 1;
     if (r->conf && probe_files(&a) == SK_OK && set_up_guard(r) == SK_OK && load_engine(r, &f) == SK_OK) {

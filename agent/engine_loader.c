@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "base/escape.h"
 #include "base/log.h"
 #include "engine_role.h"
@@ -134,7 +135,7 @@ static uint32_t event_mask(const struct conf *c)
     } map[] = {
         {CONF_EVE_ALERT, EVENT_ALERT},       {CONF_EVE_HTTP, EVENT_HTTP},   {CONF_EVE_FLOW, EVENT_FLOW},
         {CONF_EVE_DROP, EVENT_DROP},         {CONF_EVE_STATS, EVENT_STATS}, {CONF_EVE_ANOMALY, EVENT_ANOMALY},
-        {CONF_EVE_FILEINFO, EVENT_FILEINFO},
+        {CONF_EVE_FILEINFO, EVENT_FILEINFO}, {CONF_EVE_ALERT, EVENT_FLOOD},
     };
     uint32_t mask = 0;
     for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++)
@@ -216,6 +217,16 @@ static void wait_for_workers(const struct loader *l, const struct generation *g)
             usleep(10000);
 }
 
+/* The lock is held. */
+static uint64_t active_clients(const struct loader *l, int64_t wall, int64_t mono)
+{
+    if (l->shown == NULL)
+        return 0;
+    uint64_t n = engine_active_clients(l->shown->engine, wall);
+    bool young = mono - l->exchanged < l->shown->conf->decide.brake.window;
+    return young && l->before > n ? l->before : n;
+}
+
 static void hand_out(struct loader *l, struct generation *g)
 {
     struct mail m = {.kind = MAIL_GENERATION, .gen = g};
@@ -223,6 +234,11 @@ static void hand_out(struct loader *l, struct generation *g)
         while (worker_mail(&l->workers[i], &m) != SK_OK)
             usleep(10000);
     wait_for_workers(l, g);
+    pthread_mutex_lock(&l->lock);
+    l->before = active_clients(l, sk_now_wall(), sk_now_mono());
+    l->exchanged = sk_now_mono();
+    l->shown = g;
+    pthread_mutex_unlock(&l->lock);
     generation_free(l->current);
     l->current = g;
 }
@@ -334,4 +350,12 @@ void loader_give(struct loader *l, int fd, uint64_t generation)
     l->generation = generation;
     pthread_cond_signal(&l->wake);
     pthread_mutex_unlock(&l->lock);
+}
+
+uint64_t loader_active_clients(struct loader *l, int64_t wall, int64_t mono)
+{
+    pthread_mutex_lock(&l->lock);
+    uint64_t n = active_clients(l, wall, mono);
+    pthread_mutex_unlock(&l->lock);
+    return n;
 }

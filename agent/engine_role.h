@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include "engine/engine.h"
+#include "ipc/blocked.h"
 #include "ipc/bundle.h"
 #include "ipc/message.h"
 #include "ipc/ring.h"
@@ -34,6 +35,7 @@ struct generation {
 struct mail {
     enum { MAIL_RING, MAIL_RING_GONE, MAIL_GENERATION } kind;
     uint16_t iface;
+    uint32_t serial;
     int fd;
     struct generation *gen;
 };
@@ -56,6 +58,7 @@ struct worker {
     struct engine_worker *ew;
     struct ipc_producer events;
     struct ipc_worker_status *status;
+    const struct ipc_blocked *blocked;
     int fd_of[SK_MAX_INTERFACES]; /* -1: none */
     int64_t next_second;
     _Atomic(struct generation *) current; /* what it works with, for the loader */
@@ -70,13 +73,16 @@ SK_MUST_USE int worker_mail(struct worker *w, const struct mail *m);
 struct loader {
     pthread_t thread;
     bool started;
-    pthread_mutex_t lock;
+    pthread_mutex_t lock; /* guards bundle_fd, generation, shown, before, exchanged */
     pthread_cond_t wake;
     int bundle_fd; /* the newest that waits; -1: none */
     uint64_t generation;
     struct worker *workers;
     unsigned nworkers;
     struct generation *current;     /* the loader's own */
+    struct generation *shown;       /* for other threads: the same, until the workers have left it */
+    uint64_t before;                /* clients that were active when engines were last exchanged ... */
+    int64_t exchanged;              /* ... at this time, monotonic ns */
     _Atomic int64_t stats_interval; /* 0: no stats events */
     _Atomic bool loaded;            /* once there is a generation */
 };
@@ -85,5 +91,11 @@ struct loader {
 SK_MUST_USE int loader_start(struct loader *l, struct worker *workers, unsigned n);
 /* fd becomes the loader's. One that still waits is replaced by it. */
 void loader_give(struct loader *l, int fd, uint64_t generation);
+/*
+ * Different clients within decide.brake.window, for the guard's brake. Any thread, once loader_start has been called.
+ * An engine that has just taken over has not seen a window yet: as long the number that the one before it had counts if
+ * it is higher, or each reload would make the brake strict.
+ */
+uint64_t loader_active_clients(struct loader *l, int64_t wall, int64_t mono);
 
 #endif

@@ -11,7 +11,8 @@
 #include "engine_role.h"
 #include "role.h"
 
-#define WAIT_MS 100
+#define WAIT_MS    100
+#define DRAIN_TIME SK_NS_PER_S /* for what is in the rings when the agent stops */
 
 void worker_init(struct worker *w, unsigned index, const struct capture_ring_conf *geometry, _Atomic bool *stop)
 {
@@ -50,6 +51,11 @@ static void on_block(void *arg, const struct decide_request *req)
         sk_count(&w->status->c, SK_C_BLOCK_LOST);
 }
 
+static bool is_blocked(void *arg, const struct sk_addr *client, int64_t now)
+{
+    return ipc_blocked_has(((const struct worker *)arg)->blocked, client, now);
+}
+
 static void ring_gone(struct worker *w, uint16_t iface)
 {
     if (w->fd_of[iface] < 0)
@@ -59,11 +65,18 @@ static void ring_gone(struct worker *w, uint16_t iface)
     w->fd_of[iface] = -1;
 }
 
+/* The guard may count what is left there. */
+static void let_go(struct worker *w, uint16_t iface, uint32_t serial)
+{
+    ring_gone(w, iface);
+    __atomic_store_n(&w->status->ring[iface].let_go, serial, __ATOMIC_RELEASE);
+}
+
 static void ring_new(struct worker *w, uint16_t iface, int fd)
 {
     char err[256];
     ring_gone(w, iface);
-    if (capture_ring_add(w->cap, fd, iface, err) != SK_OK) {
+    if (capture_ring_add(w->cap, fd, iface, &w->status->ring[iface], err) != SK_OK) {
         sk_log(SK_LOG_ERROR, "worker %u: %s", w->index, err);
         close(fd);
         return;
@@ -74,13 +87,14 @@ static void ring_new(struct worker *w, uint16_t iface, int fd)
 /* Ends what the old engine knows of flows and goes on with the new one. */
 static void switch_generation(struct worker *w, struct generation *gen)
 {
-    struct engine_sink sink = {.event = on_event, .block = on_block, .arg = w};
+    struct engine_sink sink = {.event = on_event, .block = on_block, .is_blocked = is_blocked, .arg = w};
     struct engine_worker *ew = NULL;
     if (engine_worker_create(gen->engine, w->index, &sink, &w->status->c, &ew) != SK_OK) {
         sk_log(SK_LOG_ERROR, "worker %u: out of memory for its tables", w->index);
         _exit(1); /* half of the workers must not go on alone: the guard starts all anew, and says so */
     }
     if (w->ew != NULL) {
+        engine_worker_cut(w->ew, SK_C_LF_RELOAD);
         engine_worker_finish(w->ew);
         engine_worker_free(w->ew);
     }
@@ -101,7 +115,7 @@ static void read_mail(struct worker *w)
     for (unsigned i = 0; i < n; i++) {
         switch (mail[i].kind) {
         case MAIL_RING: ring_new(w, mail[i].iface, mail[i].fd); break;
-        case MAIL_RING_GONE: ring_gone(w, mail[i].iface); break;
+        case MAIL_RING_GONE: let_go(w, mail[i].iface, mail[i].serial); break;
         case MAIL_GENERATION: switch_generation(w, mail[i].gen); break;
         }
     }
@@ -139,11 +153,41 @@ static void each_second(struct worker *w, int64_t now)
     publish(w);
 }
 
+/* Each frame is noted before it is looked at: if it kills us, it does not meet the next engine. */
 static void inspect(struct worker *w, struct capture_batch *b)
 {
-    for (unsigned i = 0; i < b->n && w->ew != NULL; i++)
+    for (unsigned i = 0; i < b->n; i++) {
+        sk_ring_mark_take(&w->status->ring[b->f[i].iface], b->mark[i]);
         engine_packet(w->ew, &b->f[i]);
+    }
     capture_release(w->cap, b);
+}
+
+static void read_rings(struct worker *w, struct capture_batch *b)
+{
+    int rc = capture_recv(w->cap, b, WAIT_MS);
+    engine_worker_idle(w->ew, sk_now_wall()); /* before the batch: what comes after a reload meets the new rules */
+    if (rc == SK_OK)
+        inspect(w, b);
+    else if (rc != SK_EAGAIN)
+        usleep(10000);             /* an interface that fails again and again must not take the core */
+    ipc_producer_wake(&w->events); /* once a batch, and never before a block request of it */
+}
+
+/* The guard has muted the sockets: what is there is all that will be. */
+static void drain(struct worker *w, struct capture_batch *b)
+{
+    int64_t until = sk_now_mono() + DRAIN_TIME;
+    int wait = 2 * (int)w->geometry->block_timeout + 10;
+    for (unsigned quiet = 0; w->ew != NULL && quiet < 2 && sk_now_mono() < until;) {
+        if (capture_recv(w->cap, b, wait) != SK_OK) {
+            quiet++;
+            continue;
+        }
+        quiet = 0;
+        inspect(w, b);
+        ipc_producer_wake(&w->events);
+    }
 }
 
 static void loop(struct worker *w)
@@ -152,17 +196,14 @@ static void loop(struct worker *w)
     while (!atomic_load_explicit(w->stop, memory_order_relaxed)) {
         if (atomic_load_explicit(&w->has_mail, memory_order_relaxed))
             read_mail(w);
-        int rc = capture_recv(w->cap, &batch, WAIT_MS);
-        if (w->ew != NULL) /* before the batch: what comes after a reload meets the new rules */
-            engine_worker_idle(w->ew, sk_now_wall());
-        if (rc == SK_OK)
-            inspect(w, &batch);
-        else if (rc != SK_EAGAIN)
-            usleep(10000);             /* an interface that fails again and again must not take the core */
-        ipc_producer_wake(&w->events); /* once a batch, and never before a block request of it */
+        if (w->ew != NULL)
+            read_rings(w, &batch);
+        else
+            usleep(10000); /* the rings hold what comes until there are rules for it */
         each_second(w, sk_now_mono());
         ipc_status_set(&w->status->heartbeat, w->status->heartbeat + 1);
     }
+    drain(w, &batch);
 }
 
 static void *run(void *arg)
@@ -180,6 +221,7 @@ static void *run(void *arg)
     loop(w);
     publish(w);
     if (w->ew != NULL) {
+        engine_worker_cut(w->ew, SK_C_LF_STOPPING);
         engine_worker_finish(w->ew);
         engine_worker_free(w->ew);
         ipc_producer_wake(&w->events);

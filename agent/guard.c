@@ -94,8 +94,7 @@ static int take_signals(struct guard *g)
     return g->signal_fd >= 0 ? SK_OK : SK_EIO;
 }
 
-/* The folder of a file, with parents of one level: /run/sekisho for /run/sekisho/control.sock. */
-static void make_folder(const char *path, mode_t mode)
+void guard_make_folder(const char *path, mode_t mode)
 {
     char dir[4096];
     snprintf(dir, sizeof(dir), "%s", path);
@@ -110,7 +109,7 @@ static int open_control(struct guard *g)
 {
     const char *path = g->conf->guard.control_socket;
     const struct group *gr = getgrnam("sekisho");
-    make_folder(path, 0755);
+    guard_make_folder(path, 0755);
     int rc = ipc_control_listen(path, gr != NULL ? gr->gr_gid : (gid_t)-1, guard_control, g, &g->control);
     if (rc == SK_EEXIST)
         sk_log(SK_LOG_ERROR, "sekisho is running already (it answers on %s)", path);
@@ -123,7 +122,7 @@ static int open_log(struct guard *g)
 {
     if (!g->conf->eve.enabled)
         return SK_OK;
-    make_folder(g->conf->eve.path, 0750);
+    guard_make_folder(g->conf->eve.path, 0750);
     guard_log_open(g);
     return g->log_fd >= 0 ? SK_OK : SK_EIO;
 }
@@ -135,6 +134,7 @@ static int start(struct guard *g)
     g->geometry.ring_size = g->conf->capture.ring_size;
     g->geometry.block_size = g->conf->capture.block_size;
     g->geometry.block_timeout = g->conf->capture.block_timeout_ms;
+    g->geometry.snaplen = g->conf->capture.snaplen;
     (void)guard_home_update(g);
     int rc = guard_make_bundle(g, g->conf, &sk_diag_stderr, &g->bundle_fd);
     if (rc == SK_OK)
@@ -147,6 +147,8 @@ static int start(struct guard *g)
         rc = open_control(g);
     if (rc == SK_OK)
         rc = guard_child_setup(g);
+    if (rc == SK_OK && !guard_metrics_start(g))
+        rc = SK_ENOMEM;
     if (rc == SK_OK)
         rc = open_log(g);
     if (rc == SK_OK)
@@ -208,7 +210,7 @@ static void follow_watch(struct guard *g)
         return;
     g->watch_pending = false;
     guard_iface_rescan(g);
-    guard_block_discover(g);
+    guard_never_discover(g);
     if (guard_home_update(g) && guard_home_is_auto(g->conf))
         g->home_stale = true;
     int64_t end = sk_now_mono(), pause = 4 * (end - now);
@@ -239,6 +241,8 @@ static int timeout_ms(const struct guard *g)
         left = wall;
     if (g->watch_pending && g->next_look - sk_now_mono() < left)
         left = g->next_look - sk_now_mono();
+    if (g->admins_pending && g->next_admins - sk_now_mono() < left)
+        left = g->next_admins - sk_now_mono();
     if (left > SK_NS_PER_S)
         left = SK_NS_PER_S;
     return left <= 0 ? 0 : (int)((left + SK_NS_PER_MS - 1) / SK_NS_PER_MS);
@@ -250,8 +254,8 @@ static void notify(struct guard *g, bool *said)
     if (!*said && g->child[GUARD_ENGINE].ready && g->child[GUARD_REPORTER].ready) {
         *said = true;
         sd_notifyf(0, "READY=1\nSTATUS=%u rules, %u workers", g->loaded.loaded, g->workers);
-        sk_log(SK_LOG_INFO, "ready: %s mode, %u workers", g->conf->mode == CONF_PREVENT ? "prevent" : "detect",
-               g->workers);
+        sk_log(SK_LOG_INFO, "ready: %s mode, %u workers%s", g->conf->mode == CONF_PREVENT ? "prevent" : "detect",
+               g->workers, g->dry_run ? ", DRY RUN" : "");
     }
     if (g->watchdog_interval != 0 && now >= g->next_watchdog) {
         sd_notify(0, "WATCHDOG=1");
@@ -277,6 +281,9 @@ static void follow_log(struct guard *g)
 static void each_turn(struct guard *g)
 {
     guard_child_tick(g);
+    guard_iface_leave(g, false);
+    guard_ledger_tick(g);
+    guard_metrics_tick(g);
     follow_watch(g);
     follow_home(g);
     guard_block_tick(g, sk_now_wall());
@@ -284,7 +291,7 @@ static void each_turn(struct guard *g)
     follow_log(g);
 }
 
-enum { P_SIGNAL, P_CONTROL, P_WATCH, P_MONITOR, P_ENGINE, P_BLOCKS, P_REPORTER, P_COUNT };
+enum { P_SIGNAL, P_CONTROL, P_WATCH, P_MONITOR, P_LOGINS, P_ENGINE, P_BLOCKS, P_REPORTER, P_EXPORTER, P_COUNT };
 
 static void loop(struct guard *g)
 {
@@ -294,10 +301,12 @@ static void loop(struct guard *g)
             [P_SIGNAL] = {g->signal_fd, POLLIN, 0},
             [P_CONTROL] = {ipc_control_fd(g->control), POLLIN, 0},
             [P_WATCH] = {g->watch_fd, POLLIN, 0},
-            [P_MONITOR] = {nft_monitor_fd(g->monitor), POLLIN, 0},
+            [P_MONITOR] = {g->monitor != NULL ? nft_monitor_fd(g->monitor) : -1, POLLIN, 0},
+            [P_LOGINS] = {guard_never_watch_fd(g), POLLIN, 0},
             [P_ENGINE] = {g->child[GUARD_ENGINE].chan, POLLIN, 0},
             [P_BLOCKS] = {g->child[GUARD_ENGINE].blocks, POLLIN, 0},
             [P_REPORTER] = {g->child[GUARD_REPORTER].chan, POLLIN, 0},
+            [P_EXPORTER] = {g->child[GUARD_EXPORTER].chan, POLLIN, 0},
         };
         if (poll(p, P_COUNT, timeout_ms(g)) < 0 && errno != EINTR)
             usleep(10000);
@@ -307,12 +316,16 @@ static void loop(struct guard *g)
             guard_child_receive(g, GUARD_ENGINE);
         if (p[P_REPORTER].revents)
             guard_child_receive(g, GUARD_REPORTER);
+        if (p[P_EXPORTER].revents)
+            guard_child_receive(g, GUARD_EXPORTER);
         if (p[P_SIGNAL].revents)
             on_signals(g);
         if (p[P_MONITOR].revents)
             guard_block_monitor(g);
         if (p[P_WATCH].revents && discover_watch_read(g->watch_fd))
             g->watch_pending = true;
+        if (p[P_LOGINS].revents)
+            guard_never_watch_read(g);
         each_turn(g);
         notify(g, &said);
     }
@@ -324,17 +337,31 @@ static void close_fd(int fd)
         close(fd);
 }
 
+/* The engine first: it inspects what is in the rings, and the reporter still takes what it has to say. */
+static void stop_roles(struct guard *g)
+{
+    guard_child_stop(g, GUARD_EXPORTER);
+    guard_metrics_stop(g);
+    guard_ledger_read(g);
+    guard_iface_mute(g);
+    guard_child_stop(g, GUARD_ENGINE);
+    guard_iface_close(g);
+    guard_ledger_finish(g);
+    guard_child_stop(g, GUARD_REPORTER);
+}
+
 static void finish(struct guard *g)
 {
     sd_notify(0, "STOPPING=1");
     g->stopping = g->stopping && g->enforcer != NULL;
     guard_reload_drop(g, "the agent is stopping");
-    guard_child_stop_all(g);
+    if (g->refusals != NULL)
+        refusals_tick(g->refusals, true, sk_now_wall()); /* while there is somebody to write it */
+    stop_roles(g);
     guard_block_stop(g);
     if (g->control != NULL)
         ipc_control_run(g->control, sk_now_mono()); /* a last answer */
     ipc_control_free(g->control);
-    guard_iface_close(g);
     close_fd(g->rings_fd);
     close_fd(g->wake_fd);
     close_fd(g->status_fd);
@@ -353,7 +380,7 @@ int guard_run(const struct guard_options *opt)
 {
     static struct guard g;
     g = (struct guard){.opt = *opt, .signal_fd = -1, .watch_fd = -1, .rings_fd = -1, .wake_fd = -1};
-    g.lock_fd = g.status_fd = g.log_fd = g.bundle_fd = g.next_bundle_fd = -1;
+    g.blocked_fd = g.lock_fd = g.status_fd = g.log_fd = g.bundle_fd = g.next_bundle_fd = -1;
     g.started_mono = sk_now_mono();
     g.started_wall = sk_now_wall();
     for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)

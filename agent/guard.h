@@ -5,6 +5,11 @@
  *   guard.c         start, main loop, stop          guard_iface.c    interfaces and their capture sockets
  *   guard_child.c   the roles: start, watch, kill   guard_block.c    block requests to nftables
  *   guard_load.c    configuration and rules         guard_control.c  answers to the command line
+ *   guard_brake.c   the brake                       guard_explain.c  a block with all that is known of it
+ *   guard_event.c   its own events                  guard_list.c     lists of blocks
+ *   guard_never.c   whom to spare                   guard_kill.c     connections, and who is blocked
+ *   guard_ledger.c  what was not inspected          guard_status.c   what status shows
+ *   guard_metrics.c the exporter's socket and answers
  *
  * One thread. Everything in struct guard belongs to it.
  */
@@ -15,7 +20,12 @@
 #include <net/if.h>
 #include "conf/conf.h"
 #include "decide/never.h"
+#include "enforce/admins.h"
 #include "enforce/enforcer.h"
+#include "enforce/nft_fake.h"
+#include "enforce/refusals.h"
+#include "enforce/sockkill.h"
+#include "ipc/blocked.h"
 #include "ipc/control.h"
 #include "ipc/message.h"
 #include "ipc/status.h"
@@ -32,6 +42,7 @@
 #define GUARD_SAY_EVERY   (10 * SK_NS_PER_S) /* lines of the log that others can cause */
 #define GUARD_SAY_BLOCKS  200                /* lines about new blocks within that time */
 #define GUARD_LOOK_EVERY  (SK_NS_PER_S / 5)  /* looks at addresses and interfaces, however much changes */
+#define GUARD_LEAVE_TIME  (2 * SK_NS_PER_S)  /* for the engine to read what an interface that has gone left behind */
 #define GUARD_HOME_RETRY  (10 * SK_NS_PER_S) /* between loads for new addresses, however often those change */
 #define GUARD_FILES       16384              /* descriptors: SK_MAX_INTERFACES * SK_MAX_WORKERS sockets, and others */
 #define GUARD_BLOCK_BATCH 1024               /* requests taken before they go to the kernel */
@@ -46,10 +57,14 @@ struct guard_options {
 struct guard_iface {
     char name[IF_NAMESIZE]; /* "": free */
     unsigned ifindex;
+    uint32_t serial;
     int fd[SK_MAX_WORKERS];
+    uint64_t got[SK_MAX_WORKERS]; /* frames that the kernel put into the ring of a worker */
+    int64_t leave_at;             /* the interface is gone; the engine lets go of it then; 0: it is there */
+    bool told;
 };
 
-enum guard_role { GUARD_ENGINE, GUARD_REPORTER, GUARD_ROLES };
+enum guard_role { GUARD_ENGINE, GUARD_REPORTER, GUARD_EXPORTER, GUARD_ROLES };
 
 struct guard_child {
     const char *name, *verb;
@@ -66,12 +81,30 @@ struct guard_child {
     uint64_t beat[SK_MAX_WORKERS];
 };
 
+struct guard_ledger {
+    struct sk_counters own[SK_MAX_WORKERS]; /* what the guard counts of each worker */
+    uint64_t closed[SK_MAX_WORKERS];        /* frames taken from rings that are closed */
+    uint64_t hand[SK_MAX_WORKERS];          /* frames that engines had in their hands when they died */
+    int64_t next, looked;                   /* monotonic */
+    int64_t blind;                          /* ns without an engine until then */
+    bool was_blind;
+};
+
+struct guard_metrics {
+    char *listen; /* metrics.listen as it was at the start; NULL: no metrics */
+    bool is_path; /* a socket file that is ours */
+    int listen_fd, answer_fd;
+    int64_t retry, answered, window; /* monotonic */
+    unsigned asked;                  /* within the window */
+    uint64_t beats;
+};
+
 struct guard {
     struct guard_options opt;
     struct conf *conf;
     unsigned workers;
     struct capture_geometry {
-        uint32_t ring_size, block_size, block_timeout;
+        uint32_t ring_size, block_size, block_timeout, snaplen;
     } geometry;
     int64_t started_mono, started_wall;
     int signal_fd, watch_fd, lock_fd;
@@ -80,6 +113,7 @@ struct guard {
     int64_t next_look, next_rescan, next_log_check;
 
     struct guard_iface iface[SK_MAX_INTERFACES];
+    uint32_t iface_serial;
     bool iface_auto;
     bool iface_full_said;
     unsigned iface_unwatched; /* wanted, but full or failed, at the last look */
@@ -102,16 +136,34 @@ struct guard {
     uint64_t reload_client; /* control client that waits for it; 0: none */
     struct conf *next_conf; /* of a reload that the engine has not confirmed */
 
+    bool dry_run;          /* as at the start: fake instead of nft and monitor */
+    struct nft_fake *fake; /* NULL: the kernel */
     struct nft *nft;
     struct nft_monitor *monitor;
     struct block_table *table;
     struct journal *journal;
     struct never_list *never;
     struct policy_limits limits;
+    struct conf_brake brake; /* of conf: a reload frees that */
     struct enforcer *enforcer;
+    struct refusals *refusals;
+    int64_t next_refusals;
+    int64_t active_of; /* when the engine began (monotonic) whose active clients these are */
+    uint64_t active_before, active_last;
+    struct sockkill_diag *diag; /* NULL: connections cannot be destroyed */
+    struct sockkill *kill;
+    bool kill_unsupported_said;
+    int64_t say_kill;
+    struct ipc_blocked_writer *blocked;
+    int blocked_fd;
+    struct guard_ledger ledger;
+    struct guard_metrics metrics;
     uint64_t monitor_wakes, events_lost;
     int64_t next_discover;
     uint64_t discover_failures; /* in a row */
+    struct admins *admins;
+    bool admins_pending; /* somebody has logged in or out since the last look */
+    int64_t next_admins;
     int64_t next_prune, next_hits;
     uint32_t blocked_lines;                                 /* new blocks since the last turn of say_blocked */
     int64_t say_never, say_brake, say_touched, say_blocked; /* when the next such line may be logged */
@@ -123,6 +175,8 @@ struct guard {
 /* guard.c */
 int guard_run(const struct guard_options *opt); /* exit code */
 void guard_stop(struct guard *g, const char *why);
+/* The folder of a file, with parents of one level: /run/sekisho for /run/sekisho/control.sock. */
+void guard_make_folder(const char *path, mode_t mode);
 
 /* guard_load.c */
 SK_MUST_USE int guard_read_conf(const struct guard_options *opt, const struct sk_diag_sink *diag, struct conf **out);
@@ -140,6 +194,10 @@ SK_MUST_USE int guard_iface_start(struct guard *g);
 /* Looks at what is there now, and tells the engine what came and went. */
 void guard_iface_rescan(struct guard *g);
 void guard_iface_send_all(struct guard *g, enum guard_role role);
+/* Closes those that have gone, when the engine has let go of them; all_gone: there is no engine to wait for. */
+void guard_iface_leave(struct guard *g, bool all_gone);
+/* Nothing more comes: the agent is stopping. */
+void guard_iface_mute(struct guard *g);
 void guard_iface_close(struct guard *g);
 /* HOME_NET "auto": this host's own addresses as rules write them. True: they have changed. */
 bool guard_home_update(struct guard *g);
@@ -152,10 +210,26 @@ void guard_child_reap(struct guard *g); /* SIGCHLD */
 void guard_child_tick(struct guard *g); /* restarts what is due, kills what is stuck */
 void guard_child_receive(struct guard *g, enum guard_role r);
 int64_t guard_child_deadline(const struct guard *g); /* monotonic; INT64_MAX: none */
-void guard_child_stop_all(struct guard *g);
+void guard_child_stop(struct guard *g, enum guard_role r);
 void guard_log_open(struct guard *g); /* opens the EVE file and hands it to the reporter */
 
+/* guard_brake.c; the first two are called by the enforcer */
+uint64_t guard_active(void *arg, int64_t now);
+void guard_braked(void *arg, const struct enforcer_brake *b, int64_t now);
+void guard_brake_follow_engine(struct guard *g);
+json_t *guard_brake_json(const struct guard *g);
+
+/* guard_event.c */
+void guard_send_event(struct guard *g, const struct ipc_event *e);
+void guard_event_block(struct guard *g, enum enforcer_event ev, const struct block *b, int64_t now);
+void guard_event_refused(void *arg, const struct refusal *f, int64_t now);
+
 /* guard_block.c */
+/* Takes from g->conf what the enforcer looks at. */
+void guard_block_configure(struct guard *g);
+/* enforcer_request, and what is refused is told. */
+void guard_block_request(struct guard *g, const struct decide_request *q, enum block_origin origin,
+                         struct enforce_outcome *out);
 /* Takes the state folder for this guard alone, until g->lock_fd is closed. */
 SK_MUST_USE int guard_block_lock(struct guard *g);
 /* Hit counts for showing: begins to read them anew, unless that has just been done. Of a few hundred blocks all are
@@ -165,13 +239,66 @@ SK_MUST_USE int guard_block_start(struct guard *g);
 void guard_block_receive(struct guard *g);
 void guard_block_monitor(struct guard *g); /* somebody touched the table */
 void guard_block_tick(struct guard *g, int64_t now);
-void guard_block_discover(struct guard *g);
 void guard_block_stop(struct guard *g);
+
+/* guard_never.c */
+SK_MUST_USE int guard_never_start(struct guard *g);
+/* Asks kernel, resolv.conf and logins anew; blocks of those who are to be spared now end. */
+void guard_never_discover(struct guard *g);
+/* The same, for a new configuration. */
+void guard_never_reload(struct guard *g);
+int guard_never_watch_fd(const struct guard *g);
+void guard_never_watch_read(struct guard *g);
+void guard_never_tick(struct guard *g);
+void guard_never_stop(struct guard *g);
+
+/* guard_kill.c */
+SK_MUST_USE int guard_kill_start(struct guard *g);
+void guard_kill_stop(struct guard *g);
+/* q has been decided on; b: what blocks its target, or NULL. */
+void guard_kill_ask(struct guard *g, const struct decide_request *q, const struct block *b);
+/* Behind enforcer_flush: who loses his connection must not be able to open the next. */
+void guard_kill_run(struct guard *g);
+void guard_blocked_fill(struct guard *g); /* from the block table */
+void guard_blocked_event(struct guard *g, enum enforcer_event ev, const struct block *b);
+
+/* guard_ledger.c */
+/* The kernel's counts, as of now, under the cause of now: call it before a reload begins and ends. */
+void guard_ledger_read(struct guard *g);
+/* The engine works from now on, or no longer. */
+void guard_ledger_ready(struct guard *g, bool ready);
+void guard_ledger_tick(struct guard *g);
+/* An engine has died, or ended: what it had taken and not accounted for. Before the next one starts. */
+void guard_ledger_died(struct guard *g);
+/* The rings of an interface are about to be closed; nobody reads them: what is left there is booked. */
+void guard_ledger_close(struct guard *g, struct guard_iface *f, enum sk_counter cause);
+uint64_t guard_ledger_total(const struct guard *g, enum sk_counter c);
+json_t *guard_ledger_json(struct guard *g);
+/* The last word, when all rings are closed: to the log, and to the EVE log. */
+void guard_ledger_finish(struct guard *g);
+
+/* guard_metrics.c */
+bool guard_metrics_start(struct guard *g);
+bool guard_metrics_wanted(const struct guard *g);
+void guard_metrics_tick(struct guard *g);
+/* The exporter asks. False: too often. */
+bool guard_metrics_ask(struct guard *g);
+void guard_metrics_stop(struct guard *g);
 
 /* guard_control.c */
 json_t *guard_control(void *arg, uint64_t id, const struct ipc_peer *peer, const json_t *request);
-json_t *guard_block_json(const struct block *b);
+
+/* guard_explain.c */
+/* As in lists; brief: what a line of text needs. */
+json_t *guard_block_json(const struct block *b, bool brief);
+/* Of one that is over. */
+void guard_ended_json(json_t *o, const struct block *b, int64_t ended, enum journal_end why);
+/* By its ID, or what blocks or has last blocked an address or network. NULL: nothing does or did. */
+json_t *guard_explain(struct guard *g, const char *what);
+
+/* guard_list.c */
+json_t *guard_list(struct guard *g, const json_t *req);
 /* guard_status.c */
-json_t *guard_status_json(const struct guard *g);
+json_t *guard_status_json(struct guard *g);
 
 #endif

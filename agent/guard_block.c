@@ -9,26 +9,10 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
-#include "enforce/discover.h"
-#include "event/event.h"
 #include "guard.h"
 
-#define HISTORY_KEEP     (90 * INT64_C(86400) * SK_NS_PER_S)
-#define PRUNE_EVERY      (3600 * SK_NS_PER_S)
-#define NEW_BLOCKS_BURST 5000 /* from rules, at once */
-
-static const enum event_block_action action_of[] = {
-    [ENFORCER_ADDED] = EVENT_BLOCK_SET,       [ENFORCER_CHANGED] = EVENT_BLOCK_SET,
-    [ENFORCER_EXPIRED] = EVENT_BLOCK_EXPIRED, [ENFORCER_UNBLOCKED] = EVENT_BLOCK_REMOVED,
-    [ENFORCER_LIFTED] = EVENT_BLOCK_REMOVED,  [ENFORCER_ADOPTED] = EVENT_BLOCK_SET,
-};
-
-static void send_event(struct guard *g, const struct ipc_event *e)
-{
-    const struct guard_child *c = &g->child[GUARD_REPORTER];
-    if (c->chan < 0 || ipc_send(c->chan, IPC_EVENT, e, NULL, 0) != SK_OK)
-        g->events_lost++;
-}
+#define HISTORY_KEEP (90 * INT64_C(86400) * SK_NS_PER_S)
+#define PRUNE_EVERY  (3600 * SK_NS_PER_S)
 
 /* A line a block, as long as somebody can read them: events tell of each, and status counts. */
 static void say_blocked(struct guard *g, const struct block *b, int64_t now)
@@ -36,7 +20,8 @@ static void say_blocked(struct guard *g, const struct block *b, int64_t now)
     char buf[SK_PREFIX_STRLEN], span[32];
     if (++g->blocked_lines > GUARD_SAY_BLOCKS)
         return;
-    sk_log(SK_LOG_INFO, "blocked %s for %s: %s (%s)", sk_prefix_format(&b->target, buf),
+    sk_log(SK_LOG_INFO, "%s %s for %s: %s (%s)", g->dry_run ? "dry run: would have blocked" : "blocked",
+           sk_prefix_format(&b->target, buf),
            sk_duration_format((b->expires - now + SK_NS_PER_S - 1) / SK_NS_PER_S, span), b->msg, b->id);
 }
 
@@ -55,58 +40,10 @@ static void say_blocked_rest(struct guard *g)
 static void on_block_event(void *arg, enum enforcer_event ev, const struct block *b, int64_t now)
 {
     struct guard *g = (struct guard *)arg;
-    struct ipc_event e = {0};
-    struct event_builder eb;
-    struct event_rec *r = event_begin(&eb, e.rec, sizeof(e.rec), EVENT_BLOCK);
-    r->ts = now;
-    r->flow_id = b->flow_id;
-    r->has = EVENT_HAS_BLOCK;
-    r->alert.sid = b->sid;
-    r->alert.gid = b->gid;
-    r->block.action = action_of[ev];
-    r->block.target = b->target.addr;
-    r->block.plen = b->target.len;
-    r->block.expires = b->expires;
-    event_add_str(&eb, EVENT_I_BLOCK_ID, b->id);
-    event_add_str(&eb, EVENT_I_BLOCK_REASON, b->msg);
-    e.len = event_end(&eb);
-    send_event(g, &e);
+    guard_event_block(g, ev, b, now);
+    guard_blocked_event(g, ev, b);
     if (ev == ENFORCER_ADDED)
         say_blocked(g, b, now);
-}
-
-static void add_static(struct guard *g)
-{
-    for (uint32_t i = 0; i < g->conf->never.n; i++)
-        (void)!never_add_static(g->never, NEVER_STATIC, &g->conf->never.v[i], "configuration");
-}
-
-/* Until the next success often, and said once: whom to spare is the one thing that must be known. */
-static void discover_failed(struct guard *g)
-{
-    g->next_discover = sk_now_mono() + SK_NS_PER_S;
-    if (g->discover_failures++ == 0)
-        sk_log(SK_LOG_ERROR, "cannot find out this host's addresses, gateways and resolvers: %s; trying again",
-               never_complete(g->never) ? "those found before stay protected" : "nothing is blocked until that works");
-}
-
-void guard_block_discover(struct guard *g)
-{
-    bool changed = false;
-    size_t before = never_count(g->never);
-    g->next_discover = sk_now_mono() + DISCOVER_PERIOD_S * SK_NS_PER_S;
-    add_static(g); /* a reload may have brought some; what is there already is ignored */
-    bool more = never_count(g->never) != before;
-    if (never_discover(g->never, DISCOVER_RESOLV_CONF, NULL, NULL, &changed) != SK_OK)
-        discover_failed(g);
-    else
-        g->discover_failures = 0;
-    if ((changed || more) && g->enforcer != NULL) {
-        size_t n = enforcer_never_changed(g->enforcer, sk_now_wall());
-        if (n > 0)
-            sk_log(SK_LOG_WARN, "%zu blocks lifted: their targets are on the never-list now", n);
-        (void)!enforcer_flush(g->enforcer, sk_now_wall());
-    }
 }
 
 /* Two guards would undo each other's work. The kernel drops the lock with the process, however that ends. */
@@ -157,34 +94,97 @@ static int open_kernel(struct guard *g)
     return rc;
 }
 
-static int make_enforcer(struct guard *g)
+static void count_element(void *arg, const struct nft_elem *e)
+{
+    (void)e;
+    ++*(size_t *)arg;
+}
+
+/* Whoever asks for a dry run wants nobody blocked: what an earlier run has left in the kernel goes. */
+static int clear_kernel(void)
+{
+    struct nft *n;
+    size_t elements = 0;
+    int rc = nft_open(&n);
+    if (rc != SK_OK) {
+        sk_log(SK_LOG_WARN, "cannot look for table inet %s of an earlier run: %s", NFT_TABLE_NAME, sk_strerror(rc));
+        return SK_OK;
+    }
+    rc = nft_kernel_ops.list(n, sk_now_wall(), count_element, &elements);
+    if (rc == SK_OK)
+        rc = nft_kernel_ops.teardown(n);
+    else if (rc == SK_ENOENT)
+        rc = SK_OK;
+    if (rc != SK_OK)
+        sk_log(SK_LOG_ERROR, "dry run, but table inet %s of an earlier run cannot be removed: %s", NFT_TABLE_NAME,
+               nft_error(n));
+    else if (elements > 0)
+        sk_log(SK_LOG_WARN, "dry run: table inet %s of an earlier run is removed, with %zu elements", NFT_TABLE_NAME,
+               elements);
+    nft_close(n);
+    return rc;
+}
+
+static int open_fake(struct guard *g)
+{
+    g->fake = nft_fake_create();
+    return g->fake != NULL ? clear_kernel() : SK_ENOMEM;
+}
+
+void guard_block_configure(struct guard *g)
 {
     g->limits = (struct policy_limits){.max_seconds = g->conf->decide.max_block_duration / SK_NS_PER_S,
                                        .max_blocks = g->conf->decide.max_blocks,
-                                       .rate = g->conf->decide.brake.rate,
-                                       .burst = NEW_BLOCKS_BURST};
-    if (g->limits.burst < g->limits.rate)
-        g->limits.burst = g->limits.rate;
+                                       .repeat_factor = g->conf->decide.repeat_factor,
+                                       .repeat_memory = g->conf->decide.repeat_memory};
+    g->brake = g->conf->decide.brake;
+}
+
+static int make_enforcer(struct guard *g)
+{
+    guard_block_configure(g);
     g->table = block_table_create(g->conf->decide.max_blocks);
-    g->never = never_create();
-    if (g->table == NULL || g->never == NULL)
+    g->refusals = refusals_create(guard_event_refused, g);
+    if (g->table == NULL || g->refusals == NULL)
         return SK_ENOMEM;
-    guard_block_discover(g);
-    struct enforcer_setup s = {.ops = &nft_kernel_ops,
-                               .ops_ctx = g->nft,
+    int rc = guard_never_start(g);
+    if (rc == SK_OK)
+        rc = guard_kill_start(g);
+    if (rc != SK_OK)
+        return rc;
+    struct enforcer_setup s = {.ops = g->dry_run ? &nft_fake_ops : &nft_kernel_ops,
+                               .ops_ctx = g->dry_run ? (void *)g->fake : (void *)g->nft,
                                .table = g->table,
                                .journal = g->journal,
                                .never = g->never,
                                .limits = &g->limits,
+                               .brake = &g->brake,
+                               .dry_run = g->dry_run,
                                .hook = on_block_event,
+                               .active = guard_active,
+                               .braked = guard_braked,
                                .hook_arg = g};
     g->enforcer = enforcer_create(&s);
     return g->enforcer != NULL ? SK_OK : SK_ENOMEM;
 }
 
+static void say_restored(const struct guard *g)
+{
+    uint64_t switched = enforcer_stats(g->enforcer)->switched;
+    size_t n = block_table_count(g->table);
+    if (g->dry_run)
+        sk_log(SK_LOG_WARN, "DRY RUN: blocks are decided and recorded, but nobody is blocked (decide.dry-run)");
+    if (switched > 0)
+        sk_log(SK_LOG_WARN, "%llu blocks %s are over", (unsigned long long)switched,
+               g->dry_run ? "that were in force" : "of a dry run");
+    if (n > 0)
+        sk_log(SK_LOG_INFO, "%zu blocks from before are in force%s", n, g->dry_run ? ", as if" : "");
+}
+
 int guard_block_start(struct guard *g)
 {
-    int rc = open_kernel(g);
+    g->dry_run = g->conf->decide.dry_run;
+    int rc = g->dry_run ? open_fake(g) : open_kernel(g);
     if (rc == SK_OK)
         rc = open_journal(g);
     if (rc == SK_OK)
@@ -193,11 +193,12 @@ int guard_block_start(struct guard *g)
         return rc;
     rc = enforcer_restore(g->enforcer, sk_now_wall());
     if (rc != SK_OK) {
-        sk_log(SK_LOG_ERROR, "table inet %s cannot be set up: %s", NFT_TABLE_NAME, nft_error(g->nft));
+        sk_log(SK_LOG_ERROR, "table inet %s cannot be set up: %s", NFT_TABLE_NAME,
+               g->nft != NULL ? nft_error(g->nft) : sk_strerror(rc));
         return rc;
     }
-    if (block_table_count(g->table) > 0)
-        sk_log(SK_LOG_INFO, "%zu blocks from before are in force", block_table_count(g->table));
+    guard_blocked_fill(g);
+    say_restored(g);
     return SK_OK;
 }
 
@@ -211,18 +212,28 @@ static bool may_say(int64_t *next)
     return true;
 }
 
+void guard_block_request(struct guard *g, const struct decide_request *q, enum block_origin origin,
+                         struct enforce_outcome *out)
+{
+    int64_t now = sk_now_wall();
+    enforcer_request(g->enforcer, q, origin, now, out);
+    refusals_add(g->refusals, q, origin, out, now);
+}
+
+/* Of the brake it is said when it begins. */
 static void take_request(struct guard *g, const struct decide_request *q)
 {
     struct enforce_outcome out;
     char buf[SK_PREFIX_STRLEN];
-    enforcer_request(g->enforcer, q, BLOCK_RULE, sk_now_wall(), &out);
+    guard_block_request(g, q, BLOCK_RULE, &out);
     if ((out.result == ENFORCE_REFUSED_RATE || out.result == ENFORCE_REFUSED_FULL) && may_say(&g->say_brake))
         sk_log(SK_LOG_WARN, "not blocked: %s and perhaps others: %s", sk_prefix_format(&q->target, buf),
-               out.result == ENFORCE_REFUSED_RATE ? "too many new blocks in a short time"
+               out.result == ENFORCE_REFUSED_RATE ? "more new blocks a second than decide.brake.rate"
                                                   : "decide.max-blocks are in force");
     if (out.result == ENFORCE_REFUSED_NEVER && may_say(&g->say_never))
         sk_log(SK_LOG_WARN, "not blocked: %s is on the never-list (%s: %s)", sk_prefix_format(&q->target, buf),
                never_kind_name(out.never->kind), out.never->text);
+    guard_kill_ask(g, q, out.block);
 }
 
 void guard_block_receive(struct guard *g)
@@ -248,8 +259,10 @@ void guard_block_receive(struct guard *g)
             break;
         }
     }
-    if (n > 0)
-        (void)!enforcer_flush(g->enforcer, sk_now_wall()); /* a failure is counted, and repaired by the next tick */
+    if (n == 0)
+        return;
+    (void)!enforcer_flush(g->enforcer, sk_now_wall()); /* a failure is counted, and repaired by the next tick */
+    guard_kill_run(g);
 }
 
 void guard_block_monitor(struct guard *g)
@@ -282,7 +295,8 @@ static void prune(struct guard *g, int64_t now)
     if (sk_now_mono() < g->next_prune)
         return;
     g->next_prune = sk_now_mono() + PRUNE_EVERY;
-    if (now > HISTORY_KEEP && journal_prune(g->journal, now - HISTORY_KEEP) != SK_OK)
+    int64_t keep = g->conf->guard.history;
+    if (now > keep && journal_prune(g->journal, now - keep) != SK_OK)
         sk_log(SK_LOG_WARN, "the journal's history could not be cut");
 }
 
@@ -290,10 +304,14 @@ void guard_block_tick(struct guard *g, int64_t now)
 {
     prune(g, now);
     say_blocked_rest(g);
+    guard_brake_follow_engine(g);
+    if (sk_now_mono() >= g->next_refusals) {
+        g->next_refusals = sk_now_mono() + SK_NS_PER_S;
+        refusals_tick(g->refusals, false, now);
+    }
     if (enforcer_due(g->enforcer, now))
         (void)!enforcer_tick(g->enforcer, now);
-    if (sk_now_mono() >= g->next_discover)
-        guard_block_discover(g);
+    guard_never_tick(g);
 }
 
 void guard_block_stop(struct guard *g)
@@ -303,11 +321,13 @@ void guard_block_stop(struct guard *g)
         bool keep = (g->conf->guard.keep_blocks_on_stop || !g->have_loaded) && block_table_count(g->table) != 0;
         if (g->stopping && !keep)
             (void)!enforcer_teardown(g->enforcer, sk_now_wall());
-        else if (g->stopping)
+        else if (g->stopping && !g->dry_run)
             sk_log(SK_LOG_INFO, "%zu blocks stay in force until they expire%s", block_table_count(g->table),
                    g->conf->guard.keep_blocks_on_stop ? " (guard.keep-blocks-on-stop)" : "");
         enforcer_free(g->enforcer);
     }
+    refusals_free(g->refusals);
+    nft_fake_free(g->fake);
     if (g->journal != NULL)
         journal_close(g->journal);
     if (g->monitor != NULL)
@@ -316,6 +336,6 @@ void guard_block_stop(struct guard *g)
         nft_close(g->nft);
     if (g->table != NULL)
         block_table_free(g->table);
-    if (g->never != NULL)
-        never_free(g->never);
+    guard_never_stop(g);
+    guard_kill_stop(g);
 }

@@ -38,8 +38,11 @@ int guard_child_setup(struct guard *g)
 {
     g->child[GUARD_ENGINE] = (struct guard_child){.name = "engine", .verb = "role-engine"};
     g->child[GUARD_REPORTER] = (struct guard_child){.name = "reporter", .verb = "role-reporter"};
+    g->child[GUARD_EXPORTER] = (struct guard_child){.name = "exporter", .verb = "role-exporter"};
     choose_user(&g->child[GUARD_ENGINE], g->conf->guard.user);
     choose_user(&g->child[GUARD_REPORTER], g->conf->guard.reporter_user);
+    g->child[GUARD_EXPORTER].uid = g->child[GUARD_REPORTER].uid;
+    g->child[GUARD_EXPORTER].gid = g->child[GUARD_REPORTER].gid;
     for (int r = 0; r < GUARD_ROLES; r++) {
         g->child[r].chan = g->child[r].blocks = -1;
         g->child[r].wait = GUARD_RESTART_MIN;
@@ -137,6 +140,14 @@ static void close_channels(struct guard_child *c)
     c->chan = c->blocks = -1;
 }
 
+/* The exporter gets neither events nor the status page: what it may know it asks for. */
+static int send_start_exporter(struct guard *g)
+{
+    const struct ipc_empty e = {0};
+    int chan = g->child[GUARD_EXPORTER].chan, rc = ipc_send(chan, IPC_LISTEN, &e, &g->metrics.listen_fd, 1);
+    return rc == SK_OK ? ipc_send(chan, IPC_START, &e, NULL, 0) : rc;
+}
+
 /* Everything that a fresh role must know. */
 static int send_start(struct guard *g, enum guard_role r)
 {
@@ -154,6 +165,8 @@ static int send_start(struct guard *g, enum guard_role r)
     int rc = ipc_send(c->chan, IPC_SETUP, &s, fds, 2);
     if (rc == SK_OK)
         rc = ipc_send(c->chan, IPC_STATUS, &e, &g->status_fd, 1);
+    if (rc == SK_OK && r == GUARD_ENGINE)
+        rc = ipc_send(c->chan, IPC_BLOCKED, &e, &g->blocked_fd, 1);
     if (rc == SK_OK && r == GUARD_REPORTER && g->log_fd >= 0)
         rc = ipc_send(c->chan, IPC_LOG, &log, &g->log_fd, 1);
     if (rc == SK_OK)
@@ -180,7 +193,7 @@ void guard_child_start(struct guard *g, enum guard_role r)
         c->start_at = now + GUARD_RESTART_MAX;
         return;
     }
-    if (send_start(g, r) != SK_OK)
+    if ((r == GUARD_EXPORTER ? send_start_exporter(g) : send_start(g, r)) != SK_OK)
         guard_child_kill(g, r, "does not take messages");
 }
 
@@ -218,12 +231,16 @@ static void buried(struct guard *g, enum guard_role r, int status)
     struct guard_child *c = &g->child[r];
     if (r == GUARD_ENGINE && c->blocks >= 0)
         guard_block_receive(g); /* what it asked for before it died still counts */
+    bool was_ready = c->ready;
+    if (r == GUARD_ENGINE)
+        guard_ledger_died(g);
     if (!g->stopping)
         say_death(c, status);
-    bool was_ready = c->ready;
     c->pid = 0;
     c->ready = false;
     close_channels(c);
+    if (r == GUARD_ENGINE)
+        guard_iface_leave(g, true);
     if (g->stopping)
         return;
     if (r == GUARD_ENGINE)
@@ -247,6 +264,8 @@ void guard_child_reap(struct guard *g)
 
 static uint64_t beat_of(const struct guard *g, enum guard_role r, unsigned i)
 {
+    if (r == GUARD_EXPORTER)
+        return g->metrics.beats;
     return ipc_status_get(r == GUARD_ENGINE ? &g->status->worker[i].heartbeat : &g->status->reporter.heartbeat);
 }
 
@@ -309,9 +328,10 @@ static void on_ready(struct guard *g, enum guard_role r)
     struct guard_child *c = &g->child[r];
     if (!c->ready)
         sk_log(SK_LOG_INFO, "the %s is working (pid %d)", c->name, (int)c->pid);
+    if (r == GUARD_ENGINE)
+        guard_ledger_ready(g, true);
     c->ready = true;
     c->beat_time = sk_now_mono();
-    (void)g;
 }
 
 /* False: this role has no business sending that. */
@@ -328,6 +348,12 @@ static bool on_message(struct guard *g, enum guard_role r, const struct ipc_msg 
         guard_loaded(g, (const struct ipc_loaded *)(const void *)m->body);
         return true;
     }
+    if (m->type == IPC_ALIVE && r == GUARD_EXPORTER) {
+        g->metrics.beats++;
+        return true;
+    }
+    if (m->type == IPC_ASK && r == GUARD_EXPORTER)
+        return guard_metrics_ask(g);
     if (m->type == IPC_GARBAGE && r == GUARD_REPORTER) {
         guard_child_kill(g, GUARD_ENGINE, "writes garbage to its event ring");
         return true;
@@ -358,14 +384,6 @@ void guard_child_receive(struct guard *g, enum guard_role r)
     }
 }
 
-static bool any_left(const struct guard *g)
-{
-    for (int r = 0; r < GUARD_ROLES; r++)
-        if (g->child[r].pid != 0)
-            return true;
-    return false;
-}
-
 static void wait_for(struct guard *g, enum guard_role r)
 {
     int64_t until = sk_now_mono() + GUARD_STOP_TIME;
@@ -376,25 +394,22 @@ static void wait_for(struct guard *g, enum guard_role r)
     }
 }
 
-/* The engine first: the reporter still takes what it has to say. */
-void guard_child_stop_all(struct guard *g)
+void guard_child_stop(struct guard *g, enum guard_role r)
 {
     const struct ipc_empty e = {0};
-    for (int r = 0; r < GUARD_ROLES; r++) {
-        struct guard_child *c = &g->child[r];
-        if (c->pid == 0)
-            continue;
-        if (c->chan < 0 || ipc_send(c->chan, IPC_STOP, &e, NULL, 0) != SK_OK)
-            kill(c->pid, SIGKILL);
-        wait_for(g, (enum guard_role)r);
-        if (c->pid != 0) {
-            sk_log(SK_LOG_WARN, "the %s does not end: killed", c->name);
-            kill(c->pid, SIGKILL);
-            wait_for(g, (enum guard_role)r);
-        }
+    struct guard_child *c = &g->child[r];
+    if (c->pid == 0)
+        return;
+    if (c->chan < 0 || ipc_send(c->chan, IPC_STOP, &e, NULL, 0) != SK_OK)
+        kill(c->pid, SIGKILL);
+    wait_for(g, r);
+    if (c->pid != 0) {
+        sk_log(SK_LOG_WARN, "the %s does not end: killed", c->name);
+        kill(c->pid, SIGKILL);
+        wait_for(g, r);
     }
-    if (any_left(g))
-        sk_log(SK_LOG_ERROR, "a role could not be ended");
+    if (c->pid != 0)
+        sk_log(SK_LOG_ERROR, "the %s could not be ended", c->name);
 }
 
 void guard_log_open(struct guard *g)

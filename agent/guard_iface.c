@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "base/log.h"
 #include "capture/capture.h"
 #include "guard.h"
@@ -47,7 +48,7 @@ static bool wanted(const struct guard *g, const char *name)
 static struct guard_iface *find(struct guard *g, const char *name)
 {
     for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
-        if (g->iface[i].name[0] != '\0' && strcmp(g->iface[i].name, name) == 0)
+        if (strcmp(g->iface[i].name, name) == 0 && g->iface[i].leave_at == 0)
             return &g->iface[i];
     return NULL;
 }
@@ -100,6 +101,7 @@ static int open_iface(struct guard *g, struct guard_iface *f, const char *name, 
     struct capture_ring_conf rc = {.ring_size = g->geometry.ring_size,
                                    .block_size = g->geometry.block_size,
                                    .block_timeout = g->geometry.block_timeout,
+                                   .snaplen = g->geometry.snaplen < SK_MAX_FRAME ? g->geometry.snaplen : 0,
                                    .fanout_id = fanout_id(g, ifindex),
                                    .promisc = g->conf->capture.promisc,
                                    .outgoing = true};
@@ -116,12 +118,15 @@ static int open_iface(struct guard *g, struct guard_iface *f, const char *name, 
     }
     snprintf(f->name, sizeof(f->name), "%s", name);
     f->ifindex = ifindex;
+    f->serial = ++g->iface_serial;
+    f->leave_at = 0;
+    f->told = false;
     return SK_OK;
 }
 
 static void send_iface(struct guard *g, enum guard_role role, const struct guard_iface *f)
 {
-    struct ipc_ring_note n = {.iface = (uint16_t)(f - g->iface)};
+    struct ipc_ring_note n = {.iface = (uint16_t)(f - g->iface), .serial = f->serial};
     struct guard_child *c = &g->child[role];
     if (c->pid == 0)
         return;
@@ -137,23 +142,56 @@ static void send_iface(struct guard *g, enum guard_role role, const struct guard
         guard_child_kill(g, role, "does not take messages");
 }
 
-static void tell_gone(struct guard *g, const struct guard_iface *f)
+/* False: not all workers have been told; again later. */
+static bool tell_gone(struct guard *g, const struct guard_iface *f)
 {
-    struct ipc_ring_note n = {.iface = (uint16_t)(f - g->iface)};
-    struct guard_child *c = &g->child[GUARD_ENGINE];
-    for (unsigned w = 0; c->pid != 0 && w < g->workers; w++) {
+    struct ipc_ring_note n = {.iface = (uint16_t)(f - g->iface), .serial = f->serial};
+    for (unsigned w = 0; w < g->workers; w++) {
         n.worker = (uint16_t)w;
-        if (ipc_send(c->chan, IPC_RING_GONE, &n, NULL, 0) != SK_OK)
-            return; /* a dead engine is noticed elsewhere */
+        if (ipc_send(g->child[GUARD_ENGINE].chan, IPC_RING_GONE, &n, NULL, 0) != SK_OK)
+            return false; /* a dead engine is noticed elsewhere */
+    }
+    return true;
+}
+
+static bool is_let_go(const struct guard *g, const struct guard_iface *f)
+{
+    for (unsigned w = 0; w < g->workers; w++)
+        if (sk_ring_load(&g->status->worker[w].ring[f - g->iface].let_go) != f->serial)
+            return false;
+    return true;
+}
+
+static void close_iface(struct guard *g, struct guard_iface *f, enum sk_counter cause)
+{
+    guard_ledger_close(g, f, cause);
+    close_fds(f);
+    f->name[0] = '\0';
+    f->leave_at = 0;
+    g->watch_pending = true; /* there is room for another one */
+}
+
+void guard_iface_leave(struct guard *g, bool all_gone)
+{
+    int64_t now = sk_now_mono();
+    for (unsigned i = 0; i < SK_MAX_INTERFACES; i++) {
+        struct guard_iface *f = &g->iface[i];
+        if (f->name[0] == '\0' || f->leave_at == 0)
+            continue;
+        if (all_gone || (f->told && is_let_go(g, f)))
+            close_iface(g, f, SK_C_LP_IFACE_GONE);
+        else if (now > f->leave_at + GUARD_STUCK) /* places for interfaces are few */
+            guard_child_kill(g, GUARD_ENGINE, "does not let go of an interface that has gone");
+        else if (!f->told && now >= f->leave_at && g->child[GUARD_ENGINE].pid != 0)
+            f->told = tell_gone(g, f);
     }
 }
 
-static void drop(struct guard *g, struct guard_iface *f)
+/* The kernel adds nothing to its rings any more; the engine reads what is there. */
+static void drop(struct guard_iface *f)
 {
     sk_log(SK_LOG_INFO, "interface %s is gone", f->name);
-    tell_gone(g, f);
-    close_fds(f);
-    f->name[0] = '\0';
+    f->leave_at = sk_now_mono() + GUARD_LEAVE_TIME;
 }
 
 static void add(struct guard *g, const char *name, unsigned ifindex)
@@ -183,8 +221,8 @@ void guard_iface_rescan(struct guard *g)
     for (unsigned i = 0; i < SK_MAX_INTERFACES; i++) {
         struct guard_iface *f = &g->iface[i];
         /* Down is not gone: the socket goes on when it comes back. A new index is a new interface of that name. */
-        if (f->name[0] != '\0' && if_nametoindex(f->name) != f->ifindex)
-            drop(g, f);
+        if (f->name[0] != '\0' && f->leave_at == 0 && if_nametoindex(f->name) != f->ifindex)
+            drop(f);
     }
     struct if_nameindex *all = if_nameindex();
     g->iface_unwatched = 0;
@@ -224,10 +262,19 @@ void guard_iface_send_all(struct guard *g, enum guard_role role)
             send_iface(g, role, &g->iface[i]);
 }
 
+void guard_iface_mute(struct guard *g)
+{
+    for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
+        for (unsigned w = 0; w < g->workers; w++)
+            if (g->iface[i].fd[w] >= 0)
+                capture_ring_mute(g->iface[i].fd[w]);
+}
+
 void guard_iface_close(struct guard *g)
 {
     for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
-        close_fds(&g->iface[i]);
+        if (g->iface[i].name[0] != '\0')
+            close_iface(g, &g->iface[i], g->iface[i].leave_at != 0 ? SK_C_LP_IFACE_GONE : SK_C_LP_STOPPING);
 }
 
 static bool addr_of(const struct sockaddr *sa, struct sk_addr *out)

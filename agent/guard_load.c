@@ -167,6 +167,12 @@ int guard_reload(struct guard *g, uint64_t client, char *why, size_t cap)
         return SK_EAGAIN;
     }
     int rc = guard_read_conf(&g->opt, &diag, &conf);
+    if (rc == SK_OK && conf->decide.dry_run != g->dry_run) {
+        snprintf(first.text, sizeof(first.text),
+                 "decide.dry-run changes with the next start only: stop the agent and "
+                 "start it again");
+        rc = SK_ENOTSUP;
+    }
     if (rc == SK_OK)
         rc = guard_make_bundle(g, conf, &diag, &fd);
     struct ipc_bundle_note note = {.generation = g->generation + 1};
@@ -179,6 +185,7 @@ int guard_reload(struct guard *g, uint64_t client, char *why, size_t cap)
             close(fd);
         return rc;
     }
+    guard_ledger_read(g);
     g->generation++;
     g->next_conf = conf;
     g->reload_client = client;
@@ -205,12 +212,15 @@ static void adopt_conf(struct guard *g)
     struct conf *old = g->conf;
     g->conf = g->next_conf;
     g->next_conf = NULL;
-    g->limits.max_seconds = g->conf->decide.max_block_duration / SK_NS_PER_S;
-    if (g->conf->capture.workers != old->capture.workers || g->conf->capture.ring_size != g->geometry.ring_size)
-        sk_log(SK_LOG_WARN, "capture.workers and capture.ring-size change with the next start");
+    guard_block_configure(g);
+    if (g->conf->capture.workers != old->capture.workers || g->conf->capture.ring_size != g->geometry.ring_size ||
+        g->conf->capture.snaplen != g->geometry.snaplen)
+        sk_log(SK_LOG_WARN, "capture.workers, capture.ring-size and capture.snaplen change with the next start");
+    if (strcmp(g->conf->metrics_listen, old->metrics_listen) != 0)
+        sk_log(SK_LOG_WARN, "metrics.listen changes with the next start");
     conf_free(old);
     guard_log_open(g);
-    guard_block_discover(g);
+    guard_never_reload(g);
 }
 
 static void answer_client(struct guard *g, const struct ipc_loaded *l)
@@ -258,6 +268,7 @@ void guard_loaded(struct guard *g, const struct ipc_loaded *said)
     make_plain(&l);
     /* An engine that starts answers for its first load also when a reload has followed close behind. */
     bool reload = g->next_conf != NULL && l.generation == g->generation;
+    guard_ledger_read(g);
     if (reload)
         settle_bundle(g, l.rc == SK_OK);
     if (l.rc == SK_OK) {

@@ -17,6 +17,8 @@ static json_t *roles(const struct guard *g)
                                        "state", "working"));
     for (int r = 0; r < GUARD_ROLES; r++) {
         const struct guard_child *c = &g->child[r];
+        if (r == GUARD_EXPORTER && !guard_metrics_wanted(g))
+            continue;
         const char *state = c->pid == 0 ? "waiting to restart" : c->ready ? "working" : "starting";
         int64_t up = c->pid != 0 ? (now - c->started) / SK_NS_PER_S : 0;
         json_array_append_new(a, json_pack("{s:s,s:i,s:I,s:I,s:s}", "name", c->name, "pid", (int)c->pid, "restarts",
@@ -29,7 +31,7 @@ static json_t *interfaces(const struct guard *g)
 {
     json_t *a = json_array();
     for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
-        if (g->iface[i].name[0] != '\0')
+        if (g->iface[i].name[0] != '\0' && g->iface[i].leave_at == 0)
             json_array_append_new(a, json_string(g->iface[i].name));
     return a;
 }
@@ -42,8 +44,8 @@ static json_t *workers(const struct guard *g)
         json_t *o = json_object();
         json_object_set_new(o, "packets", u64(sk_count_read(&w->c, SK_C_PKTS)));
         json_object_set_new(o, "bytes", u64(sk_count_read(&w->c, SK_C_BYTES)));
-        json_object_set_new(o, "kernel_packets", u64(sk_count_read(&w->c, SK_C_KERNEL_PKTS)));
-        json_object_set_new(o, "kernel_drops", u64(sk_count_read(&w->c, SK_C_KERNEL_DROPS)));
+        json_object_set_new(o, "kernel_packets", u64(g->ledger.own[i].v[SK_C_KERNEL_PKTS]));
+        json_object_set_new(o, "kernel_drops", u64(g->ledger.own[i].v[SK_C_KERNEL_DROPS]));
         json_object_set_new(o, "flows", u64(sk_count_read(&w->c, SK_C_FLOWS_ACTIVE)));
         json_object_set_new(o, "alerts", u64(sk_count_read(&w->c, SK_C_DETECT_ALERTS)));
         json_object_set_new(o, "memory", u64(ipc_status_get(&w->memory)));
@@ -63,10 +65,7 @@ static uint64_t ring_memory(const struct guard *g)
 
 static uint64_t total(const struct guard *g, enum sk_counter c)
 {
-    uint64_t n = 0;
-    for (unsigned i = 0; i < g->workers; i++)
-        n += sk_count_read(&g->status->worker[i].c, c);
-    return n;
+    return guard_ledger_total(g, c);
 }
 
 /* Every counter under its name, so that nothing which was lost or refused stays hidden. */
@@ -109,7 +108,11 @@ static json_t *blocks(const struct guard *g)
     json_object_set_new(o, "refused_never", u64(s->refused_never));
     json_object_set_new(o, "refused_invalid", u64(s->refused_invalid));
     json_object_set_new(o, "refused_full", u64(s->refused_full));
+    json_object_set_new(o, "refused_brake", u64(s->refused_brake));
     json_object_set_new(o, "refused_rate", u64(s->refused_rate));
+    json_object_set_new(o, "again", u64(s->again));
+    json_object_set_new(o, "offenders", u64(offenders_known(enforcer_offenders(g->enforcer))));
+    json_object_set_new(o, "offenders_forgotten", u64(offenders_forgotten(enforcer_offenders(g->enforcer))));
     json_object_set_new(o, "lost", u64(total(g, SK_C_BLOCK_LOST)));
     json_object_set_new(o, "nft_repairs", u64(s->repairs));
     json_object_set_new(o, "nft_rebuilds", u64(s->rebuilds));
@@ -117,6 +120,16 @@ static json_t *blocks(const struct guard *g)
     json_object_set_new(o, "journal_errors", u64(s->journal_errors));
     json_object_set_new(o, "never_list", u64(never_count(g->never)));
     json_object_set_new(o, "never_list_complete", json_boolean(never_complete(g->never)));
+    json_object_set_new(o, "administrators", u64(admins_count(g->admins)));
+    json_object_set_new(o, "administrators_dropped", u64(admins_dropped(g->admins)));
+    const struct sockkill_stats *k = sockkill_stats(g->kill);
+    json_object_set_new(o, "killed", u64(k->killed));
+    json_object_set_new(o, "kill_gone", u64(k->gone));
+    json_object_set_new(o, "kill_failed", u64(k->failed));
+    json_object_set_new(o, "kill_refused", u64(k->refused));
+    json_object_set_new(o, "kill_too_fast", u64(k->too_fast));
+    json_object_set_new(o, "shared", u64(ipc_blocked_count(g->blocked)));
+    json_object_set_new(o, "shared_full", u64(ipc_blocked_refused(g->blocked)));
     json_object_set_new(o, "degraded", json_boolean(enforcer_degraded(g->enforcer)));
     return o;
 }
@@ -136,23 +149,28 @@ static json_t *events(const struct guard *g)
     return o;
 }
 
-json_t *guard_status_json(const struct guard *g)
+json_t *guard_status_json(struct guard *g)
 {
+    json_t *ledger = guard_ledger_json(g); /* first: reads the kernel's counts */
     uint64_t memory = g->loaded.memory;
     for (unsigned i = 0; i < g->workers; i++)
         memory += ipc_status_get(&g->status->worker[i].memory);
     json_t *o = json_object();
     json_object_set_new(o, "version", json_string(SK_VERSION));
     json_object_set_new(o, "mode", json_string(g->conf->mode == CONF_PREVENT ? "prevent" : "detect"));
+    json_object_set_new(o, "dry_run", json_boolean(g->dry_run));
     json_object_set_new(o, "uptime", u64((uint64_t)((sk_now_mono() - g->started_mono) / SK_NS_PER_S)));
     json_object_set_new(o, "roles", roles(g));
     json_object_set_new(o, "interfaces", interfaces(g));
     json_object_set_new(o, "interfaces_unwatched", u64(g->iface_unwatched));
     json_object_set_new(o, "workers", workers(g));
+    json_object_set_new(o, "ledger", ledger);
+    json_object_set_new(o, "active_clients", u64(ipc_status_get(&g->status->engine.active_clients)));
     json_object_set_new(o, "memory", u64(memory));
     json_object_set_new(o, "ring_memory", u64(ring_memory(g)));
     json_object_set_new(o, "rules", rules(g));
     json_object_set_new(o, "blocks", blocks(g));
+    json_object_set_new(o, "brake", guard_brake_json(g));
     json_object_set_new(o, "events", events(g));
     json_object_set_new(o, "counters", counters(g));
     return o;

@@ -54,13 +54,17 @@ static int tie_to_guard(pid_t guard)
 
 int role_enter(enum role_kind kind, int argc, char **argv)
 {
-    sk_log_setup(kind == ROLE_ENGINE ? "sekisho engine" : "sekisho reporter", SK_LOG_INFO,
-                 getenv("JOURNAL_STREAM") != NULL);
+    static const struct {
+        const char *log, *process;
+    } names[] = {[ROLE_ENGINE] = {"sekisho engine", "sekisho-engine"},
+                 [ROLE_REPORTER] = {"sekisho reporter", "sekisho-report"},
+                 [ROLE_EXPORTER] = {"sekisho exporter", "sekisho-export"}};
+    sk_log_setup(names[kind].log, SK_LOG_INFO, getenv("JOURNAL_STREAM") != NULL);
     if (argc != 4) {
         sk_log(SK_LOG_ERROR, "this verb is for sekisho run itself");
         return SK_EINVAL;
     }
-    (void)prctl(PR_SET_NAME, kind == ROLE_ENGINE ? "sekisho-engine" : "sekisho-report");
+    (void)prctl(PR_SET_NAME, names[kind].process);
     int rc = become((uid_t)strtoul(argv[1], NULL, 10), (gid_t)strtoul(argv[2], NULL, 10));
     if (rc == SK_OK)
         rc = drop_capabilities();

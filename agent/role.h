@@ -1,5 +1,5 @@
 /*
- * What the engine and the reporter have in common: they are this executable again, started by the guard with
+ * What the roles other than the guard have in common: they are this executable again, started by the guard with
  * descriptors in known places, and give up every privilege before they read a byte that an attacker could have written.
  */
 #ifndef AGENT_ROLE_H
@@ -14,7 +14,7 @@ enum { ROLE_FD_CHANNEL = 3, ROLE_FD_BLOCKS = 4 };
 
 #define ROLE_FILES_MAX 4096 /* descriptors: sockets of every interface and worker; a power of two */
 
-enum role_kind { ROLE_ENGINE, ROLE_REPORTER };
+enum role_kind { ROLE_ENGINE, ROLE_REPORTER, ROLE_EXPORTER };
 
 /*
  * argv of a role: VERB UID GID GUARD-PID. Changes to that user without capabilities, sets no_new_privs, undumpable,

@@ -14,6 +14,7 @@
 struct role {
     struct ipc_rings *rings;
     struct ipc_status *status;
+    struct ipc_blocked *blocked;
     int wake_fd;
     struct capture_ring_conf geometry;
     struct worker *workers;
@@ -22,7 +23,7 @@ struct role {
     struct ipc_producer events; /* the role's own ring, behind those of the workers */
     _Atomic bool stop;
     bool ready, ending;
-    int64_t started, next_stats;
+    int64_t started, next_stats, next_active;
     struct ipc_msg msg;
 };
 
@@ -56,13 +57,19 @@ static int on_setup(struct role *r)
     return SK_OK;
 }
 
+static int on_blocked(struct role *r)
+{
+    return r->blocked == NULL ? ipc_blocked_map(r->msg.fd[0], &r->blocked) : SK_EPROTO;
+}
+
 static int on_start(struct role *r)
 {
-    if (r->workers == NULL || r->status == NULL || r->workers[0].started)
+    if (r->workers == NULL || r->status == NULL || r->blocked == NULL || r->workers[0].started)
         return SK_EPROTO;
     int rc = SK_OK;
     for (unsigned i = 0; i < r->nworkers && rc == SK_OK; i++) {
         r->workers[i].status = &r->status->worker[i];
+        r->workers[i].blocked = r->blocked;
         rc = worker_start(&r->workers[i]);
     }
     return rc == SK_OK ? loader_start(&r->loader, r->workers, r->nworkers) : rc;
@@ -73,7 +80,7 @@ static int on_ring(struct role *r)
     const struct ipc_ring_note *note = (const struct ipc_ring_note *)(const void *)r->msg.body;
     if (note->worker >= r->nworkers)
         return SK_EPROTO;
-    struct mail m = {.kind = MAIL_RING_GONE, .iface = note->iface, .fd = -1};
+    struct mail m = {.kind = MAIL_RING_GONE, .iface = note->iface, .serial = note->serial, .fd = -1};
     if (r->msg.type == IPC_RING) {
         m.kind = MAIL_RING;
         m.fd = take_fd(&r->msg, 0);
@@ -95,6 +102,7 @@ static int on_message(struct role *r)
     switch (r->msg.type) {
     case IPC_SETUP: return on_setup(r);
     case IPC_STATUS: return ipc_status_map(r->msg.fd[0], &r->status);
+    case IPC_BLOCKED: return on_blocked(r);
     case IPC_START: return on_start(r);
     case IPC_RING:
     case IPC_RING_GONE: return on_ring(r);
@@ -138,11 +146,20 @@ static void write_stats(struct role *r, int64_t now)
     struct sk_counters sum = {{0}};
     for (unsigned i = 0; i < r->nworkers; i++)
         for (unsigned c = 0; c < SK_C_COUNT; c++)
-            sum.v[c] += sk_count_read(&r->status->worker[i].c, (enum sk_counter)c);
+            sum.v[c] += sk_count_read(&r->status->worker[i].c, (enum sk_counter)c) +
+                        sk_count_read(&r->status->worker[i].guard, (enum sk_counter)c);
     uint32_t len = event_build_stats(rec, sizeof(rec), &sum, sk_now_wall(), (now - r->started) / SK_NS_PER_S);
     if (ipc_produce(&r->events, rec, len) != SK_OK)
         sk_log(SK_LOG_WARN, "a stats event was lost: the reporter does not keep up");
     ipc_producer_wake(&r->events);
+}
+
+static void write_active(struct role *r, int64_t now)
+{
+    if (!r->loader.started || now < r->next_active)
+        return;
+    r->next_active = now + SK_NS_PER_S;
+    ipc_status_set(&r->status->engine.active_clients, loader_active_clients(&r->loader, sk_now_wall(), now));
 }
 
 static int loop(struct role *r)
@@ -155,6 +172,7 @@ static int loop(struct role *r)
             return rc;
         tell_ready(r);
         write_stats(r, sk_now_mono());
+        write_active(r, sk_now_mono());
     }
     return SK_OK;
 }

@@ -1,11 +1,13 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "base/log.h"
 #include "role.h"
@@ -51,9 +53,14 @@ static const int allowed[] = {
 };
 
 /* mmap and mprotect: also of memory to run, which expressions are compiled into. */
-static const int engine_only[] = {SCMP_SYS(getsockopt), SCMP_SYS(sched_setaffinity), SCMP_SYS(mmap),
-                                  SCMP_SYS(mprotect)};
+static const int engine_only[] = {SCMP_SYS(sched_setaffinity), SCMP_SYS(mmap), SCMP_SYS(mprotect)};
 static const int reporter_only[] = {SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(close), SCMP_SYS(sendmsg)};
+
+/* Answering on a socket that is there; no other is made. */
+static const int exporter_only[] = {
+    SCMP_SYS(write),      SCMP_SYS(writev),      SCMP_SYS(close),      SCMP_SYS(sendmsg),       SCMP_SYS(sendto),
+    SCMP_SYS(recvfrom),   SCMP_SYS(accept4),     SCMP_SYS(shutdown),   SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl),
+    SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(getsockname)};
 
 static const int deadly[] = {
     SCMP_SYS(execve),
@@ -66,7 +73,6 @@ static const int deadly[] = {
     SCMP_SYS(bind),
     SCMP_SYS(listen),
     SCMP_SYS(accept),
-    SCMP_SYS(accept4),
     SCMP_SYS(process_vm_readv),
     SCMP_SYS(process_vm_writev),
     SCMP_SYS(mount),
@@ -139,6 +145,13 @@ static int add_close(scmp_filter_ctx ctx)
     return rc;
 }
 
+/* The error of an interface that went down. The counts of a packet socket are the guard's: reading resets them. */
+static int add_engine_sockopt(scmp_filter_ctx ctx)
+{
+    return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(getsockopt), 2, SCMP_A1(SCMP_CMP_EQ, SOL_SOCKET),
+                            SCMP_A2(SCMP_CMP_EQ, SO_ERROR));
+}
+
 /*
  * The engine holds packet sockets, to which a frame could be written. So it sends on its two channels only, writes
  * logs, and otherwise only the eight bytes that wake an eventfd (a frame has at least fourteen); and no descriptor can
@@ -160,8 +173,8 @@ static int add_engine_output(scmp_filter_ctx ctx)
     return rc;
 }
 
-/* The reporter compiles nothing: no new code comes into it. */
-static int add_reporter_memory(scmp_filter_ctx ctx)
+/* The other roles compile nothing: no new code comes into them. */
+static int add_plain_memory(scmp_filter_ctx ctx)
 {
     static const int calls[] = {SCMP_SYS(mmap), SCMP_SYS(mprotect)};
     int rc = 0;
@@ -171,6 +184,23 @@ static int add_reporter_memory(scmp_filter_ctx ctx)
 }
 
 #define ADD(ctx, action, list) add_all(ctx, action, list, sizeof(list) / sizeof((list)[0]))
+
+/* Of options only those that say how an answer is cut into segments. */
+static int add_exporter_output(scmp_filter_ctx ctx)
+{
+    int rc = ADD(ctx, SCMP_ACT_ALLOW, exporter_only);
+    return rc == 0 ? seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 1, SCMP_A1(SCMP_CMP_EQ, IPPROTO_TCP))
+                   : rc;
+}
+
+static int add_output(scmp_filter_ctx ctx, enum role_kind kind)
+{
+    static const int accepting[] = {SCMP_SYS(accept4)};
+    if (kind == ROLE_EXPORTER)
+        return add_exporter_output(ctx);
+    int rc = kind == ROLE_ENGINE ? add_engine_output(ctx) : ADD(ctx, SCMP_ACT_ALLOW, reporter_only);
+    return rc == 0 ? ADD(ctx, SCMP_ACT_KILL_PROCESS, accepting) : rc;
+}
 
 int sandbox_enter(enum role_kind kind)
 {
@@ -184,10 +214,12 @@ int sandbox_enter(enum role_kind kind)
         rc = add_guarded(ctx);
     if (rc == 0 && kind == ROLE_ENGINE)
         rc = ADD(ctx, SCMP_ACT_ALLOW, engine_only);
+    if (rc == 0 && kind == ROLE_ENGINE)
+        rc = add_engine_sockopt(ctx);
     if (rc == 0)
-        rc = kind == ROLE_ENGINE ? add_engine_output(ctx) : ADD(ctx, SCMP_ACT_ALLOW, reporter_only);
+        rc = kind == ROLE_ENGINE ? add_threads(ctx) : add_plain_memory(ctx);
     if (rc == 0)
-        rc = kind == ROLE_ENGINE ? add_threads(ctx) : add_reporter_memory(ctx);
+        rc = add_output(ctx, kind);
     if (rc == 0)
         rc = seccomp_load(ctx);
     seccomp_release(ctx);

@@ -3,6 +3,7 @@
 #include <getopt.h>
 #include <stdarg.h>
 #include <string.h>
+#include "base/counters.h"
 #include "cli.h"
 #include "conf/conf.h"
 
@@ -39,16 +40,31 @@ const struct cli_command cli_commands[] = {
      "      --set KEY=VALUE  override a configuration key; may be repeated\n"
      "      --list-keywords  print the keywords of the rule language\n",
      cmd_check},
-    {"status", "[--json]", "show workers, rates, drops by cause, memory, rules and blocks",
+    {"status", "[--json]", "show workers, what was not inspected by cause, memory, rules and blocks",
      CONTROL_OPTIONS "      --json           as JSON\n", cmd_status},
-    {"blocks", "[--json]", "list the blocks in force", CONTROL_OPTIONS "      --json           as JSON\n", cmd_blocks},
+    {"blocks", "[OPTION]...", "list the blocks in force, or those that have ended",
+     CONTROL_OPTIONS "      --json           as JSON\n"
+                     "      --sort ORDER     created, left, hits or target; the most stands last (created)\n"
+                     "      --origin WHO     of those only: rule, operator, fleet, kernel\n"
+                     "      --net CIDR       only targets within that network\n"
+                     "      --match TEXT     only those with that in their reason\n"
+                     "      --limit N        the last N of that order\n"
+                     "      --count          only how many there are\n"
+                     "      --history        those that have ended, with when and why (--limit 1000)\n"
+                     "      --for TIME       of the history, what ended within the last 90s, 15m, 1h, 7d, 2w\n",
+     cmd_blocks},
     {"block", "ADDR[/LEN] [--for TIME] [--reason TEXT]", "block an address or network",
      CONTROL_OPTIONS "      --for TIME       90s, 15m, 1h, 7d, 2w (1h)\n"
                      "      --reason TEXT    shown by `blocks` and `explain`\n",
      cmd_block},
-    {"unblock", "ADDR[/LEN]|BLOCK-ID", "end a block", CONTROL_OPTIONS, cmd_unblock},
+    {"unblock", "ADDR[/LEN]|BLOCK-ID|--all", "end a block, or all of them",
+     CONTROL_OPTIONS "      --all            every block that is in force\n", cmd_unblock},
     {"explain", "ADDR[/LEN]|BLOCK-ID [--json]", "show why a block was set and where it is in force",
      CONTROL_OPTIONS "      --json           as JSON\n", cmd_explain},
+    {"brake", "[--release] [--json]", "show whether too many new blocks are being stopped",
+     CONTROL_OPTIONS "      --release        let new blocks be set again\n"
+                     "      --json           as JSON\n",
+     cmd_brake},
     {"reload", "", "take up changed configuration and rules without losing a packet", CONTROL_OPTIONS, cmd_reload},
     {"stop", "", "end the running agent", CONTROL_OPTIONS, cmd_stop},
 };
@@ -57,6 +73,7 @@ const unsigned cli_ncommands = sizeof(cli_commands) / sizeof(cli_commands[0]);
 static const struct cli_command roles[] = {
     {"role-engine", "", "", "", role_engine},
     {"role-reporter", "", "", "", role_reporter},
+    {"role-exporter", "", "", "", role_exporter},
 };
 
 static const struct cli_command *find_in(const struct cli_command *t, unsigned n, const char *verb)
@@ -133,6 +150,14 @@ static void print_key(void *arg, const struct conf_key *k)
     printf("%s\t%s\t%s\t%s\n", k->path, k->def, k->allowed, k->help);
 }
 
+/* part TAB cause TAB meaning: for the test that compares sekisho(1) with it. */
+static void print_ledger(void)
+{
+    for (unsigned c = SK_LP_FIRST; c <= SK_LF_LAST; c++)
+        printf("%s\t%s\t%s\n", c <= SK_LP_LAST ? "packets" : "flows", sk_counter_leaf((enum sk_counter)c),
+               sk_counter_help((enum sk_counter)c));
+}
+
 static int help(int argc, char **argv)
 {
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
@@ -145,6 +170,10 @@ static int help(int argc, char **argv)
     }
     if (strcmp(argv[1], "--keys") == 0) { /* path TAB default TAB allowed TAB meaning: sekisho.yaml(5) is made of it */
         conf_describe(print_key, NULL);
+        return CLI_OK;
+    }
+    if (strcmp(argv[1], "--ledger") == 0) {
+        print_ledger();
         return CLI_OK;
     }
     const struct cli_command *c = cli_find(argv[1]);

@@ -5,8 +5,15 @@
 #include <jansson.h>
 
 void show_status(const json_t *status);
-void show_blocks(const json_t *blocks);
 void show_block(const json_t *block);    /* explain */
 void show_blocked(const json_t *answer); /* answer to `block` */
+void show_brake(const json_t *brake);
+
+/* show.c, for the others of its kind */
+const json_t *show_at(const json_t *o, const char *key);
+long long show_num(const json_t *o, const char *key);
+const char *show_str(const json_t *o, const char *key); /* "" when it is missing */
+const char *show_bytes(long long n, char buf[24]);
+const char *show_span(long long seconds, char buf[32]);
 
 #endif

@@ -61,6 +61,14 @@ function(sk_unit_test name)
   set_tests_properties(unit/${name} PROPERTIES LABELS unit TIMEOUT 120 SKIP_RETURN_CODE 77)
 endfunction()
 
+# sk_thread_tests(NAME...): these unit tests have threads; ./dev test runs them once more under ThreadSanitizer.
+function(sk_thread_tests)
+  foreach(name ${ARGN})
+    set_tests_properties(unit/${name} PROPERTIES LABELS "unit;threads")
+    add_dependencies(thread_tests ${name})
+  endforeach()
+endfunction()
+
 # sk_fuzz_target(NAME DEPS...): tests/fuzz/fuzz_NAME.c with LLVMFuzzerTestOneInput; with SK_LIBFUZZER a fuzzer,
 # otherwise a program that replays tests/fuzz/corpus/NAME, which ctest runs.
 function(sk_fuzz_target name)

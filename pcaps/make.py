@@ -188,6 +188,19 @@ def proxied(path):
         c.client(request(union, headers=(("X-Forwarded-For", "192.0.2.66"),))).server(response()).close()
 
 
+def proxied_again(path):
+    """Through a balancer (10.80.9.5): an attack of one client, then a harmless request of his and of another on connections of
+    their own, and one more of his when an hour has passed."""
+    union = "/index.php?id=1%20UNION%20SELECT%20user,password%20FROM%20users"
+    with Capture(path) as cap:
+        for i, (last, url) in enumerate(((4, union), (5, "/other"), (4, "/again"), (5, "/other-again"), (4, "/later"))):
+            if url == "/later":
+                cap.pause(3601)
+            c = Conversation(cap, "10.80.9.5", SERVER, 40000 + i).open()
+            c.client(request(url, headers=(("X-Forwarded-For", f"203.0.113.{last}"),))).server(response()).close()
+            cap.pause(1)
+
+
 def connect(path):
     """A tunnel through a proxy, whose answer ends in a stray line feed; inside it HTTP again."""
     with Capture(path) as cap:
@@ -368,6 +381,27 @@ def syn_flood(path):
             cap.packet(p.ip4(a, b, 6, p.tcp(a, b, 1024 + i, 80, i * 7919, 0, SYN)))
 
 
+def scores(path):
+    """Requests that are worth 40 points each: three of one client, two of another, and four of a third over a long time."""
+    probe = request("/item?id=1'--")
+    with Capture(path) as cap:
+        for i in range(3):
+            exchange(cap, probe, client="198.51.100.20", sport=40000 + i)
+        for i in range(2):
+            exchange(cap, probe, client="198.51.100.21", sport=40000 + i)
+        for i in range(4):
+            exchange(cap, probe, client="198.51.100.22", sport=40000 + i)
+            cap.pause(360)
+
+
+def flood(path):
+    """In 0.6 s 100 connections from one address, 200 from a /24, and 100 of as many clients elsewhere."""
+    with Capture(path, step=500) as cap:
+        for i in range(100):
+            for client in ("203.0.113.5", f"198.51.100.{i + 1}", f"198.51.100.{i + 101}", f"192.0.{i}.77"):
+                Conversation(cap, client, SERVER, 20000 + i).open()
+
+
 def malformed(path):
     """Headers that lie about their lengths, cut at many places; none may be inspected, all must be survived."""
     a, b = addr(CLIENT), addr(SERVER)
@@ -388,6 +422,7 @@ FILES = {
     "http-pipelined.pcap": pipelined,
     "http-keepalive.pcap": keepalive,
     "proxied.pcap": proxied,
+    "proxied-again.pcap": proxied_again,
     "http-connect.pcap": connect,
     "http-chunked.pcap": chunked,
     "http-encoded.pcap": encoded,
@@ -414,6 +449,8 @@ FILES = {
     "vxlan.pcap": vxlan,
     "udp-icmp.pcap": udp_icmp,
     "syn-flood.pcap": syn_flood,
+    "scores.pcap": scores,
+    "flood.pcap": flood,
     "malformed.pcap": malformed,
 }
 

@@ -4,7 +4,7 @@ _sekisho() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]-} words=
   COMPREPLY=()
   if [ "$COMP_CWORD" = 1 ]; then
-    mapfile -t COMPREPLY < <(compgen -W "replay run check status blocks block unblock explain reload stop help" -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W "replay run check status blocks block unblock explain brake reload stop help" -- "$cur")
     return
   fi
   case $prev in
@@ -21,13 +21,14 @@ _sekisho() {
     run) words="--config --interface --mode --rules --set -S -c -i" ;;
     check) words="--config --home --list-keywords --rules --set -S -c" ;;
     status) words="--config --json --socket -c" ;;
-    blocks) words="--config --json --socket -c" ;;
+    blocks) words="--config --count --for --history --json --limit --match --net --origin --socket --sort -c" ;;
     block) words="--config --for --reason --socket -c" ;;
-    unblock) words="--config --socket -c" ;;
+    unblock) words="--all --config --socket -c" ;;
     explain) words="--config --json --socket -c" ;;
+    brake) words="--config --json --release --socket -c" ;;
     reload) words="--config --socket -c" ;;
     stop) words="--config --socket -c" ;;
-    help) words="" ; mapfile -t COMPREPLY < <(compgen -W "replay run check status blocks block unblock explain reload stop" -- "$cur") ; return ;;
+    help) words="" ; mapfile -t COMPREPLY < <(compgen -W "replay run check status blocks block unblock explain brake reload stop" -- "$cur") ; return ;;
   esac
   if [[ $cur == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$words --help" -- "$cur")

@@ -31,6 +31,9 @@ struct ring {
     uint32_t consumed; /* blocks read to their end and not yet returned: first.. */
     uint32_t left;     /* frames still to read in the current block */
     uint32_t off;      /* of the next frame in it */
+    uint64_t at;       /* the frame read last, as marks have it */
+    uint64_t resume;   /* what lies up to here was taken by the reader before; 0: nothing */
+    const struct sk_ring_mark *mark;
 };
 
 struct source {
@@ -39,7 +42,7 @@ struct source {
     unsigned nrings;
     unsigned turn; /* ring to begin with next time */
     uint32_t block_size, nblocks;
-    uint64_t gone_pkts, gone_drops; /* of rings that were removed, not yet reported */
+    uint64_t unreadable; /* frames, not yet reported */
 };
 
 static struct tpacket_block_desc *block_at(const struct source *s, const struct ring *r, uint32_t i)
@@ -79,10 +82,59 @@ static void find_position(const struct source *s, struct ring *r)
     }
     r->first = oldest_seq != UINT64_MAX ? oldest : newest;
     r->consumed = r->left = r->off = 0;
+    r->resume = r->mark ? sk_ring_mark_at(r->mark) : 0;
+    if (r->resume >> SK_RING_FRAME_BITS > newest_seq)
+        r->resume = 0; /* of no block here */
+}
+
+/* The rest of the block makes no sense. */
+static void lose_block(struct source *s, struct ring *r)
+{
+    s->unreadable += r->left;
+    r->left = 0;
+}
+
+/* Past the frame at r->off, which has been read. */
+static void advance(struct source *s, struct ring *r, const struct tpacket_block_desc *b)
+{
+    const struct tpacket3_hdr *h = (const void *)((const uint8_t *)b + r->off);
+    r->left--;
+    r->at++;
+    if (r->left > 0 && h->tp_next_offset > s->block_size - r->off)
+        lose_block(s, r);
+    else
+        r->off += h->tp_next_offset;
+}
+
+static bool header_fits(const struct source *s, const struct ring *r)
+{
+    return r->off <= s->block_size - sizeof(struct tpacket3_hdr);
+}
+
+/* Frames of a block just begun that the reader before had taken. */
+static void pass_over(struct source *s, struct ring *r, const struct tpacket_block_desc *b)
+{
+    uint64_t block = r->at >> SK_RING_FRAME_BITS, upto = r->resume >> SK_RING_FRAME_BITS;
+    if (block < upto) {
+        r->left = 0;
+        return;
+    }
+    while (r->left > 0 && r->at < r->resume && header_fits(s, r))
+        advance(s, r, b);
+    r->resume = 0;
+}
+
+static void begin_block(struct source *s, struct ring *r, const struct tpacket_block_desc *b)
+{
+    r->left = b->hdr.bh1.num_pkts;
+    r->off = b->hdr.bh1.offset_to_first_pkt;
+    r->at = b->hdr.bh1.seq_num << SK_RING_FRAME_BITS;
+    if (r->resume)
+        pass_over(s, r, b);
 }
 
 /* A block of ours with frames left to read; NULL: none. */
-static const struct tpacket_block_desc *readable_block(const struct source *s, struct ring *r)
+static const struct tpacket_block_desc *readable_block(struct source *s, struct ring *r)
 {
     while (r->consumed < s->nblocks) {
         const struct tpacket_block_desc *b = block_at(s, r, current_index(s, r));
@@ -90,8 +142,7 @@ static const struct tpacket_block_desc *readable_block(const struct source *s, s
             return b;
         if (!(block_status(b) & TP_STATUS_USER))
             return NULL;
-        r->left = b->hdr.bh1.num_pkts;
-        r->off = b->hdr.bh1.offset_to_first_pkt;
+        begin_block(s, r, b);
         if (r->left > 0)
             return b;
         r->consumed++;
@@ -109,15 +160,12 @@ static int link_type(const struct sockaddr_ll *ll, bool *from_net)
     return ip ? LINKTYPE_RAW_ : LINKTYPE_USER0_;
 }
 
-/* False: the frame's header does not fit in `room` bytes; or it is not wanted (*skip). */
-static bool fill_frame(const struct ring *r, const struct tpacket3_hdr *h, uint32_t room, struct sk_frame *f,
-                       bool *skip)
+/* False: the frame's header does not fit in `room` bytes. */
+static bool fill_frame(const struct ring *r, const struct tpacket3_hdr *h, uint32_t room, struct sk_frame *f)
 {
     const struct sockaddr_ll *ll = (const void *)((const uint8_t *)h + TPACKET_ALIGN(sizeof *h));
     if (room < TPACKET_ALIGN(sizeof *h) + sizeof *ll || h->tp_mac > room || h->tp_snaplen > room - h->tp_mac)
         return false;
-    /* The loopback device shows each packet twice; the incoming copy is the one that was delivered. */
-    *skip = ll->sll_pkttype == PACKET_OUTGOING && ll->sll_hatype == ARPHRD_LOOPBACK;
     bool from_net;
     int linktype = link_type(ll, &from_net);
     uint32_t cut = from_net && h->tp_net > h->tp_mac ? h->tp_net - h->tp_mac : 0;
@@ -142,21 +190,17 @@ static bool fill_frame(const struct ring *r, const struct tpacket3_hdr *h, uint3
 }
 
 /* Offsets are checked: a reader that was taken over may have left anything in blocks that were its own. */
-static void read_ring(const struct source *s, struct ring *r, struct capture_batch *b)
+static void read_ring(struct source *s, struct ring *r, struct capture_batch *b)
 {
     const struct tpacket_block_desc *blk;
     while (b->n < CAPTURE_BATCH && (blk = readable_block(s, r)) != NULL) {
-        bool skip = false, good = false;
         const struct tpacket3_hdr *h = (const void *)((const uint8_t *)blk + r->off);
-        if (r->off <= s->block_size - sizeof *h)
-            good = fill_frame(r, h, s->block_size - r->off, &b->f[b->n], &skip);
-        if (good && !skip)
-            b->n++;
-        r->left--;
-        if (!good || (r->left > 0 && h->tp_next_offset > s->block_size - r->off))
-            r->left = 0;
-        else
-            r->off += h->tp_next_offset;
+        if (header_fits(s, r) && fill_frame(r, h, s->block_size - r->off, &b->f[b->n])) {
+            advance(s, r, blk);
+            b->mark[b->n++] = r->at;
+        } else {
+            lose_block(s, r);
+        }
         if (r->left == 0)
             r->consumed++;
     }
@@ -171,7 +215,7 @@ static void read_rings(struct source *s, struct capture_batch *b)
     }
 }
 
-/* Blocks that gave no frame to the caller (all skipped, or empty) can go back at once when nothing is lent. */
+/* Blocks that gave no frame to the caller (passed over, or empty) can go back at once when nothing is lent. */
 static void return_blocks(const struct source *s, struct ring *r)
 {
     for (; r->consumed > 0; r->consumed--) {
@@ -233,7 +277,7 @@ static int ring_recv(struct capture *c, struct capture_batch *b, int timeout_ms)
     read_rings(s, b);
     if (b->n > 0)
         return SK_OK;
-    ring_release(c, b); /* blocks of which every frame was skipped */
+    ring_release(c, b); /* blocks of which every frame was passed over */
     int rc = wait_rings(s, timeout_ms);
     if (rc != SK_OK)
         return rc;
@@ -243,26 +287,11 @@ static int ring_recv(struct capture *c, struct capture_batch *b, int timeout_ms)
     return b->n > 0 ? SK_OK : SK_EAGAIN;
 }
 
-/* Reading the statistics resets them. tp_packets counts the dropped ones too. */
-static void read_stats(const struct ring *r, uint64_t *pkts, uint64_t *drops)
-{
-    struct tpacket_stats_v3 st;
-    socklen_t len = sizeof st;
-    if (getsockopt(r->fd, SOL_PACKET, PACKET_STATISTICS, &st, &len) != 0)
-        return;
-    *pkts += st.tp_packets;
-    *drops += st.tp_drops;
-}
-
 static void ring_count(struct capture *c, struct sk_counters *k)
 {
     struct source *s = (struct source *)c;
-    uint64_t pkts = s->gone_pkts, drops = s->gone_drops;
-    s->gone_pkts = s->gone_drops = 0;
-    for (unsigned i = 0; i < s->nrings; i++)
-        read_stats(&s->rings[i], &pkts, &drops);
-    sk_count_add(k, SK_C_KERNEL_PKTS, pkts);
-    sk_count_add(k, SK_C_KERNEL_DROPS, drops);
+    sk_count_add(k, SK_C_LP_RING_ERROR, s->unreadable);
+    s->unreadable = 0;
 }
 
 static void unmap(const struct source *s, struct ring *r)
@@ -282,7 +311,7 @@ static void ring_close(struct capture *c)
 static const struct capture_ops ring_ops = {
     .recv = ring_recv, .release = ring_release, .count = ring_count, .close = ring_close};
 
-int capture_ring_add(struct capture *c, int fd, uint16_t iface_idx, char *errbuf)
+int capture_ring_add(struct capture *c, int fd, uint16_t iface_idx, const struct sk_ring_mark *mark, char *errbuf)
 {
     struct source *s = (struct source *)c;
     if (s->nrings == SK_MAX_INTERFACES) {
@@ -295,7 +324,7 @@ int capture_ring_add(struct capture *c, int fd, uint16_t iface_idx, char *errbuf
         return SK_EIO;
     }
     struct ring *r = &s->rings[s->nrings++];
-    *r = (struct ring){.fd = fd, .iface = iface_idx, .map = map};
+    *r = (struct ring){.fd = fd, .iface = iface_idx, .map = map, .mark = mark};
     find_position(s, r);
     return SK_OK;
 }
@@ -309,7 +338,6 @@ void capture_ring_remove(struct capture *c, uint16_t iface_idx)
             i++;
             continue;
         }
-        read_stats(r, &s->gone_pkts, &s->gone_drops);
         unmap(s, r);
         *r = s->rings[--s->nrings];
     }
@@ -331,7 +359,7 @@ int capture_open_ring(const int *fds, const uint16_t *iface_idx, unsigned n, con
     s->block_size = conf->block_size;
     s->nblocks = conf->ring_size / conf->block_size;
     for (unsigned i = 0; i < n && rc == SK_OK; i++)
-        rc = capture_ring_add(&s->base, fds[i], iface_idx[i], errbuf);
+        rc = capture_ring_add(&s->base, fds[i], iface_idx[i], NULL, errbuf);
     if (rc != SK_OK)
         ring_close(&s->base);
     else

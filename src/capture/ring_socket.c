@@ -1,10 +1,13 @@
 /* The privileged half of AF_PACKET: packet(7), and packet_mmap.rst in the kernel documentation. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "internal.h"
@@ -67,15 +70,33 @@ static int join_fanout(int fd, uint16_t id)
     return setsockopt(fd, SOL_PACKET, PACKET_FANOUT, &arg, sizeof arg);
 }
 
-/* The step that failed, NULL when none did. The group takes its direction from its first member: set before joining. */
-static const char *set_up(int fd, int ifindex, const struct capture_ring_conf *conf)
+/* bytes of each frame; 0 keeps none, and the frame is not even counted. */
+static int keep_bytes(int fd, uint32_t bytes)
 {
+    struct sock_filter f = BPF_STMT(BPF_RET | BPF_K, bytes);
+    struct sock_fprog prog = {.len = 1, .filter = &f};
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof prog);
+}
+
+static bool is_loopback(int fd, const char *ifname)
+{
+    struct ifreq r = {0};
+    strncpy(r.ifr_name, ifname, sizeof r.ifr_name - 1);
+    return ioctl(fd, SIOCGIFFLAGS, &r) == 0 && (r.ifr_flags & IFF_LOOPBACK);
+}
+
+/* The step that failed, NULL when none did. The group takes its direction from its first member: set before joining. */
+static const char *set_up(int fd, const char *ifname, int ifindex, const struct capture_ring_conf *conf)
+{
+    bool outgoing = conf->outgoing && !is_loopback(fd, ifname);
     if (set_int(fd, PACKET_VERSION, TPACKET_V3) != 0)
         return "TPACKET_V3";
     if (set_ring(fd, conf) != 0)
         return "ring";
-    if (!conf->outgoing && set_int(fd, PACKET_IGNORE_OUTGOING, 1) != 0)
+    if (!outgoing && set_int(fd, PACKET_IGNORE_OUTGOING, 1) != 0)
         return "PACKET_IGNORE_OUTGOING";
+    if (conf->snaplen != 0 && keep_bytes(fd, conf->snaplen) != 0)
+        return "snaplen";
     if (bind_to(fd, ifindex) != 0)
         return "bind";
     if (conf->promisc && set_promisc(fd, ifindex) != 0)
@@ -97,7 +118,7 @@ int capture_ring_socket(const char *ifname, const struct capture_ring_conf *conf
     }
     /* Protocol 0: nothing arrives from other interfaces before bind. */
     int s = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    const char *step = s < 0 ? "AF_PACKET socket" : set_up(s, (int)ifindex, conf);
+    const char *step = s < 0 ? "AF_PACKET socket" : set_up(s, ifname, (int)ifindex, conf);
     if (step) {
         int err = errno;
         snprintf(errbuf, CAPTURE_ERRLEN, "%.32s: %s: %s", ifname, step, strerror(err));
@@ -107,4 +128,20 @@ int capture_ring_socket(const char *ifname, const struct capture_ring_conf *conf
     }
     *fd = s;
     return SK_OK;
+}
+
+/* tp_packets counts the dropped ones too. */
+void capture_ring_stats(int fd, uint64_t *packets, uint64_t *drops)
+{
+    struct tpacket_stats_v3 st;
+    socklen_t len = sizeof st;
+    if (getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &st, &len) != 0)
+        return;
+    *packets += st.tp_packets;
+    *drops += st.tp_drops;
+}
+
+void capture_ring_mute(int fd)
+{
+    (void)keep_bytes(fd, 0); /* if it cannot be, more comes, and is counted */
 }

@@ -311,6 +311,11 @@ int conf_check(const struct conf *c, const struct sk_diag_sink *sink)
     if (c->decide.block_duration > c->decide.max_block_duration)
         err = misfit(c, sink, "decide.block-duration", "decide.max-block-duration",
                      "must not be longer than decide.max-block-duration");
+    struct conf_listen listen;
+    if (c->metrics_listen[0] != '\0' && conf_listen_parse(c->metrics_listen, &listen) != SK_OK)
+        err = misfit(c, sink, "metrics.listen", NULL,
+                     "want the path of a unix socket, or a loopback address with a port: "
+                     "\"/run/sekisho/metrics.sock\", \"127.0.0.1:9469\", \"[::1]:9469\"");
     if (c->http.header_limit > c->http.memcap)
         err = misfit(c, sink, "http.header-limit", "http.memcap", "must not be larger than http.memcap");
     int proxies = check_proxies(c, sink);

@@ -174,12 +174,11 @@ const struct conf_entry conf_table[] = {
         "each further block of a client lasts so many times as long as the one before; 1 is no growth"),
     TIME("decide.repeat-memory", decide.repeat_memory, 1, YEAR, "30d", "a block that ended longer ago does not count as one before"),
     BOOL("decide.spare-administrators", decide.spare_administrators, "yes",
-         "addresses from which somebody is logged in over SSH are never blocked"),
+         "addresses from which somebody is logged in over SSH, or was within 12 hours, are never blocked"),
     BOOL("decide.spare-local-networks", decide.spare_local_networks, "no",
-         "networks that this host is directly connected to are never blocked"),
+         "networks that this host is directly connected to are never blocked; not those behind point-to-point links"),
     POLICY("decide.policy", decide.policy, CONF_MAX_LIST,
-           "class:policy-violation score 0,class:misc-activity score 0,class:not-suspicious score 0,"
-           "class:protocol-command-decode score 0",
+           "",
            "what alerts do: \"sid:[GID:]SID\", \"class:NAME\", \"tag:KEY[=VALUE]\", \"priority:N\" or \"any\", then \"never\", "
            "\"block [TIME]\" or \"score POINTS\"; the first entry that fits counts"),
     BOOL("decide.score.enabled", decide.score.enabled, "yes", "alerts of a client add up, and over the threshold it is blocked"),
@@ -214,7 +213,7 @@ const struct conf_entry conf_table[] = {
 
     BOOL("outputs.eve.enabled", eve.enabled, "yes", "write events as EVE JSON"),
     TEXT("outputs.eve.path", eve.path, 1, PATH_LEN, "/var/log/sekisho/eve.json", "file of the events"),
-    FLAGS("outputs.eve.types", eve.types, words_eve, "alert,http,flow,drop,stats,anomaly,fileinfo", "kinds of events"),
+    FLAGS("outputs.eve.types", eve.types, words_eve, "alert,http,flow,drop,stats,anomaly,fileinfo", "kinds of events; floods come with alerts"),
     BOOL("outputs.eve.payload", eve.payload, "no", "alerts carry the payload in base64"),
     BOOL("outputs.eve.payload-printable", eve.payload_printable, "no", "alerts carry the payload as text"),
     TEXT("metrics.listen", metrics_listen, 0, SUN_PATH, "",

@@ -1,7 +1,5 @@
 #include "decide/policy.h"
 
-#include "base/clock.h"
-
 const char *policy_verdict_text(enum policy_verdict v)
 {
     static const char *const text[] = {
@@ -45,6 +43,11 @@ static void clean_msg(char *dst, const char *src)
     memset(dst + i, 0, DECIDE_MSG_MAX - i);
 }
 
+static int64_t max_seconds(const struct policy_limits *lim)
+{
+    return lim->max_seconds > 0 && lim->max_seconds < POLICY_MAX_SECONDS ? lim->max_seconds : POLICY_MAX_SECONDS;
+}
+
 enum policy_verdict policy_check(const struct policy_limits *lim, const struct decide_request *in,
                                  struct decide_request *out)
 {
@@ -56,8 +59,10 @@ enum policy_verdict policy_check(const struct policy_limits *lim, const struct d
     if (in->evidence_len > DECIDE_EVIDENCE_MAX || in->dropped > 1 || in->to_server > 1 || in->kill > 1 ||
         in->reason >= DECIDE_REASON_COUNT || !identity_valid(&in->identity))
         return POLICY_MALFORMED;
+    if (!identity_known(&in->identity))
+        return POLICY_UNPROVEN;
     struct decide_request r = *in;
-    int64_t max = lim->max_seconds > 0 && lim->max_seconds < POLICY_MAX_SECONDS ? lim->max_seconds : POLICY_MAX_SECONDS;
+    int64_t max = max_seconds(lim);
     if (r.seconds > max)
         r.seconds = max;
     memset(r.pad, 0, sizeof r.pad);
@@ -67,24 +72,10 @@ enum policy_verdict policy_check(const struct policy_limits *lim, const struct d
     return POLICY_OK;
 }
 
-bool policy_rate_take(struct policy_rate *r, const struct policy_limits *lim, int64_t now)
+int64_t policy_grown(const struct policy_limits *lim, int64_t seconds, uint32_t n)
 {
-    if (lim->rate == 0)
-        return true;
-    int64_t cost = SK_NS_PER_S / lim->rate;
-    if (cost == 0)
-        cost = 1;
-    int64_t full = cost * (int64_t)(lim->burst ? lim->burst : lim->rate);
-    if (!r->started) {
-        r->started = true;
-        r->credit = full;
-    } else if (now > r->last) {
-        int64_t gain = now - r->last;
-        r->credit = gain >= full - r->credit ? full : r->credit + gain;
-    }
-    r->last = now;
-    if (r->credit < cost)
-        return false;
-    r->credit -= cost;
-    return true;
+    int64_t max = max_seconds(lim), factor = lim->repeat_factor > 1 ? lim->repeat_factor : 1;
+    for (; n > 0 && factor > 1 && seconds < max; n--)
+        seconds = seconds > max / factor ? max : seconds * factor;
+    return seconds < max ? seconds : max;
 }

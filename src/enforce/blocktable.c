@@ -128,20 +128,66 @@ static void random_id(char id[BLOCK_ID_LEN])
     id[BLOCK_ID_LEN - 1] = '\0';
 }
 
-/* One allocation: the block, then its message, then its evidence. */
-static struct block *block_new(const struct decide_request *r)
+static unsigned scores_of(const struct decide_request *r)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < DECIDE_SCORES_MAX; i++)
+        n += r->scores[i].ts != 0;
+    return n;
+}
+
+/* Behind scores and chain come bytes without an alignment. */
+_Static_assert(sizeof(struct block) % 8 == 0 && sizeof(struct decide_score_item) % 8 == 0 &&
+                   sizeof(struct block_chain) % 8 == 0 && _Alignof(struct block_chain) <= 8,
+               "each part ends where the next may begin");
+
+static char *put_scores(struct block *b, const struct decide_request *r, char *at)
+{
+    struct decide_score_item *to = (struct decide_score_item *)(void *)at;
+    b->score = r->score;
+    b->threshold = r->threshold;
+    b->scores = to;
+    for (unsigned i = 0; i < DECIDE_SCORES_MAX; i++)
+        if (r->scores[i].ts != 0)
+            to[b->nscores++] = r->scores[i];
+    return (char *)(to + b->nscores);
+}
+
+static size_t chain_size(const struct identity *id)
+{
+    return id->state == IDENTITY_DIRECT ? 0 : sizeof(struct block_chain) + id->nhops * sizeof id->hop[0];
+}
+
+static char *put_chain(struct block *b, const struct identity *id, char *at)
+{
+    if (id->state == IDENTITY_DIRECT)
+        return at;
+    struct block_chain *c = (struct block_chain *)(void *)at;
+    c->client = id->client;
+    c->port = id->port;
+    c->source = id->source;
+    c->nhops = id->nhops;
+    memcpy(c->hop, id->hop, id->nhops * sizeof id->hop[0]);
+    b->chain = c;
+    return at + chain_size(id);
+}
+
+/* One allocation: the block, then what it was decided on, its message and its evidence. */
+struct block *block_new(const struct decide_request *r)
 {
     size_t msg = strnlen(r->msg, sizeof r->msg - 1);
     size_t ev = r->evidence_len <= DECIDE_EVIDENCE_MAX ? r->evidence_len : DECIDE_EVIDENCE_MAX;
-    struct block *b = calloc(1, sizeof *b + msg + 1 + ev);
+    size_t scores = scores_of(r) * sizeof r->scores[0];
+    struct block *b = calloc(1, sizeof *b + scores + chain_size(&r->identity) + msg + 1 + ev);
     if (!b)
         return NULL;
-    char *text = (char *)(b + 1);
+    char *text = put_chain(b, &r->identity, put_scores(b, r, (char *)(b + 1)));
     memcpy(text, r->msg, msg);
     memcpy(text + msg + 1, r->evidence, ev);
     b->msg = text;
     b->evidence = (const uint8_t *)text + msg + 1;
     b->evidence_len = (uint16_t)ev;
+    b->reason = r->reason;
     b->target = r->target;
     b->sid = r->sid;
     b->gid = r->gid;
@@ -289,8 +335,21 @@ struct block *block_table_prefix_at(const struct block_table *t, size_t i)
     return i < t->prefixes ? t->prefix[i] : NULL;
 }
 
+void block_identity(const struct block *b, struct identity *out)
+{
+    *out = (struct identity){.client = b->src, .port = b->sport, .state = IDENTITY_DIRECT};
+    if (!b->chain)
+        return;
+    out->state = IDENTITY_PROVEN; /* others are not blocked */
+    out->client = b->chain->client;
+    out->port = b->chain->port;
+    out->source = b->chain->source;
+    out->nhops = b->chain->nhops;
+    memcpy(out->hop, b->chain->hop, b->chain->nhops * sizeof out->hop[0]);
+}
+
 const char *block_origin_name(enum block_origin o)
 {
     static const char *const names[] = {"rule", "operator", "fleet", "kernel"};
-    return (unsigned)o < 4 ? names[o] : "unknown";
+    return (unsigned)o < BLOCK_ORIGINS ? names[o] : "unknown";
 }

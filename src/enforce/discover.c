@@ -8,6 +8,7 @@
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -23,6 +24,7 @@
 /* What an iteration over messages carries; the first failure sticks. */
 struct find {
     struct never_list *l;
+    bool local_nets;
     int rc;
 };
 
@@ -133,6 +135,37 @@ static void see_local(struct find *f, const struct rtmsg *m, const struct nlattr
     found(f, m->rtm_type == RTN_BROADCAST ? NEVER_BROADCAST : NEVER_OWN, &p, text);
 }
 
+static bool is_point_to_point(const char *ifname)
+{
+    struct ifreq r = {0};
+    int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (s < 0)
+        return true;
+    snprintf(r.ifr_name, sizeof r.ifr_name, "%s", ifname);
+    bool p2p = ioctl(s, SIOCGIFFLAGS, &r) != 0 || (r.ifr_flags & IFF_POINTOPOINT);
+    close(s);
+    return p2p;
+}
+
+/*
+ * A network on the other end of the cable: the kernel's own route of an address, or one that a router has advertised
+ * (systemd-networkd sets these itself). A link with one peer is no network, whatever length its address was given.
+ */
+static void see_network(struct find *f, const struct rtmsg *m, const struct nlattr *dst, unsigned oif)
+{
+    struct sk_addr addr;
+    char name[IF_NAMESIZE], text[NEVER_TEXT_MAX];
+    unsigned host = m->rtm_family == AF_INET ? 32 : 128;
+    bool own = m->rtm_protocol == RTPROT_KERNEL || m->rtm_protocol == RTPROT_RA;
+    if (!f->local_nets || m->rtm_type != RTN_UNICAST || !own || !dst || !attr_addr(dst, &addr))
+        return;
+    if (m->rtm_dst_len == 0 || m->rtm_dst_len >= host || is_point_to_point(if_name(oif, name)))
+        return;
+    struct sk_prefix p = sk_prefix_make(&addr, (uint8_t)(m->rtm_dst_len + 128 - host));
+    snprintf(text, sizeof text, "network of %s", name);
+    found(f, NEVER_LOCAL_NET, &p, text);
+}
+
 static int see_route(const struct nlmsghdr *h, void *arg)
 {
     struct find *f = arg;
@@ -157,6 +190,8 @@ static int see_route(const struct nlmsghdr *h, void *arg)
     struct sk_addr addr;
     if (m->rtm_type == RTN_LOCAL || m->rtm_type == RTN_ANYCAST || m->rtm_type == RTN_BROADCAST)
         see_local(f, m, dst, oif);
+    if (!gw && !via && !multi)
+        see_network(f, m, dst, oif);
     if (gw && attr_addr(gw, &addr))
         found_host(f, NEVER_GATEWAY, &addr, "next hop via", oif);
     if (via)
@@ -267,9 +302,9 @@ static int all_resolvers(struct find *f, const char *path)
     return rc;
 }
 
-int never_discover(struct never_list *l, const char *resolv_conf, never_extra_fn *extra, void *arg, bool *changed)
+int never_discover(struct never_list *l, const struct discover_what *what, bool *changed)
 {
-    struct find f = {.l = l, .rc = SK_OK};
+    struct find f = {.l = l, .local_nets = what->local_nets, .rc = SK_OK};
     if (changed)
         *changed = false;
     never_begin(l);
@@ -279,13 +314,13 @@ int never_discover(struct never_list *l, const char *resolv_conf, never_extra_fn
     if (rc == SK_OK)
         rc = dump(RTM_GETROUTE, AF_INET6, see_route, &f);
     if (rc == SK_OK)
-        rc = all_resolvers(&f, resolv_conf);
+        rc = all_resolvers(&f, what->resolv_conf);
     if (rc != SK_OK) {
         never_abort(l);
         return rc;
     }
-    if (extra)
-        extra(arg, l);
+    if (what->extra)
+        what->extra(what->arg, l);
     bool c = never_commit(l);
     if (changed)
         *changed = c;

@@ -22,8 +22,13 @@ struct enforcer *enforcer_create(const struct enforcer_setup *s)
     e->s = *s;
     e->max = s->limits->max_blocks && s->limits->max_blocks < block_table_max(s->table) ? s->limits->max_blocks
                                                                                         : block_table_max(s->table);
-    e->late_due = e->prefix_due[0] = e->prefix_due[1] = INT64_MAX;
+    e->late_due = e->prefix_due[0] = e->prefix_due[1] = e->brake_look = INT64_MAX;
     e->table_no = 1;
+    e->offenders = offenders_create(0);
+    if (!e->offenders) {
+        free(e);
+        return NULL;
+    }
     return e;
 }
 
@@ -40,6 +45,7 @@ void enforcer_free(struct enforcer *e)
     pieces_free(&e->want[0]);
     pieces_free(&e->want[1]);
     free(e->changes);
+    offenders_free(e->offenders);
     free(e);
 }
 
@@ -105,31 +111,146 @@ static enum enforce_result count(uint64_t *n, enum enforce_result r)
     return r;
 }
 
-static enum enforce_result again(struct enforcer *e, struct block *b, int64_t expires, int64_t now)
+static void count_on(struct block *b, int64_t now)
 {
-    int64_t was = b->expires;
     if (b->requests < UINT32_MAX)
         b->requests++;
     b->last = now;
+}
+
+/* ---- the brake ---- */
+
+static uint64_t active_clients(struct enforcer *e, int64_t now)
+{
+    return e->s.active ? e->s.active(e->s.hook_arg, now) : 0;
+}
+
+void enforcer_brake(struct enforcer *e, int64_t now, struct enforcer_brake *out)
+{
+    *out = (struct enforcer_brake){0};
+    if (!e->s.brake)
+        return;
+    out->active = active_clients(e, now);
+    out->limit = brake_limit(e->s.brake, out->active);
+    out->room = brake_room(&e->brake, e->s.brake, out->active, now);
+    out->set = e->brake.sum;
+    out->braking = e->brake.braking;
+    out->since = e->brake.braking_since;
+    out->stopped = e->brake.stopped;
+}
+
+/* Says what has changed; looks again later while it brakes. */
+static void follow_brake(struct enforcer *e, int64_t now)
+{
+    struct enforcer_brake b;
+    enforcer_brake(e, now, &b);
+    e->brake_look = b.braking ? now + ENFORCER_BRAKE_LOOK : INT64_MAX;
+    if (b.braking == e->brake_said)
+        return;
+    e->brake_said = b.braking;
+    if (e->s.braked)
+        e->s.braked(e->s.hook_arg, &b, now);
+}
+
+static enum brake_verdict take_brake(struct enforcer *e, int64_t now)
+{
+    if (!e->s.brake)
+        return BRAKE_GO;
+    enum brake_verdict v = brake_take(&e->brake, e->s.brake, active_clients(e, now), now);
+    if (e->brake.braking != e->brake_said)
+        follow_brake(e, now);
+    return v;
+}
+
+void enforcer_brake_release(struct enforcer *e, int64_t now)
+{
+    brake_release(&e->brake, now);
+    follow_brake(e, now);
+}
+
+/* ---- requests ---- */
+
+static enum enforce_result extend(struct enforcer *e, struct block *b, int64_t expires, int64_t now)
+{
+    int64_t was = b->expires;
+    count_on(b, now);
     if (!block_table_extend(e->s.table, b, expires))
         return ENFORCE_KNOWN;
     pend_longer(e, b, was, now);
     return count(&e->stats.extended, ENFORCE_EXTENDED);
 }
 
-static enum enforce_result add_new(struct enforcer *e, const struct decide_request *r, enum block_origin origin,
-                                   int64_t expires, int64_t now, struct enforce_outcome *out)
+static enum enforce_result may_be_new(struct enforcer *e, enum block_origin origin, int64_t now)
 {
-    struct block *b;
     if (block_table_count(e->s.table) >= e->max)
         return count(&e->stats.refused_full, ENFORCE_REFUSED_FULL);
-    if (origin == BLOCK_RULE && !policy_rate_take(&e->rate, e->s.limits, now))
-        return count(&e->stats.refused_rate, ENFORCE_REFUSED_RATE);
+    if (origin != BLOCK_RULE)
+        return ENFORCE_BLOCKED;
+    switch (take_brake(e, now)) {
+    case BRAKE_SHARE: return count(&e->stats.refused_brake, ENFORCE_REFUSED_BRAKE);
+    case BRAKE_RATE: return count(&e->stats.refused_rate, ENFORCE_REFUSED_RATE);
+    default: return ENFORCE_BLOCKED;
+    }
+}
+
+static enum enforce_result add_new(struct enforcer *e, const struct decide_request *r, enum block_origin origin,
+                                   uint32_t repeat, int64_t expires, int64_t now, struct enforce_outcome *out)
+{
+    struct block *b;
+    enum enforce_result may = may_be_new(e, origin, now);
+    if (may != ENFORCE_BLOCKED)
+        return may;
     if (block_table_add(e->s.table, r, NULL, origin, now, expires, &b) != SK_OK)
         return count(&e->stats.refused_full, ENFORCE_REFUSED_FULL);
+    b->repeat = repeat;
+    b->dry_run = e->s.dry_run;
     pend_new(e, b, now);
     out->block = b;
     return count(&e->stats.blocked, ENFORCE_BLOCKED);
+}
+
+/* A blocked client has come again: whatever is asked for, nothing is set and nothing lasts longer. */
+static enum enforce_result only_count(struct enforcer *e, const struct sk_prefix *target, int64_t now,
+                                      struct enforce_outcome *out)
+{
+    struct block *b = block_table_find(e->s.table, target);
+    bool own = b && b->expires > now;
+    e->stats.again++;
+    if (!own)
+        b = block_table_covering(e->s.table, target);
+    if (!b || b->expires <= now)
+        return ENFORCE_NOT_BLOCKED;
+    count_on(b, now);
+    out->block = b;
+    return own ? ENFORCE_KNOWN : count(&e->stats.covered, ENFORCE_COVERED);
+}
+
+/* The target's block in force, if it has one of its own. */
+static struct block *own_block(struct enforcer *e, const struct sk_prefix *target, int64_t now)
+{
+    struct block *b = block_table_find(e->s.table, target);
+    if (!b || b->expires > now)
+        return b;
+    enforcer_end(e, b, JOURNAL_EXPIRED, now); /* its time is over, the tick has only not come yet */
+    return NULL;
+}
+
+static enum enforce_result carry_out(struct enforcer *e, const struct decide_request *r, enum block_origin origin,
+                                     int64_t now, struct enforce_outcome *out)
+{
+    struct block *own = own_block(e, &r->target, now);
+    uint32_t repeat = 0;
+    if (origin == BLOCK_RULE)
+        repeat = own ? own->repeat : offenders_count(e->offenders, &r->target, now - e->s.limits->repeat_memory);
+    int64_t expires = now + policy_grown(e->s.limits, r->seconds, repeat) * SK_NS_PER_S;
+    struct block *wide = block_table_covering(e->s.table, &r->target);
+    if (wide && wide->target.len < r->target.len && wide->expires >= expires) {
+        count_on(wide, now);
+        out->block = wide;
+        return count(&e->stats.covered, ENFORCE_COVERED);
+    }
+    out->block = own;
+    return own ? extend(e, own, expires, now) : add_new(e, r, origin, repeat, expires, now, out);
 }
 
 void enforcer_request(struct enforcer *e, const struct decide_request *req, enum block_origin origin, int64_t now,
@@ -145,30 +266,13 @@ void enforcer_request(struct enforcer *e, const struct decide_request *req, enum
         out->result = count(&e->stats.refused_invalid, ENFORCE_REFUSED_INVALID);
         return;
     }
+    if (r.reason == DECIDE_BY_AGAIN) {
+        out->result = only_count(e, &r.target, now, out);
+        return;
+    }
     out->never = never_check(e->s.never, &r.target);
-    if (out->never) {
-        out->result = count(&e->stats.refused_never, ENFORCE_REFUSED_NEVER);
-        return;
-    }
-    int64_t expires = now + r.seconds * SK_NS_PER_S;
-    struct block *b = block_table_covering(e->s.table, &r.target);
-    if (b && b->target.len < r.target.len && b->expires >= expires) {
-        if (b->requests < UINT32_MAX)
-            b->requests++;
-        b->last = now;
-        out->block = b;
-        out->result = count(&e->stats.covered, ENFORCE_COVERED);
-        return;
-    }
-    b = block_table_find(e->s.table, &r.target);
-    if (b && b->expires > now) {
-        out->result = again(e, b, expires, now);
-        out->block = b;
-        return;
-    }
-    if (b) /* its time is over, the tick has only not come yet */
-        enforcer_end(e, b, JOURNAL_EXPIRED, now);
-    out->result = add_new(e, &r, origin, expires, now, out);
+    out->result =
+        out->never ? count(&e->stats.refused_never, ENFORCE_REFUSED_NEVER) : carry_out(e, &r, origin, now, out);
 }
 
 /*
@@ -193,11 +297,24 @@ static void pend_gone(struct enforcer *e, const struct block *b, int64_t now)
         e->rewrite[fam] = true;
 }
 
+static void remember(struct enforcer *e, const struct block *b, enum journal_end why, int64_t end)
+{
+    if (why == JOURNAL_EXPIRED && b->origin == BLOCK_RULE)
+        offenders_ended(e->offenders, &b->target, b->repeat + 1, end);
+    else if (why == JOURNAL_UNBLOCKED)
+        offenders_forgive(e->offenders, &b->target);
+}
+
 /* Takes a block out of table and journal, and has the kernel follow unless it lets go by itself right now. */
 void enforcer_end(struct enforcer *e, struct block *b, enum journal_end why, int64_t now)
 {
-    static const enum enforcer_event events[] = {ENFORCER_EXPIRED, ENFORCER_UNBLOCKED, ENFORCER_LIFTED};
-    uint64_t *counts[] = {&e->stats.expired, &e->stats.unblocked, &e->stats.lifted};
+    static const enum enforcer_event events[] = {
+        [JOURNAL_EXPIRED] = ENFORCER_EXPIRED,
+        [JOURNAL_UNBLOCKED] = ENFORCER_UNBLOCKED,
+        [JOURNAL_NEVER] = ENFORCER_LIFTED,
+        [JOURNAL_STOPPED] = ENFORCER_UNBLOCKED,
+    };
+    uint64_t *counts[] = {&e->stats.expired, &e->stats.unblocked, &e->stats.lifted, &e->stats.unblocked};
     int64_t end = why == JOURNAL_EXPIRED && b->expires < now ? b->expires : now;
     block_table_remove(e->s.table, b);
     if (!kernel_lets_go(b, why, now))
@@ -205,6 +322,7 @@ void enforcer_end(struct enforcer *e, struct block *b, enum journal_end why, int
     if (e->s.journal)
         journal_result(e, journal_end(e->s.journal, b, why, end));
     ++*counts[why];
+    remember(e, b, why, end);
     enforcer_fire(e, events[why], b, now);
     block_free(b);
 }
@@ -225,6 +343,14 @@ int enforcer_unblock(struct enforcer *e, const struct sk_prefix *target, int64_t
         return SK_ENOENT;
     enforcer_end(e, b, JOURNAL_UNBLOCKED, now);
     return SK_OK;
+}
+
+size_t enforcer_unblock_some(struct enforcer *e, size_t most, int64_t now)
+{
+    size_t n = 0;
+    for (struct block *b; n < most && (b = block_table_first(e->s.table)); n++)
+        enforcer_end(e, b, JOURNAL_UNBLOCKED, now);
+    return n;
 }
 
 size_t enforcer_never_changed(struct enforcer *e, int64_t now)
@@ -304,8 +430,10 @@ int enforcer_tick(struct enforcer *e, int64_t now)
     struct block *b;
     for (int i = 0; i < ENFORCER_ENDS && (b = block_table_first(e->s.table)) && b->expires <= now; i++)
         enforcer_end(e, b, JOURNAL_EXPIRED, now);
+    if (e->brake.braking || e->brake_said)
+        follow_brake(e, now);
     if (clock_back(e, now))
-        enforcer_check_begin(e, now);
+        enforcer_check_anew(e);
     e->last_tick = now;
     int rc = enforcer_flush(e, now);
     if (rc != SK_OK || !(e->check.running || now >= e->check.due))
@@ -317,6 +445,7 @@ int64_t enforcer_deadline(const struct enforcer *e)
 {
     const struct block *b = block_table_first(e->s.table);
     int64_t at = b ? b->expires : INT64_MAX;
+    due(&at, e->brake_look);
     if (e->degraded || e->need_resync) {
         due(&at, e->retry_at);
         return at;
@@ -337,7 +466,7 @@ int enforcer_teardown(struct enforcer *e, int64_t now)
 {
     struct block *b;
     while ((b = block_table_first(e->s.table)))
-        enforcer_end(e, b, JOURNAL_UNBLOCKED, now);
+        enforcer_end(e, b, JOURNAL_STOPPED, now);
     enforcer_journal_commit(e);
     e->fresh.n = e->late.n = e->gone.n = 0;
     e->shadow[0].n = e->shadow[1].n = 0;
@@ -348,6 +477,11 @@ int enforcer_teardown(struct enforcer *e, int64_t now)
 const struct enforcer_stats *enforcer_stats(const struct enforcer *e)
 {
     return &e->stats;
+}
+
+const struct offenders *enforcer_offenders(const struct enforcer *e)
+{
+    return e->offenders;
 }
 
 bool enforcer_degraded(const struct enforcer *e)

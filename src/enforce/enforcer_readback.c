@@ -141,6 +141,7 @@ static bool adopt(struct enforcer *e, const struct sk_prefix *p, int64_t expires
     if (block_table_count(e->s.table) >= e->max ||
         block_table_add(e->s.table, &r, NULL, BLOCK_KERNEL, now, until, &b) != SK_OK)
         return true; /* no room to keep books of it: let the kernel run it out */
+    b->dry_run = e->s.dry_run;
     b->mark = host_set_has_it;
     b->table_no = e->table_no;
     b->kernel_expires = !host_set_has_it ? 0 : capped ? INT64_MAX : expires;
@@ -327,10 +328,30 @@ int enforcer_resync(struct enforcer *e, int64_t now)
     return rc;
 }
 
+static void on_ended(void *arg, const struct sk_prefix *target, uint32_t repeat, int64_t ended, enum journal_end why)
+{
+    struct enforcer *e = arg;
+    if (why == JOURNAL_EXPIRED)
+        offenders_ended(e->offenders, target, repeat + 1, ended);
+    else
+        offenders_forgive(e->offenders, target);
+}
+
+static int load_journal(struct enforcer *e, int64_t now)
+{
+    size_t loaded = 0, switched = 0;
+    struct journal *j = e->s.journal;
+    int rc = journal_switch(j, e->s.dry_run, now, &switched);
+    e->stats.switched += switched;
+    if (rc == SK_OK)
+        rc = journal_load(j, e->s.table, e->s.dry_run, now, &loaded);
+    int known = journal_offenders(j, e->s.dry_run, now - e->s.limits->repeat_memory, on_ended, e);
+    return rc != SK_OK ? rc : known;
+}
+
 int enforcer_restore(struct enforcer *e, int64_t now)
 {
-    size_t loaded = 0;
-    int rc = e->s.journal ? journal_load(e->s.journal, e->s.table, now, &loaded) : SK_OK;
+    int rc = e->s.journal ? load_journal(e, now) : SK_OK;
     if (rc != SK_OK)
         e->stats.journal_errors++;
     (void)enforcer_never_changed(e, now);

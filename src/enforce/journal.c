@@ -11,21 +11,32 @@
 #include "base/log.h"
 #include "checkpoint.h"
 #include "decide/policy.h"
+#include "journal_json.h"
 
 #define JOURNAL_PATH_MAX 4096
 #define BUSY_MS          100 /* nobody else has business with this file; the guard must not wait long */
 
-static const char schema_sql[] =
+/* From one schema to the next; [0] makes a new file. */
+static const char *const schema_sql[JOURNAL_SCHEMA] = {
     "CREATE TABLE block(id TEXT NOT NULL UNIQUE, addr BLOB NOT NULL, len INTEGER NOT NULL, origin INTEGER NOT NULL,"
     " created INTEGER NOT NULL, expires INTEGER NOT NULL, last INTEGER NOT NULL, requests INTEGER NOT NULL,"
     " sid INTEGER, gid INTEGER, rev INTEGER, proto INTEGER, dropped INTEGER, to_server INTEGER,"
     " src BLOB, dst BLOB, sport INTEGER, dport INTEGER, flow INTEGER, packet INTEGER, packet_ts INTEGER,"
     " msg TEXT, evidence BLOB, hit_packets INTEGER, hit_bytes INTEGER, ended INTEGER, why INTEGER);"
     "CREATE INDEX block_active ON block(expires) WHERE ended IS NULL;"
-    "CREATE INDEX block_ended ON block(ended) WHERE ended IS NOT NULL;";
+    "CREATE INDEX block_ended ON block(ended) WHERE ended IS NOT NULL;",
+    "ALTER TABLE block ADD COLUMN reason INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE block ADD COLUMN score INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE block ADD COLUMN threshold INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE block ADD COLUMN repeat INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE block ADD COLUMN dry_run INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE block ADD COLUMN identity TEXT;"
+    "ALTER TABLE block ADD COLUMN scores TEXT;"
+    "CREATE INDEX block_target ON block(addr,len,created);",
+};
 
 /* Checkpoints write and sync: not in the path of a block, but in a thread (checkpoint.h). */
-static const char setup_sql[] = "PRAGMA synchronous=NORMAL;PRAGMA trusted_schema=OFF;PRAGMA cache_size=-16384;"
+static const char setup_sql[] = "PRAGMA synchronous=NORMAL;PRAGMA trusted_schema=OFF;PRAGMA cache_size=-4096;"
                                 "PRAGMA wal_autocheckpoint=0;PRAGMA journal_size_limit=67108864";
 
 #define WAL_PAGES     16384 /* 64 MiB of log: time for a checkpoint before anybody asks for one */
@@ -33,7 +44,8 @@ static const char setup_sql[] = "PRAGMA synchronous=NORMAL;PRAGMA trusted_schema
 
 #define COLUMNS                                                                                                        \
     "id,addr,len,origin,created,expires,last,requests,sid,gid,rev,proto,dropped,to_server,src,dst,sport,dport,flow,"   \
-    "packet,packet_ts,msg,evidence,hit_packets,hit_bytes,ended,why"
+    "packet,packet_ts,msg,evidence,hit_packets,hit_bytes,reason,score,threshold,repeat,dry_run,identity,scores,ended," \
+    "why"
 
 enum column {
     C_ID,
@@ -61,6 +73,13 @@ enum column {
     C_EVIDENCE,
     C_HIT_PACKETS,
     C_HIT_BYTES,
+    C_REASON,
+    C_SCORE,
+    C_THRESHOLD,
+    C_REPEAT,
+    C_DRY_RUN,
+    C_IDENTITY,
+    C_SCORES,
     C_ENDED,
     C_WHY,
     C_COUNT
@@ -145,18 +164,22 @@ static int migrate(struct journal *j)
     }
     if (version == JOURNAL_SCHEMA)
         return SK_OK;
+    if (run_sql(j, "BEGIN IMMEDIATE") != SQLITE_OK)
+        return damage_or_trouble(j);
+    for (int v = version < 0 ? 0 : version; v < JOURNAL_SCHEMA; v++)
+        if (run_sql(j, schema_sql[v]) != SQLITE_OK)
+            return damage_or_trouble(j);
     char set[64];
     snprintf(set, sizeof set, "PRAGMA user_version=%d", JOURNAL_SCHEMA);
-    if (run_sql(j, "BEGIN IMMEDIATE") != SQLITE_OK || run_sql(j, schema_sql) != SQLITE_OK ||
-        run_sql(j, set) != SQLITE_OK || run_sql(j, "COMMIT") != SQLITE_OK)
+    if (run_sql(j, set) != SQLITE_OK || run_sql(j, "COMMIT") != SQLITE_OK)
         return damage_or_trouble(j);
     return SK_OK;
 }
 
 static int prepare(struct journal *j)
 {
-    static const char put[] =
-        "INSERT OR REPLACE INTO block(" COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+    static const char put[] = "INSERT OR REPLACE INTO block(" COLUMNS
+                              ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
     static const char update[] =
         "UPDATE block SET expires=?2,last=?3,requests=?4,hit_packets=?5,hit_bytes=?6 WHERE id=?1 AND ended IS NULL";
     if (sqlite3_prepare_v3(j->db, put, -1, SQLITE_PREPARE_PERSISTENT, &j->put, NULL) != SQLITE_OK ||
@@ -357,6 +380,13 @@ static void bind_block(sqlite3_stmt *st, const struct block *b)
     bind_b(st, C_EVIDENCE, b->evidence, b->evidence_len);
     bind_i(st, C_HIT_PACKETS, (int64_t)b->hit_packets);
     bind_i(st, C_HIT_BYTES, (int64_t)b->hit_bytes);
+    bind_i(st, C_REASON, b->reason);
+    bind_i(st, C_SCORE, b->score);
+    bind_i(st, C_THRESHOLD, b->threshold);
+    bind_i(st, C_REPEAT, b->repeat);
+    bind_i(st, C_DRY_RUN, b->dry_run);
+    sqlite3_bind_text(st, C_IDENTITY + 1, journal_identity_text(b), -1, free); /* NULL is fine */
+    sqlite3_bind_text(st, C_SCORES + 1, journal_scores_text(b), -1, free);
 }
 
 int journal_add(struct journal *j, const struct block *b)
@@ -385,7 +415,8 @@ int journal_rewrite(struct journal *j, const struct block_table *t, int64_t now)
     int rc = begin(j);
     if (rc != SK_OK)
         return rc;
-    if (sqlite3_prepare_v2(j->db, "UPDATE block SET ended=?1,why=1 WHERE ended IS NULL", -1, &st, NULL) != SQLITE_OK)
+    static const char sql[] = "UPDATE block SET ended=min(expires,?1),why=expires>?1 WHERE ended IS NULL";
+    if (sqlite3_prepare_v2(j->db, sql, -1, &st, NULL) != SQLITE_OK)
         return sql_err(j, "cannot rewrite");
     sqlite3_bind_int64(st, 1, now);
     rc = step(j, st, "cannot rewrite");
@@ -413,7 +444,13 @@ int journal_update(struct journal *j, const struct block *b)
 
 struct row {
     struct decide_request req;
-    struct block b; /* text borrowed from req */
+    /* What no request says. */
+    char id[BLOCK_ID_LEN];
+    uint8_t origin;
+    bool dry_run;
+    uint32_t requests, repeat;
+    int64_t created, expires, last;
+    uint64_t hit_packets, hit_bytes;
 };
 
 static bool row_addr(sqlite3_stmt *st, enum column c, struct sk_addr *out)
@@ -434,13 +471,48 @@ static void row_text(sqlite3_stmt *st, struct decide_request *q)
         memcpy(q->evidence, sqlite3_column_blob(st, C_EVIDENCE), (size_t)n);
         q->evidence_len = (uint16_t)n;
     }
+    journal_identity_read((const char *)sqlite3_column_text(st, C_IDENTITY), q);
+    journal_scores_read((const char *)sqlite3_column_text(st, C_SCORES), q);
+}
+
+static uint8_t row_reason(sqlite3_stmt *st)
+{
+    int r = sqlite3_column_int(st, C_REASON);
+    return r >= 0 && r < DECIDE_REASON_COUNT ? (uint8_t)r : DECIDE_BY_RULE;
+}
+
+static void row_numbers(sqlite3_stmt *st, struct row *r)
+{
+    struct decide_request *q = &r->req;
+    r->origin = (uint8_t)sqlite3_column_int(st, C_ORIGIN);
+    r->created = sqlite3_column_int64(st, C_CREATED);
+    r->expires = sqlite3_column_int64(st, C_EXPIRES);
+    r->last = sqlite3_column_int64(st, C_LAST);
+    r->requests = (uint32_t)sqlite3_column_int64(st, C_REQUESTS);
+    r->hit_packets = (uint64_t)sqlite3_column_int64(st, C_HIT_PACKETS);
+    r->hit_bytes = (uint64_t)sqlite3_column_int64(st, C_HIT_BYTES);
+    r->repeat = (uint32_t)sqlite3_column_int64(st, C_REPEAT);
+    r->dry_run = sqlite3_column_int(st, C_DRY_RUN) != 0;
+    q->sid = (uint32_t)sqlite3_column_int64(st, C_SID);
+    q->gid = (uint32_t)sqlite3_column_int64(st, C_GID);
+    q->rev = (uint32_t)sqlite3_column_int64(st, C_REV);
+    q->proto = (uint8_t)sqlite3_column_int(st, C_PROTO);
+    q->dropped = sqlite3_column_int(st, C_DROPPED) != 0;
+    q->to_server = sqlite3_column_int(st, C_TO_SERVER) != 0;
+    q->sport = (uint16_t)sqlite3_column_int(st, C_SPORT);
+    q->dport = (uint16_t)sqlite3_column_int(st, C_DPORT);
+    q->flow_id = (uint64_t)sqlite3_column_int64(st, C_FLOW);
+    q->packet = (uint64_t)sqlite3_column_int64(st, C_PACKET);
+    q->ts = sqlite3_column_int64(st, C_PACKET_TS);
+    q->reason = row_reason(st);
+    q->score = (uint32_t)sqlite3_column_int64(st, C_SCORE);
+    q->threshold = (uint32_t)sqlite3_column_int64(st, C_THRESHOLD);
 }
 
 /* The file is ours, but a row that makes no sense must not become a block. */
 static bool row_read(sqlite3_stmt *st, struct row *r)
 {
     struct decide_request *q = &r->req;
-    struct block *b = &r->b;
     memset(r, 0, sizeof *r);
     int64_t len = sqlite3_column_int64(st, C_LEN);
     const unsigned char *id = sqlite3_column_text(st, C_ID);
@@ -448,33 +520,35 @@ static bool row_read(sqlite3_stmt *st, struct row *r)
         !row_addr(st, C_ADDR, &q->target.addr) || !row_addr(st, C_SRC, &q->src) || !row_addr(st, C_DST, &q->dst))
         return false;
     q->target = sk_prefix_make(&q->target.addr, (uint8_t)len);
+    snprintf(r->id, sizeof r->id, "%s", (const char *)id);
     row_text(st, q);
-    snprintf(b->id, sizeof b->id, "%s", (const char *)id);
-    b->target = q->target;
-    b->origin = (uint8_t)sqlite3_column_int(st, C_ORIGIN);
-    b->created = sqlite3_column_int64(st, C_CREATED);
-    b->expires = sqlite3_column_int64(st, C_EXPIRES);
-    b->last = sqlite3_column_int64(st, C_LAST);
-    b->requests = (uint32_t)sqlite3_column_int64(st, C_REQUESTS);
-    b->hit_packets = (uint64_t)sqlite3_column_int64(st, C_HIT_PACKETS);
-    b->hit_bytes = (uint64_t)sqlite3_column_int64(st, C_HIT_BYTES);
-    b->sid = q->sid = (uint32_t)sqlite3_column_int64(st, C_SID);
-    b->gid = q->gid = (uint32_t)sqlite3_column_int64(st, C_GID);
-    b->rev = q->rev = (uint32_t)sqlite3_column_int64(st, C_REV);
-    b->proto = q->proto = (uint8_t)sqlite3_column_int(st, C_PROTO);
-    b->dropped = q->dropped = sqlite3_column_int(st, C_DROPPED) != 0;
-    b->to_server = q->to_server = sqlite3_column_int(st, C_TO_SERVER) != 0;
-    b->sport = q->sport = (uint16_t)sqlite3_column_int(st, C_SPORT);
-    b->dport = q->dport = (uint16_t)sqlite3_column_int(st, C_DPORT);
-    b->flow_id = q->flow_id = (uint64_t)sqlite3_column_int64(st, C_FLOW);
-    b->packet = q->packet = (uint64_t)sqlite3_column_int64(st, C_PACKET);
-    b->packet_ts = q->ts = sqlite3_column_int64(st, C_PACKET_TS);
-    b->src = q->src;
-    b->dst = q->dst;
-    b->msg = q->msg;
-    b->evidence = q->evidence;
-    b->evidence_len = q->evidence_len;
+    row_numbers(st, r);
     return true;
+}
+
+/* What the table does not set itself. */
+static void row_state(const struct row *r, struct block *b)
+{
+    b->last = r->last;
+    b->requests = r->requests;
+    b->repeat = r->repeat;
+    b->dry_run = r->dry_run;
+    b->hit_packets = r->hit_packets;
+    b->hit_bytes = r->hit_bytes;
+}
+
+/* A block of its own, for showing. */
+static struct block *row_block(const struct row *r)
+{
+    struct block *b = block_new(&r->req);
+    if (!b)
+        return NULL;
+    memcpy(b->id, r->id, sizeof b->id);
+    b->origin = r->origin;
+    b->created = r->created;
+    b->expires = r->expires;
+    row_state(r, b);
+    return b;
 }
 
 static int end_expired(struct journal *j, int64_t now)
@@ -492,23 +566,42 @@ static int end_expired(struct journal *j, int64_t now)
     return rc == SK_OK ? journal_commit(j) : rc;
 }
 
+int journal_switch(struct journal *j, bool dry_run, int64_t now, size_t *n)
+{
+    sqlite3_stmt *st = NULL;
+    char sql[128];
+    *n = 0;
+    int rc = end_expired(j, now);
+    if (rc == SK_OK)
+        rc = begin(j);
+    if (rc != SK_OK)
+        return rc;
+    snprintf(sql, sizeof sql, "UPDATE block SET ended=?1,why=%d WHERE ended IS NULL AND dry_run<>?2", JOURNAL_SWITCHED);
+    if (sqlite3_prepare_v2(j->db, sql, -1, &st, NULL) != SQLITE_OK)
+        return sql_err(j, "cannot end blocks of the other kind");
+    sqlite3_bind_int64(st, 1, now);
+    sqlite3_bind_int(st, 2, dry_run);
+    rc = step(j, st, "cannot end blocks of the other kind");
+    sqlite3_finalize(st);
+    if (rc == SK_OK)
+        *n = (size_t)sqlite3_changes(j->db);
+    return rc == SK_OK ? journal_commit(j) : rc;
+}
+
 static int load_row(struct block_table *t, const struct row *r, size_t *loaded)
 {
     struct block *b;
-    int rc = block_table_add(t, &r->req, r->b.id, (enum block_origin)r->b.origin, r->b.created, r->b.expires, &b);
+    int rc = block_table_add(t, &r->req, r->id, (enum block_origin)r->origin, r->created, r->expires, &b);
     if (rc == SK_EEXIST)
         return SK_OK;
     if (rc != SK_OK)
         return rc;
-    b->last = r->b.last;
-    b->requests = r->b.requests;
-    b->hit_packets = r->b.hit_packets;
-    b->hit_bytes = r->b.hit_bytes;
+    row_state(r, b);
     ++*loaded;
     return SK_OK;
 }
 
-int journal_load(struct journal *j, struct block_table *t, int64_t now, size_t *loaded)
+int journal_load(struct journal *j, struct block_table *t, bool dry_run, int64_t now, size_t *loaded)
 {
     sqlite3_stmt *st = NULL;
     *loaded = 0;
@@ -516,14 +609,15 @@ int journal_load(struct journal *j, struct block_table *t, int64_t now, size_t *
     if (rc != SK_OK)
         return rc;
     /* Longest first: of two rows for one target (a damaged file) the longer one counts. */
-    static const char sql[] = "SELECT " COLUMNS " FROM block WHERE ended IS NULL ORDER BY expires DESC";
+    static const char sql[] = "SELECT " COLUMNS " FROM block WHERE ended IS NULL AND dry_run=?1 ORDER BY expires DESC";
     if (sqlite3_prepare_v2(j->db, sql, -1, &st, NULL) != SQLITE_OK)
         return sql_err(j, "cannot read");
+    sqlite3_bind_int(st, 1, dry_run);
     struct row r;
     int s = SQLITE_DONE;
     size_t refused = 0;
     while (rc == SK_OK && (s = sqlite3_step(st)) == SQLITE_ROW) {
-        if (row_read(st, &r) && policy_check_target(&r.b.target) == POLICY_OK)
+        if (row_read(st, &r) && policy_check_target(&r.req.target) == POLICY_OK)
             rc = load_row(t, &r, loaded);
         else
             refused++;
@@ -532,6 +626,62 @@ int journal_load(struct journal *j, struct block_table *t, int64_t now, size_t *
         sk_log(SK_LOG_ERROR, "journal: %zu blocks make no sense and are left out", refused);
     if (rc == SK_OK && s != SQLITE_DONE)
         rc = sql_err(j, "cannot read");
+    sqlite3_finalize(st);
+    return rc;
+}
+
+static void give_offender(sqlite3_stmt *st, journal_offender_fn *fn, void *arg)
+{
+    struct sk_addr a;
+    int64_t len = sqlite3_column_int64(st, 1);
+    if (sqlite3_column_bytes(st, 0) != 16 || len < 0 || len > 128)
+        return;
+    memcpy(a.b, sqlite3_column_blob(st, 0), 16);
+    struct sk_prefix p = sk_prefix_make(&a, (uint8_t)len);
+    fn(arg, &p, (uint32_t)sqlite3_column_int64(st, 2), sqlite3_column_int64(st, 3),
+       (enum journal_end)sqlite3_column_int(st, 4));
+}
+
+int journal_offenders(struct journal *j, bool dry_run, int64_t since, journal_offender_fn *fn, void *arg)
+{
+    sqlite3_stmt *st = NULL;
+    char sql[256];
+    int s;
+    snprintf(sql, sizeof sql,
+             "SELECT addr,len,repeat,ended,why FROM block WHERE ended IS NOT NULL AND ended>=?1 AND dry_run=?2 AND"
+             " (why=%d OR (why=%d AND origin=%d)) ORDER BY ended",
+             JOURNAL_UNBLOCKED, JOURNAL_EXPIRED, BLOCK_RULE);
+    if (sqlite3_prepare_v2(j->db, sql, -1, &st, NULL) != SQLITE_OK)
+        return sql_err(j, "cannot read");
+    sqlite3_bind_int64(st, 1, since);
+    sqlite3_bind_int(st, 2, dry_run);
+    while ((s = sqlite3_step(st)) == SQLITE_ROW)
+        give_offender(st, fn, arg);
+    int rc = s == SQLITE_DONE ? SK_OK : sql_err(j, "cannot read");
+    sqlite3_finalize(st);
+    return rc;
+}
+
+/* Each row of st, at most limit, goes to fn. Finalises st. c (may be NULL): where to go on; the row's number stands
+ * behind COLUMNS. */
+static int give_rows(struct journal *j, sqlite3_stmt *st, unsigned limit, journal_fn *fn, void *arg,
+                     struct journal_cursor *c)
+{
+    struct row r;
+    int s;
+    unsigned n = 0;
+    for (; (s = sqlite3_step(st)) == SQLITE_ROW; n++) {
+        int64_t ended = sqlite3_column_int64(st, C_ENDED);
+        if (c)
+            *c = (struct journal_cursor){.ended = ended, .row = sqlite3_column_int64(st, C_COUNT)};
+        struct block *b = row_read(st, &r) ? row_block(&r) : NULL;
+        if (b)
+            fn(arg, b, ended, (enum journal_end)sqlite3_column_int(st, C_WHY));
+        block_free(b);
+    }
+    if (c)
+        c->end = n < limit;
+    int rc = s == SQLITE_DONE ? SK_OK : sql_err(j, "cannot read");
     sqlite3_finalize(st);
     return rc;
 }
@@ -546,14 +696,33 @@ int journal_history(struct journal *j, const char *id, unsigned limit, journal_f
     if (id)
         sqlite3_bind_text(st, 1, id, -1, SQLITE_STATIC);
     sqlite3_bind_int64(st, 2, limit);
-    struct row r;
-    int s;
-    while ((s = sqlite3_step(st)) == SQLITE_ROW)
-        if (row_read(st, &r))
-            fn(arg, &r.b, sqlite3_column_int64(st, C_ENDED), (enum journal_end)sqlite3_column_int(st, C_WHY));
-    int rc = s == SQLITE_DONE ? SK_OK : sql_err(j, "cannot read");
-    sqlite3_finalize(st);
-    return rc;
+    return give_rows(j, st, limit, fn, arg, NULL);
+}
+
+int journal_target(struct journal *j, const struct sk_prefix *target, unsigned limit, journal_fn *fn, void *arg)
+{
+    sqlite3_stmt *st = NULL;
+    static const char sql[] = "SELECT " COLUMNS " FROM block WHERE addr=?1 AND len=?2 ORDER BY created DESC LIMIT ?3";
+    if (sqlite3_prepare_v2(j->db, sql, -1, &st, NULL) != SQLITE_OK)
+        return sql_err(j, "cannot read");
+    sqlite3_bind_blob(st, 1, target->addr.b, 16, SQLITE_STATIC);
+    sqlite3_bind_int(st, 2, target->len);
+    sqlite3_bind_int64(st, 3, limit);
+    return give_rows(j, st, limit, fn, arg, NULL);
+}
+
+int journal_ended(struct journal *j, int64_t since, struct journal_cursor *c, unsigned limit, journal_fn *fn, void *arg)
+{
+    sqlite3_stmt *st = NULL;
+    static const char sql[] = "SELECT " COLUMNS ",rowid FROM block WHERE ended IS NOT NULL AND ended>=?1 AND"
+                              " ended<=?2 AND (ended<?2 OR rowid<?3) ORDER BY ended DESC,rowid DESC LIMIT ?4";
+    if (sqlite3_prepare_v2(j->db, sql, -1, &st, NULL) != SQLITE_OK)
+        return sql_err(j, "cannot read");
+    sqlite3_bind_int64(st, 1, since);
+    sqlite3_bind_int64(st, 2, c->row == 0 ? INT64_MAX : c->ended);
+    sqlite3_bind_int64(st, 3, c->row == 0 ? INT64_MAX : c->row);
+    sqlite3_bind_int64(st, 4, limit);
+    return give_rows(j, st, limit, fn, arg, c);
 }
 
 static int prune_by(struct journal *j, const char *sql, int64_t v)
@@ -583,6 +752,10 @@ int journal_prune(struct journal *j, int64_t ended_before)
 
 const char *journal_end_name(enum journal_end why)
 {
-    static const char *const names[] = {"expired", "unblocked", "never-list"};
-    return (unsigned)why < 3 ? names[why] : "unknown";
+    static const char *const names[] = {
+#define X(id, name) name,
+        JOURNAL_ENDS(X)
+#undef X
+    };
+    return (unsigned)why < JOURNAL_END_COUNT ? names[why] : "unknown";
 }

@@ -61,12 +61,17 @@ static void on_progress(void *arg, struct http_conn *conn, struct http_tx *tx, i
         engine_client_tx(w, tx, dir, progress);
         tell_wants(w, cur->ef);
     }
+    struct engine_tx *et = http_tx_user(tx);
+    if (dir == HTTP_TS && progress >= HTTP_P_HEADERS && !et->counted) {
+        et->counted = true;
+        engine_judge_request(w, tx);
+    }
     engine_detect_packet(w);
     struct detect_input in;
     engine_input(w, dir, &in);
     struct detect_tx_view v = {
         .arg = tx, .tx_id = http_tx_id(tx), .buffer = tx_buffer, .done = progress == HTTP_P_COMPLETE};
-    detect_tx(w->det, &cur->ef->det, &((struct engine_tx *)http_tx_user(tx))->det, &in, dir, &v);
+    detect_tx(w->det, &cur->ef->det, &et->det, &in, dir, &v);
     if (progress == HTTP_P_COMPLETE)
         cur->ef->message_from[dir] = cur->ef->tcp.half[dir].delivered;
     engine_conclude(w, dir, tx);
@@ -93,6 +98,7 @@ static void begin_http(struct engine_worker *w, struct engine_flow *ef)
     ef->http = http_conn_create(w->http, w->cur.f);
     if (!ef->http) {
         ef->app = PROTO_FAILED;
+        ef->no_http = true;
         return;
     }
     ef->want_stamp = 0;

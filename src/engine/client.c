@@ -197,6 +197,8 @@ static void take_proxy(struct engine_worker *w, const struct proxy_header *ph)
         return; /* a stranger's word */
     identity_proxy(w->e->hops, ph, &ef->hop->conn);
     set_now(w, &ef->hop->conn);
+    if (ef->hop->conn.state == IDENTITY_PROVEN)
+        engine_judge_client(w, &ef->hop->conn.client);
     cut_if_blocked(w, &ef->hop->conn);
 }
 
@@ -305,13 +307,11 @@ void engine_client_bytes(struct engine_worker *w, unsigned flags)
 static unsigned header_lines(const struct engine_worker *w, struct http_tx *tx, struct identity_line *lines)
 {
     const char *name = identity_header_name(w->e->hops);
-    unsigned n = 0;
-    if (!name)
-        return 0;
-    while (n <= IDENTITY_LINES_MAX && http_tx_header_line(tx, HTTP_TS, name, n, &lines[n].value, &lines[n].odd))
-        n++;
-    /* Of more lines than are kept the last ones, which count, are missing. */
-    return http_tx_header_cut(tx, HTTP_TS, name) ? IDENTITY_LINES_MAX + 1 : n;
+    struct http_header_line as_sent[IDENTITY_LINES_MAX + 1];
+    unsigned n = name ? http_tx_header_lines(tx, HTTP_TS, name, as_sent, IDENTITY_LINES_MAX + 1) : 0;
+    for (unsigned i = 0; i < n; i++)
+        lines[i] = (struct identity_line){.value = as_sent[i].value, .odd = as_sent[i].odd};
+    return n;
 }
 
 static void remember_client(struct engine_hop *h, const struct identity *id)

@@ -1,4 +1,4 @@
-/* Records for the reporter, and block requests for the guard. */
+/* Records for the reporter. */
 #include <netinet/in.h>
 #include <stdio.h>
 
@@ -375,111 +375,20 @@ void engine_emit_anomalies(struct engine_worker *w)
         emit_anomaly(w, EVENT_ANOMALY_STREAM, stream_event_name((enum stream_event)w->cur.events[i]));
 }
 
-/* --- blocks --- */
-
-/*
- * Whoever opened a TCP connection and answered the server's SYN has shown that the address is his; anything else can
- * carry a forged source. Of a session picked up in midstream this is known once the server has acknowledged data: to a
- * stray segment it answers with a reset.
- */
-static bool source_proven(const struct engine_worker *w)
+void engine_emit_flood(struct engine_worker *w, const struct flood_found *f, bool block, int64_t now)
 {
-    const struct flow *f = w->cur.f;
-    if (!f || f->proto != IPPROTO_TCP)
-        return false;
-    const struct stream_session *s = &w->cur.ef->tcp;
-    const struct stream_half *client = &s->half[FLOW_TOSERVER];
-    return w->cur.ef->handshake || (s->midstream && !s->async && !s->rst_seen && client->last_ack != client->isn + 1);
-}
-
-/* How long, or 0: this alert blocks nobody. */
-static int64_t block_seconds(const struct engine_worker *w, const struct detect_alert *a)
-{
-    const struct conf *conf = w->e->conf;
-    if (a->rule->block_seconds < 0)
-        return 0;
-    if (a->rule->block_seconds > 0)
-        return a->rule->block_seconds;
-    if (!a->drop || (!w->e->prevent && !conf->decide.block_on_drop))
-        return 0;
-    return conf->decide.block_duration / SK_NS_PER_S;
-}
-
-/* What a request says of its packet. in: as rules saw it. */
-static void fill_request(const struct engine_worker *w, int dir, const struct detect_input *in,
-                         struct decide_request *q)
-{
-    const struct flow *f = w->cur.f;
-    *q = (struct decide_request){.ts = w->cur.ts,
-                                 .proto = in->proto,
-                                 .to_server = dir == FLOW_TOSERVER,
-                                 .src = *engine_client_on_wire(w, in->src),
-                                 .dst = *engine_client_on_wire(w, in->dst),
-                                 .sport = in->sport,
-                                 .dport = in->dport,
-                                 .flow_id = f ? f->id : 0,
-                                 .packet = w->cur.p ? w->cur.p->frame->number : 0};
-    q->kill =
-        !w->e->prevent && w->e->conf->decide.kill_sockets && f && f->proto == IPPROTO_TCP && in->proto == IPPROTO_TCP;
-}
-
-/*
- * Who is to be blocked: the source, or with `target:src_ip`, which says that the source is the victim, the other side.
- * A hop stands for its client, if that is proven; otherwise for nobody. False: nobody.
- */
-static bool find_offender(const struct engine_worker *w, const struct detect_alert *a, const struct detect_input *in,
-                          struct http_tx *tx, struct decide_request *q)
-{
-    const struct sk_addr *at = a->rule->target == RULE_TARGET_SRC ? in->dst : in->src;
-    const struct identity *id = engine_client_of(w->cur.ef, tx);
-    bool is_client = !w->cur.f || sk_addr_eq(engine_client_on_wire(w, at), &w->cur.f->client);
-    q->identity = (struct identity){.state = IDENTITY_DIRECT, .client = *at};
-    if (id && is_client) {
-        q->identity = *id;
-        at = &id->client;
-    }
-    q->target = sk_prefix_make(at, 128);
-    return identity_known(&q->identity) && !(w->e->hops && identity_is_hop(w->e->hops, at));
-}
-
-void engine_request_block(struct engine_worker *w, const struct detect_alert *a, int dir, struct http_tx *tx)
-{
-    struct detect_input in;
-    struct decide_request q;
-    int64_t seconds = block_seconds(w, a);
-    if (!seconds)
+    static const uint8_t levels[FLOOD_LEVELS] = {EVENT_FLOOD_HOST, EVENT_FLOOD_RANGE, EVENT_FLOOD_WIDE_RANGE};
+    if (!wanted(w, EVENT_FLOOD))
         return;
-    engine_input(w, dir, &in);
-    fill_request(w, dir, &in, &q);
-    if (!find_offender(w, a, &in, tx, &q) || (a->rule->block_seconds == 0 && !source_proven(w))) {
-        sk_count(w->c, SK_C_BLOCK_UNPROVEN);
-        return;
-    }
-    q.seconds = seconds;
-    q.sid = a->rule->sid;
-    q.gid = a->rule->gid;
-    q.rev = a->rule->rev;
-    q.dropped = a->drop && w->e->prevent;
-    q.reason = DECIDE_BY_RULE;
-    q.evidence_len = a->evidence_len;
-    snprintf(q.msg, sizeof q.msg, "%s", a->rule->msg);
-    memcpy(q.evidence, a->evidence, a->evidence_len);
-    sk_count(w->c, SK_C_BLOCK_REQUESTS);
-    w->sink.block(w->sink.arg, &q);
-}
-
-void engine_request_cut(struct engine_worker *w, const struct identity *id)
-{
-    struct detect_input in;
-    struct decide_request q;
-    engine_input(w, FLOW_TOSERVER, &in);
-    fill_request(w, FLOW_TOSERVER, &in, &q);
-    if (!q.kill)
-        return;
-    q.seconds = 1; /* what it has left is not touched */
-    q.reason = DECIDE_BY_AGAIN;
-    q.identity = *id;
-    q.target = sk_prefix_make(&id->client, 128);
-    snprintf(q.msg, sizeof q.msg, "blocked, and came again through a proxy");
-    w->sink.block(w->sink.arg, &q);
+    struct event_builder b;
+    struct event_rec *r = event_begin(&b, w->rec, sizeof w->rec, EVENT_FLOOD);
+    r->ts = now;
+    r->has = EVENT_HAS_FLOOD;
+    r->flood.addr = f->prefix.addr;
+    r->flood.plen = f->prefix.len;
+    r->flood.level = levels[f->level];
+    r->flood.rate = (uint64_t)f->rate;
+    r->flood.limit = f->limit;
+    r->flood.action = block ? EVENT_FLOOD_BLOCK : EVENT_FLOOD_ALERT;
+    w->sink.event(w->sink.arg, w->rec, event_end(&b));
 }

@@ -6,6 +6,8 @@
 #include "base/clock.h"
 #include "engine_internal.h"
 
+#define SCORED_CLIENTS 65536 /* clients with points at once */
+
 static const char private_networks[] = "[192.168.0.0/16,10.0.0.0/8,172.16.0.0/12]";
 
 static void copy_ports(uint16_t *to, const struct conf_tunnel *t)
@@ -39,6 +41,19 @@ static int create_hops(struct engine *e)
     return p->http.n || p->proxy_protocol.n || p->opaque.n ? identity_rules_create(&ic, &e->hops) : SK_OK;
 }
 
+/* What all workers decide with. */
+static int create_judgement(struct engine *e)
+{
+    static const struct sk_hash_key fixed = {1, 2};
+    const struct conf_decide *d = &e->conf->decide;
+    int rc = active_create(d->brake.window, e->opt.fixed_seeds ? &fixed : NULL, &e->active);
+    if (rc == SK_OK && d->score.enabled)
+        rc = decide_scores_create(&d->score, SCORED_CLIENTS, &e->scores);
+    if (rc == SK_OK && d->flood.action != CONF_FLOOD_NONE)
+        rc = flood_detector_create(&d->flood, &e->floods);
+    return rc;
+}
+
 int engine_create(const struct conf *conf, const struct engine_options *opt, struct engine **out)
 {
     struct engine *e = calloc(1, sizeof *e);
@@ -57,6 +72,8 @@ int engine_create(const struct conf *conf, const struct engine_options *opt, str
     int rc = e->home_net ? detect_thresholds_create(conf->detect.threshold_memcap / 32, &e->thresholds) : SK_ENOMEM;
     if (rc == SK_OK)
         rc = create_hops(e);
+    if (rc == SK_OK)
+        rc = create_judgement(e);
     if (rc != SK_OK) {
         engine_free(e);
         return rc;
@@ -86,6 +103,9 @@ void engine_free(struct engine *e)
     free_rules(e->rules);
     detect_thresholds_free(e->thresholds);
     identity_rules_free(e->hops);
+    decide_scores_free(e->scores);
+    flood_detector_free(e->floods);
+    active_free(e->active);
     pthread_mutex_destroy(&e->lock);
     free(e->home_net);
     free(e);
@@ -144,6 +164,7 @@ static int parse_rules(struct engine *e, const struct engine_text *texts, unsign
     if (rc == SK_OK && e->hops)
         engine_client_outside(r, l);
     if (rc == SK_OK) {
+        engine_judge_home(r, l);
         rc = rule_loader_finish(l, &r->tree);
         l = NULL;
     }
@@ -246,4 +267,9 @@ int engine_load(struct engine *e, const struct engine_text *texts, unsigned n, b
     }
     put_in_force(e, r);
     return SK_OK;
+}
+
+uint64_t engine_active_clients(const struct engine *e, int64_t now)
+{
+    return active_count(e->active, now);
 }

@@ -4,6 +4,9 @@
 
 #include <pthread.h>
 
+#include "decide/active.h"
+#include "decide/flood.h"
+#include "decide/score.h"
 #include "decode/decode.h"
 #include "detect/detect.h"
 #include "engine/engine.h"
@@ -22,8 +25,9 @@ struct engine_rules {
     struct detect_set *set;
     /* What rules see in place of a hop whose client is not known: an address of $EXTERNAL_NET, [0] IPv4, [1] IPv6. */
     struct sk_addr outside[2];
-    bool has_outside[2];       /* false: there is none; rules see the hop */
-    struct engine_rules *next; /* in the list of retired generations */
+    bool has_outside[2];               /* false: there is none; rules see the hop */
+    const struct rule_addr_spec *home; /* $HOME_NET; NULL: none */
+    struct engine_rules *next;         /* in the list of retired generations */
 };
 
 struct engine {
@@ -34,7 +38,10 @@ struct engine {
     struct decode_conf decode;
     struct inspect_conf inspect;
     struct detect_thresholds *thresholds;
-    struct identity_rules *hops; /* NULL: no proxies are configured */
+    struct identity_rules *hops;   /* NULL: no proxies are configured */
+    struct decide_scores *scores;  /* NULL: alerts are not scored */
+    struct flood_detector *floods; /* NULL: nobody asks for floods */
+    struct active_clients *active;
     bool prevent;
 
     struct engine_rules *rules; /* in force; read by workers with acquire */
@@ -64,6 +71,7 @@ struct engine_tx {
     struct detect_tx det;
     struct identity id; /* behind a hop, once `known` */
     bool known;
+    bool counted; /* engine_judge_request() has had it */
 };
 
 /* What lies in a flow's user area. */
@@ -88,6 +96,8 @@ struct engine_flow {
     bool client_asked;        /* engine_client_begin() has looked */
     bool encrypted;           /* TLS application data has begun: no longer reassembled */
     bool handshake;           /* three-way handshake seen: the client's address is proven */
+    bool no_http;             /* HTTP for which there was no memory */
+    uint8_t missed;           /* the flow's class in the ledger so far: SK_C_LF_..., or 0 */
     uint8_t probe_buf[2][PROTO_PROBE_MAX];
 };
 
@@ -105,6 +115,7 @@ struct engine_current {
     bool drop_flow;               /* and every later packet of the flow */
     const struct rule *drop_rule; /* the first that says drop */
     bool app_decided;             /* protocol detection ended with this packet */
+    bool past_depth;              /* rules on the raw stream were not shown all of it */
     int64_t ts;
     enum event_pkt_src src;
 };
@@ -119,10 +130,17 @@ struct engine_worker {
     struct stream_ctx *stream;
     struct http_ctx *http;
     struct detect_thread *det;
+    struct flood_sketch *sketch; /* NULL: nobody asks for floods */
     struct engine_hop *free_hops;
     uint32_t nhops;             /* in use and free; at most as many as flows */
     struct engine_rules *rules; /* in use; atomic, read by the loader */
     struct engine_current cur;
+    struct {
+        uint32_t class_; /* SK_C_LP_... */
+        uint32_t frames; /* that it counts for: more with the last fragment of a datagram, none with the others */
+    } frame;             /* the frame at hand, for the ledger */
+    uint64_t untracked;  /* FLOW_NOT_TRACKED at the last look */
+    uint8_t cut;         /* class of flows that are cut off: SK_C_LF_..., or 0 */
     int64_t now;
     unsigned share, shares;      /* takes the flows that fall to `share` of `shares`; 0 shares: all */
     struct sk_counters scratch;  /* of frames whose worker is not yet known */
@@ -174,6 +192,19 @@ uint64_t engine_client_memory(const struct engine_worker *w);
 void engine_client_free(struct engine_worker *w);
 /* Chooses r->outside. l: with all variables. */
 void engine_client_outside(struct engine_rules *r, struct rule_loader *l);
+
+/* --- judge.c: what becomes of clients --- */
+/* Takes r->home. l: with all variables. */
+void engine_judge_home(struct engine_rules *r, struct rule_loader *l);
+/* An alert that no threshold held back; tx: what it is about, or NULL. */
+void engine_judge_alert(struct engine_worker *w, const struct detect_alert *a, int dir, struct http_tx *tx);
+/* A handshake is complete; the head of a request is there; a PROXY header has named a client. */
+void engine_judge_connection(struct engine_worker *w);
+void engine_judge_request(struct engine_worker *w, struct http_tx *tx);
+void engine_judge_client(struct engine_worker *w, const struct sk_addr *client);
+/* Between batches; at the end of input. Floods that have been found are told. */
+void engine_judge_idle(struct engine_worker *w);
+void engine_judge_finish(struct engine_worker *w);
 /* Asks the guard to cut a blocked client's connection through a proxy. */
 void engine_request_cut(struct engine_worker *w, const struct identity *id);
 
@@ -184,6 +215,19 @@ void engine_app_end(struct engine_worker *w, struct engine_flow *ef);
 struct http_callbacks engine_http_callbacks(struct engine_worker *w);
 enum event_app engine_event_app(uint8_t proto);
 
+/* --- ledger.c: base/ledger.h --- */
+void engine_ledger_begin(struct engine_worker *w);
+/* The packet at hand has been dealt with. */
+void engine_ledger_packet(struct engine_worker *w);
+/* Its fragment has been through the defragmenter. */
+void engine_ledger_fragment(struct engine_worker *w);
+/* A fragment within a datagram that was put together: not put together once more. */
+void engine_ledger_nested(struct engine_worker *w);
+void engine_ledger_frame(struct engine_worker *w);
+/* Bytes of the flow at hand are missing. */
+void engine_ledger_gap(struct engine_worker *w);
+void engine_ledger_flow(struct engine_worker *w, const struct flow *f, enum flow_end why);
+
 /* --- emit.c --- */
 void engine_emit_alert(struct engine_worker *w, const struct detect_alert *a, int dir, struct http_tx *tx);
 void engine_emit_http(struct engine_worker *w, struct http_tx *tx);
@@ -191,6 +235,6 @@ void engine_emit_files(struct engine_worker *w, struct http_tx *tx);
 void engine_emit_flow(struct engine_worker *w, const struct flow *f, enum flow_end why);
 void engine_emit_drop(struct engine_worker *w, bool of_flow);
 void engine_emit_anomalies(struct engine_worker *w);
-void engine_request_block(struct engine_worker *w, const struct detect_alert *a, int dir, struct http_tx *tx);
+void engine_emit_flood(struct engine_worker *w, const struct flood_found *f, bool block, int64_t now);
 
 #endif

@@ -62,6 +62,8 @@ static int create_stages(struct engine_worker *w)
         rc = stream_create(&sc, w->c, &w->stream);
     if (rc == SK_OK)
         rc = http_create(&hc, &cb, w->c, &w->http);
+    if (rc == SK_OK && w->e->floods)
+        rc = flood_sketch_create(&w->sketch);
     if (rc == SK_OK)
         rc = detect_thread_create(&tc, &w->e->inspect, w->e->thresholds, w->c, &w->det);
     return rc;
@@ -93,6 +95,7 @@ int engine_worker_create(struct engine *e, unsigned index, const struct engine_s
     w->index = index;
     w->sink = *sink;
     w->c = c;
+    w->untracked = sk_count_read(c, SK_C_FLOW_NOT_TRACKED);
     int rc = create_stages(w);
     if (rc != SK_OK) {
         engine_worker_free(w);
@@ -142,6 +145,7 @@ void engine_worker_free(struct engine_worker *w)
     if (w->stream)
         stream_free(w->stream);
     detect_thread_free(w->det);
+    flood_sketch_free(w->sketch);
     engine_client_free(w);
     free(w);
 }
@@ -253,7 +257,7 @@ void engine_conclude(struct engine_worker *w, int dir, struct http_tx *tx)
     const struct detect_alert *a = detect_end(w->det, df, &in, &n, &drop);
     /* Blocks first: until the guard hears of it the attack goes on. */
     for (unsigned i = 0; i < n; i++)
-        engine_request_block(w, &a[i], dir, tx);
+        engine_judge_alert(w, &a[i], dir, tx);
     for (unsigned i = 0; i < n; i++)
         engine_emit_alert(w, &a[i], dir, tx);
     if (n && w->cur.f)
@@ -276,17 +280,30 @@ static bool within_depth(const struct engine_worker *w, int dir, uint64_t offset
     return !ef->http || !depth || offset < ef->message_from[dir] + depth;
 }
 
-/* To the rules on the raw stream, and to the protocol. */
-static void stream_bytes(struct engine_worker *w, int dir, struct sk_span data, uint64_t offset, unsigned flags)
+static void raw_stream(struct engine_worker *w, int dir, struct sk_span data, uint64_t offset)
 {
     struct engine_flow *ef = w->cur.ef;
     struct detect_input in;
+    if (!detect_wants_stream(&ef->det, dir))
+        return;
+    if (!within_depth(w, dir, offset)) {
+        w->cur.past_depth = true;
+        return;
+    }
+    engine_input(w, dir, &in);
+    detect_stream_add(w->det, &ef->det, &in, dir, data, engine_client_offset(ef, dir, offset));
+}
+
+/* To the rules on the raw stream, and to the protocol. */
+static void stream_bytes(struct engine_worker *w, int dir, struct sk_span data, uint64_t offset, unsigned flags)
+{
+    const struct engine_flow *ef = w->cur.ef;
     if (ef->hop && dir == FLOW_TOSERVER && (data.len || (flags & STREAM_DATA_GAP)))
         engine_client_bytes(w, flags);
-    if (!(flags & STREAM_DATA_GAP) && data.len && within_depth(w, dir, offset) && detect_wants_stream(&ef->det, dir)) {
-        engine_input(w, dir, &in);
-        detect_stream_add(w->det, &ef->det, &in, dir, data, engine_client_offset(ef, dir, offset));
-    }
+    if (flags & STREAM_DATA_GAP)
+        engine_ledger_gap(w);
+    else if (data.len)
+        raw_stream(w, dir, data, offset);
     engine_app_data(w, dir, data, flags);
 }
 
@@ -379,8 +396,10 @@ static void tcp_packet(struct engine_worker *w)
         v = feed_stream(w);
     }
     cur->v = v;
-    if (v & STREAM_V_FIRST_EST)
+    if (v & STREAM_V_FIRST_EST) {
         cur->ef->handshake = !cur->ef->tcp.midstream && !cur->ef->tcp.async;
+        engine_judge_connection(w);
+    }
     set_class(w, cur->f, v);
 }
 
@@ -455,7 +474,7 @@ static enum event_pkt_src pkt_source(const struct sk_packet *p)
 }
 
 /* Decode has named it; from here: flow, stream, protocol, detection, decision. */
-static enum engine_verdict inspect_packet(struct engine_worker *w, const struct sk_packet *p)
+static enum engine_verdict inspect_one(struct engine_worker *w, const struct sk_packet *p)
 {
     struct engine_current *cur = &w->cur;
     *cur = (struct engine_current){.p = p, .ts = p->ts, .src = pkt_source(p)};
@@ -474,21 +493,41 @@ static enum engine_verdict inspect_packet(struct engine_worker *w, const struct 
     return finish_packet(w);
 }
 
+static enum engine_verdict inspect_packet(struct engine_worker *w, const struct sk_packet *p)
+{
+    enum engine_verdict v = inspect_one(w, p);
+    engine_ledger_packet(w);
+    return v;
+}
+
+/* The datagram that a fragment has completed. */
+static enum engine_verdict inspect_whole(struct engine_worker *w, const struct sk_packet *last, struct sk_span ip)
+{
+    struct sk_packet p[SK_MAX_TUNNEL_DEPTH + 1];
+    enum engine_verdict v = ENGINE_PASS;
+    unsigned n = decode_ip(&w->e->decode, last, ip, p, w->c);
+    for (unsigned i = 0; i < n; i++) {
+        if (p[i].flags & PKT_FRAGMENT)
+            engine_ledger_nested(w);
+        else if (inspect_packet(w, &p[i]) == ENGINE_DROP)
+            v = ENGINE_DROP;
+    }
+    return v;
+}
+
 static enum engine_verdict inspect_all(struct engine_worker *w, const struct sk_packet *p, unsigned n)
 {
     enum engine_verdict v = ENGINE_PASS;
     for (unsigned i = 0; i < n; i++) {
         if (inspect_packet(w, &p[i]) == ENGINE_DROP)
             v = ENGINE_DROP;
-        struct sk_span ip;
-        bool usable = (p[i].flags & (PKT_FRAGMENT | PKT_INVALID | PKT_BAD_CSUM)) == PKT_FRAGMENT;
-        if (!usable || !defrag_packet(w->defrag, &p[i], &ip))
+        if ((p[i].flags & (PKT_FRAGMENT | PKT_INVALID | PKT_BAD_CSUM)) != PKT_FRAGMENT)
             continue;
-        struct sk_packet whole[SK_MAX_TUNNEL_DEPTH + 1];
-        unsigned m = decode_ip(&w->e->decode, &p[i], ip, whole, w->c);
-        for (unsigned k = 0; k < m; k++)
-            if (!(whole[k].flags & PKT_FRAGMENT) && inspect_packet(w, &whole[k]) == ENGINE_DROP)
-                v = ENGINE_DROP;
+        struct sk_span ip;
+        bool whole = defrag_packet(w->defrag, &p[i], &ip);
+        engine_ledger_fragment(w);
+        if (whole && inspect_whole(w, &p[i], ip) == ENGINE_DROP)
+            v = ENGINE_DROP;
     }
     return v;
 }
@@ -515,8 +554,12 @@ enum engine_verdict engine_packet(struct engine_worker *w, const struct sk_frame
 {
     struct sk_packet p[SK_MAX_TUNNEL_DEPTH + 1];
     w->now = f->ts;
+    engine_ledger_begin(w);
     unsigned n = w->shares ? decode_shared(w, f, p) : decode_frame(&w->e->decode, f, p, w->c);
-    return inspect_all(w, p, n);
+    enum engine_verdict v = inspect_all(w, p, n);
+    if (n)
+        engine_ledger_frame(w);
+    return v;
 }
 
 /* --- the end of flows --- */
@@ -542,6 +585,7 @@ static void on_flow_end(void *arg, struct flow *f, enum flow_end why, int64_t no
         last_inspection(w, FLOW_TOCLIENT);
     }
     engine_app_end(w, ef);
+    engine_ledger_flow(w, f, why);
     engine_emit_flow(w, f, why);
     engine_client_end(w, ef);
     stream_release(w->stream, &ef->tcp);
@@ -554,18 +598,34 @@ void engine_worker_idle(struct engine_worker *w, int64_t now)
     take_up_rules(w);
     if (now > w->now)
         w->now = now;
+    engine_judge_idle(w);
     flow_sweep(w->flows, w->now, 256);
+    defrag_expire(w->defrag, w->now);
     sk_count_set(w->c, SK_C_FLOWS_ACTIVE, flow_count(w->flows));
 }
 
 void engine_worker_finish(struct engine_worker *w)
 {
     flow_end_all(w->flows, FLOW_END_SHUTDOWN, w->now);
+    defrag_flush(w->defrag);
+    engine_judge_finish(w);
     sk_count_set(w->c, SK_C_FLOWS_ACTIVE, 0);
+}
+
+void engine_worker_cut(struct engine_worker *w, enum sk_counter why)
+{
+    w->cut = (uint8_t)why;
+}
+
+/* What all share counts with the first. */
+static uint64_t shared_memory(const struct engine *e)
+{
+    return (e->scores ? decide_scores_memory(e->scores) : 0) + (e->floods ? flood_detector_memory(e->floods) : 0);
 }
 
 uint64_t engine_worker_memory(const struct engine_worker *w)
 {
     return flow_memory(w->flows) + stream_memory(w->stream) + http_memory(w->http) + detect_thread_memory(w->det) +
-           engine_client_memory(w);
+           engine_client_memory(w) + (w->sketch ? flood_sketch_memory(w->sketch) : 0) +
+           (w->index == 0 ? shared_memory(w->e) : 0);
 }

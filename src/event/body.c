@@ -249,23 +249,77 @@ void write_anomaly(struct writer *w, json_t *root)
     put_item(w, o, "layer", EVENT_I_ANOMALY_LAYER);
 }
 
-void write_block(struct writer *w, json_t *root)
+static void write_brake(struct writer *w, json_t *o)
 {
-    static const char *const actions[] = {"set", "refused", "removed", "expired"};
+    const struct event_rec *r = w->r;
+    put_int(w, o, "new_blocks", r->brake.set);
+    put_int(w, o, "limit", r->brake.limit);
+    put_int(w, o, "active_clients", r->brake.active);
+    put_int(w, o, "share", r->brake.share);
+    put_int(w, o, "stopped", r->brake.stopped);
+}
+
+static void write_refusal(struct writer *w, json_t *o)
+{
+    json_t *by = put_object(w, o, "refused_by");
+    put_item(w, by, "kind", EVENT_I_REFUSED_KIND);
+    put_item(w, by, "entry", EVENT_I_REFUSED_ENTRY);
+    put_item(w, by, "text", EVENT_I_REFUSED_TEXT);
+    put_int(w, o, "count", w->r->block.count);
+}
+
+static void write_blocked(struct writer *w, json_t *o)
+{
     const struct event_rec *r = w->r;
     char buf[SK_PREFIX_STRLEN];
     struct sk_prefix p = sk_prefix_make(&r->block.target, r->block.plen);
-    json_t *o = put_object(w, root, "block");
-    put_str(w, o, "action", actions[r->block.action]);
     put_item(w, o, "id", EVENT_I_BLOCK_ID);
     put_str(w, o, "target", sk_prefix_format(&p, buf));
+    put_item(w, o, "origin", EVENT_I_BLOCK_ORIGIN);
+    put_item(w, o, "cause", EVENT_I_BLOCK_CAUSE);
     if (r->alert.sid != 0) {
         put_int(w, o, "gid", r->alert.gid);
         put_int(w, o, "signature_id", r->alert.sid);
     }
     put_item(w, o, "reason", EVENT_I_BLOCK_REASON);
+    if (r->block.threshold != 0) {
+        put_int(w, o, "score", r->block.score);
+        put_int(w, o, "threshold", r->block.threshold);
+    }
+    if (r->block.repeat != 0)
+        put_int(w, o, "repeat", r->block.repeat);
     if (r->block.expires != 0)
         put_time(w, o, "expires", r->block.expires);
+}
+
+void write_flood(struct writer *w, json_t *root)
+{
+    static const char *const levels[] = {"host", "range", "wide-range"}, *const actions[] = {"alert", "block"};
+    const struct event_rec *r = w->r;
+    char buf[SK_PREFIX_STRLEN];
+    struct sk_prefix p = sk_prefix_make(&r->flood.addr, r->flood.plen);
+    json_t *o = put_object(w, root, "flood");
+    put_str(w, o, "prefix", sk_prefix_format(&p, buf));
+    put_str(w, o, "level", levels[r->flood.level]);
+    put_int(w, o, "rate", r->flood.rate);
+    put_int(w, o, "limit", r->flood.limit);
+    put_str(w, o, "action", actions[r->flood.action]);
+}
+
+void write_block(struct writer *w, json_t *root)
+{
+    static const char *const actions[] = {"set", "refused", "removed", "expired", "braked", "released"};
+    const struct event_rec *r = w->r;
+    json_t *o = put_object(w, root, "block");
+    put_str(w, o, "action", actions[r->block.action]);
+    if (r->block.dry_run)
+        put_bool(w, o, "dry_run", true);
+    if (r->block.action == EVENT_BLOCK_BRAKED || r->block.action == EVENT_BLOCK_RELEASED)
+        write_brake(w, o);
+    else
+        write_blocked(w, o);
+    if (r->block.action == EVENT_BLOCK_REFUSED)
+        write_refusal(w, o);
 }
 
 /* Who the client is behind the hops, each with how its address became known. */

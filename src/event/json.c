@@ -9,8 +9,9 @@
 #define FLOW_ID_MASK ((UINT64_C(1) << 53) - 1)
 
 static const char *const type_names[EVENT_TYPE_COUNT] = {
-    [EVENT_ALERT] = "alert", [EVENT_DROP] = "drop",       [EVENT_HTTP] = "http",   [EVENT_FLOW] = "flow",
-    [EVENT_STATS] = "stats", [EVENT_ANOMALY] = "anomaly", [EVENT_BLOCK] = "block", [EVENT_FILEINFO] = "fileinfo",
+    [EVENT_ALERT] = "alert", [EVENT_DROP] = "drop",         [EVENT_HTTP] = "http",
+    [EVENT_FLOW] = "flow",   [EVENT_STATS] = "stats",       [EVENT_ANOMALY] = "anomaly",
+    [EVENT_BLOCK] = "block", [EVENT_FILEINFO] = "fileinfo", [EVENT_FLOOD] = "flood",
 };
 
 static const char *const app_names[EVENT_APP_COUNT] = {
@@ -145,6 +146,8 @@ static void write_parts(struct writer *w, json_t *root)
         write_flow(w, root);
     if (r->has & EVENT_HAS_BLOCK)
         write_block(w, root);
+    if (r->has & EVENT_HAS_FLOOD)
+        write_flood(w, root);
     put_item(w, root, "xff", EVENT_I_XFF);
     write_identity(w, root);
     if (r->type == EVENT_STATS)

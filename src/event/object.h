@@ -35,6 +35,7 @@ void write_flow(struct writer *w, json_t *root);
 void write_drop(struct writer *w, json_t *root);
 void write_anomaly(struct writer *w, json_t *root);
 void write_block(struct writer *w, json_t *root);
+void write_flood(struct writer *w, json_t *root);
 void write_stats(struct writer *w, json_t *root);
 void write_identity(struct writer *w, json_t *root);
 void write_metadata(struct writer *w, json_t *root);

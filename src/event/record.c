@@ -109,7 +109,9 @@ static bool enums_valid(const struct event_rec *r)
            r->flow.state < EVENT_FLOW_STATE_COUNT && r->flow.reason < EVENT_END_COUNT &&
            r->flow.action < EVENT_FLOW_ACTION_COUNT && r->tcp.state < EVENT_TCP_STATE_COUNT &&
            r->drop.reason < EVENT_DROP_REASON_COUNT && r->anomaly < EVENT_ANOMALY_COUNT &&
-           r->block.action < EVENT_BLOCK_ACTION_COUNT && r->block.plen <= 128;
+           r->block.action < EVENT_BLOCK_ACTION_COUNT && r->block.plen <= 128 &&
+           r->flood.level < EVENT_FLOOD_LEVEL_COUNT && r->flood.action < EVENT_FLOOD_ACTION_COUNT &&
+           r->flood.plen <= 128;
 }
 
 static bool identity_item_valid(const uint8_t *p, uint32_t len)

@@ -34,9 +34,10 @@ struct tracker {
     uint16_t vlan_id[SK_MAX_VLAN_LAYERS];
     uint64_t hash;
     int64_t first;
-    uint32_t total; /* 0: last fragment not seen */
-    uint32_t end;   /* of the farthest fragment */
-    uint32_t meat;  /* bytes held */
+    uint32_t total;  /* 0: last fragment not seen */
+    uint32_t end;    /* of the farthest fragment */
+    uint32_t meat;   /* bytes held */
+    uint32_t frames; /* fragments that came */
     uint16_t hdr_len;
     uint8_t hdr[60];
     struct chunk *chunk[CHUNKS];
@@ -53,6 +54,7 @@ struct defrag {
     struct chunk *pool;
     uint32_t npool, used;
     struct chunk *spare; /* given back; the next one's address is in its data */
+    uint32_t due;        /* defrag_frames() */
     uint8_t out[60 + MAX_DATA];
 };
 
@@ -118,6 +120,7 @@ static void chunk_put(struct defrag *d, struct chunk *c)
 
 static void release(struct defrag *d, struct tracker *t)
 {
+    sk_count_add(d->c, SK_C_LP_FRAGMENT, t->frames);
     for (struct tracker **p = &d->bucket[t->hash & d->mask]; *p; p = &(*p)->hnext) {
         if (*p == t) {
             *p = t->hnext;
@@ -139,12 +142,23 @@ static bool is_late(const struct defrag *d, const struct tracker *t, int64_t now
     return now - t->first > limit;
 }
 
-static void expire(struct defrag *d, int64_t now)
+void defrag_expire(struct defrag *d, int64_t now)
 {
     while (d->oldest && is_late(d, d->oldest, now)) {
         sk_count(d->c, SK_C_DEFRAG_TIMEOUT);
         release(d, d->oldest);
     }
+}
+
+void defrag_flush(struct defrag *d)
+{
+    while (d->oldest)
+        release(d, d->oldest);
+}
+
+uint32_t defrag_frames(const struct defrag *d)
+{
+    return d->due;
 }
 
 static bool same(const struct tracker *t, const struct sk_packet *p)
@@ -402,19 +416,26 @@ static bool add(struct defrag *d, struct tracker *t, const struct sk_packet *p, 
 bool defrag_packet(struct defrag *d, const struct sk_packet *p, struct sk_span *ip)
 {
     sk_count(d->c, SK_C_DEFRAG_FRAGS);
-    expire(d, p->ts);
+    defrag_expire(d, p->ts);
+    d->due = 1;
     struct sk_span data;
     if (!data_of(p, &data)) {
         sk_count(d->c, SK_C_DEFRAG_BAD);
         return false;
     }
     struct tracker *t = find(d, p);
-    if (!t || !add(d, t, p, data) || !is_complete(t))
+    if (!t)
+        return false;
+    t->frames++;
+    d->due = 0;
+    if (!add(d, t, p, data) || !is_complete(t))
         return false;
     if (is_ecn_mixed(t) || t->total > MAX_DATA - (t->v6 ? 0u : t->hdr_len))
         return give_up(d, t, SK_C_DEFRAG_BAD);
     *ip = assemble(d, t);
     sk_count(d->c, SK_C_DEFRAG_DONE);
+    d->due = t->frames;
+    t->frames = 0;
     release(d, t);
     return true;
 }

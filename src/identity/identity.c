@@ -126,29 +126,28 @@ bool id_walk_take(struct id_walk *w, enum identity_why why, const struct id_entr
     return false;
 }
 
-/* What makes the whole header worthless, whatever its last entry says; NONE: nothing does. */
-static enum identity_why doubt(const struct identity_rules *r, const struct identity_line *lines, unsigned n,
-                               bool misframed)
+/* False: the walk is over, and id says how. */
+static bool walk_line(struct id_walk *w, const struct identity_line *line)
 {
-    if (misframed)
-        return IDENTITY_WHY_MISFRAMED;
-    if (n > IDENTITY_LINES_MAX)
-        return IDENTITY_WHY_TOO_MANY;
-    for (unsigned i = 0; i < n; i++)
-        if (lines[i].odd || (r->source == IDENTITY_BY_FORWARDED && id_forwarded_open(lines[i].value)))
-            return IDENTITY_WHY_AMBIGUOUS;
-    return IDENTITY_WHY_NONE;
+    bool forwarded = w->rules->source == IDENTITY_BY_FORWARDED;
+    if (line->odd || (forwarded && id_forwarded_open(line->value))) {
+        w->id->why = IDENTITY_WHY_AMBIGUOUS;
+        return false;
+    }
+    return forwarded ? id_forwarded_line(w, line->value) : id_list_line(w, line->value);
 }
 
 static void walk(const struct identity_rules *r, const struct identity_line *lines, unsigned n, struct identity *id)
 {
     struct id_walk w = {.rules = r, .id = id};
     uint8_t known = id->nhops;
-    bool forwarded = r->source == IDENTITY_BY_FORWARDED;
-    for (unsigned i = n; i-- > 0;)
-        if (!(forwarded ? id_forwarded_line : id_list_line)(&w, lines[i].value))
+    for (unsigned i = 0; i < n && i < IDENTITY_LINES_MAX; i++)
+        if (!walk_line(&w, &lines[n - 1 - i]))
             return;
-    id->why = (uint8_t)(id->nhops > known ? IDENTITY_WHY_EXHAUSTED : IDENTITY_WHY_NO_HEADER);
+    if (n > IDENTITY_LINES_MAX)
+        id->why = IDENTITY_WHY_TOO_MANY;
+    else
+        id->why = (uint8_t)(id->nhops > known ? IDENTITY_WHY_EXHAUSTED : IDENTITY_WHY_NO_HEADER);
 }
 
 void identity_request(const struct identity_rules *r, const struct identity *conn, const struct identity_line *lines,
@@ -157,9 +156,8 @@ void identity_request(const struct identity_rules *r, const struct identity *con
     *out = *conn;
     if (out->state != IDENTITY_UNPROVEN || out->why != IDENTITY_WHY_NOT_YET)
         return;
-    enum identity_why why = doubt(r, lines, n, misframed);
-    if (why != IDENTITY_WHY_NONE)
-        out->why = (uint8_t)why;
+    if (misframed)
+        out->why = IDENTITY_WHY_MISFRAMED;
     else
         walk(r, lines, n, out);
 }

@@ -4,11 +4,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "ipc/control.h"
+#include "ipc/listen.h"
 
 enum conn_state { CONN_FREE, CONN_READING, CONN_WAITING, CONN_WRITING };
 
@@ -63,44 +63,6 @@ static void conn_close(struct ipc_control *c, struct conn *k)
         listen_on(c, true);
 }
 
-/* Is somebody answering on that socket? */
-static bool path_alive(const struct sockaddr_un *sa)
-{
-    int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (s < 0)
-        return false;
-    bool alive = connect(s, (const struct sockaddr *)sa, sizeof(*sa)) == 0 || errno == EAGAIN;
-    close(s);
-    return alive;
-}
-
-static int bind_path(struct ipc_control *c, const char *path, gid_t gid)
-{
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(sa.sun_path))
-        return SK_EINVAL;
-    strcpy(sa.sun_path, path);
-    if (path_alive(&sa))
-        return SK_EEXIST;
-    struct stat st;
-    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-        (void)unlink(path);
-    c->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (c->listen_fd < 0)
-        return SK_EIO;
-    mode_t old = umask(0117); /* never, not even for a moment, open to others */
-    int rc = bind(c->listen_fd, (struct sockaddr *)&sa, sizeof(sa));
-    int err = errno;
-    umask(old);
-    errno = err;
-    if (rc != 0)
-        return err == EACCES || err == EPERM ? SK_EPERM : SK_EIO;
-    strcpy(c->path, path);
-    if (gid != (gid_t)-1 && chown(path, (uid_t)-1, gid) != 0)
-        return SK_EIO;
-    return listen(c->listen_fd, IPC_CONTROL_CLIENTS) == 0 ? SK_OK : SK_EIO;
-}
-
 int ipc_control_listen(const char *path, gid_t gid, ipc_control_fn *fn, void *arg, struct ipc_control **out)
 {
     struct ipc_control *c = (struct ipc_control *)calloc(1, sizeof(*c));
@@ -110,8 +72,9 @@ int ipc_control_listen(const char *path, gid_t gid, ipc_control_fn *fn, void *ar
     c->arg = arg;
     c->listen_fd = -1;
     c->epfd = epoll_create1(EPOLL_CLOEXEC);
-    int rc = c->epfd < 0 ? SK_EIO : bind_path(c, path, gid);
+    int rc = c->epfd < 0 ? SK_EIO : ipc_listen_path(path, gid, IPC_CONTROL_CLIENTS, &c->listen_fd);
     if (rc == SK_OK) {
+        strcpy(c->path, path);
         listen_on(c, true);
         *out = c;
         return SK_OK;

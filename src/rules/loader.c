@@ -4,6 +4,16 @@
 
 #include "parse.h"
 
+/* Text that stands in no file. */
+static void stand_nowhere(struct rule_parse *p, const char *text)
+{
+    static const struct text_seg nowhere;
+    p->text = text;
+    p->len = strlen(text);
+    p->seg = &nowhere;
+    p->nseg = 1;
+}
+
 int rule_loader_create(const struct rule_conf *conf, const struct sk_diag_sink *sink, struct rule_loader **out)
 {
     struct rule_loader *l = calloc(1, sizeof *l);
@@ -27,10 +37,7 @@ int rule_loader_create(const struct rule_conf *conf, const struct sk_diag_sink *
     l->p.l = l;
     /* id 0 is "any" */
     static const char any[] = "any";
-    static const struct text_seg nowhere;
-    l->p.text = any;
-    l->p.seg = &nowhere;
-    l->p.nseg = 1;
+    stand_nowhere(&l->p, any);
     if (!rule_addr_parse(&l->p, sk_span_str(any)) || !rule_port_parse(&l->p, sk_span_str(any)) ||
         rule_classes_builtin(l) != SK_OK) {
         rule_loader_free(l);
@@ -169,9 +176,7 @@ int rule_loader_addrs(struct rule_loader *l, const char *text, const struct rule
 {
     struct sk_diag_sink to = l->sink;
     l->sink = (struct sk_diag_sink){0};
-    l->p.text = text;
-    l->p.len = strlen(text);
-    l->p.nseg = 0;
+    stand_nowhere(&l->p, text);
     *out = rule_addr_parse(&l->p, sk_span_str(text));
     l->sink = to;
     return *out ? SK_OK : l->nomem ? SK_ENOMEM : SK_EINVAL;

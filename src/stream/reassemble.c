@@ -31,6 +31,8 @@ static void hand_over(struct stream_run *r, int dir, struct sk_span d, unsigned 
         d.len = at < depth ? (uint32_t)(depth - at) : 0;
         flags |= STREAM_DATA_EOF | STREAM_DATA_DEPTH;
         h->depth_reached = true;
+        if (dir == r->dir)
+            r->v |= STREAM_V_PAST_DEPTH;
         sk_count(r->ctx->c, SK_C_TCP_DEPTH);
     }
     r->fn(r->arg, dir, d, at, flags);
@@ -192,7 +194,7 @@ static void hold_by_force(struct stream_run *r, struct stream_half *h, uint32_t 
     sk_count(r->ctx->c, SK_C_TCP_SEG_FULL);
     stream_event_add(r, STREAM_EV_REASSEMBLY_NO_SEGMENT);
     if (r->ctx->conf.is_inline) {
-        r->v |= STREAM_V_INVALID;
+        r->v |= STREAM_V_INVALID | STREAM_V_NO_ROOM;
         return;
     }
     while (h->segs) {
@@ -211,10 +213,21 @@ static void hold_by_force(struct stream_run *r, struct stream_half *h, uint32_t 
             break;
         }
     }
+    if (!(r->v & STREAM_V_ADDED))
+        r->v |= STREAM_V_NO_ROOM;
+}
+
+/* Where it lies nothing is delivered any more, although the stream has not come so far. */
+static bool is_past_depth(const struct stream_run *r, const struct stream_half *h, uint32_t seq)
+{
+    uint64_t depth = r->ctx->conf.depth;
+    return depth && !h->unlimited && h->delivered + (seq - h->next) >= depth;
 }
 
 static void out_of_order(struct stream_run *r, struct stream_half *h, uint32_t seq, struct sk_span d)
 {
+    if (is_past_depth(r, h, seq))
+        r->v |= STREAM_V_PAST_DEPTH;
     compare_held(r, h, seq, d);
     sk_count(r->ctx->c, SK_C_TCP_OOO);
     r->v |= STREAM_V_OOO;
@@ -238,8 +251,10 @@ static void old_data(struct stream_run *r, const struct stream_half *h, uint32_t
     sk_count(r->ctx->c, SK_C_TCP_RETRANS);
     r->v |= STREAM_V_RETRANS;
     bool was_hole = h->had_gap && seq_lt(seq, h->gap_to) && seq_lt(h->gap_from, end);
-    if (was_hole)
+    if (was_hole) {
+        r->v |= STREAM_V_LATE;
         return;
+    }
     r->v |= STREAM_V_ADDED;
     stream_note_again(r, h, seq, d);
 }
@@ -256,7 +271,7 @@ void stream_take(struct stream_run *r, uint32_t seq, struct sk_span d)
         h->delivered += end - h->next;
         h->next = end;
         h->high = seq_max(h->high, end);
-        r->v |= STREAM_V_ADDED;
+        r->v |= STREAM_V_ADDED | (h->depth_reached ? STREAM_V_PAST_DEPTH : 0);
         stream_check_fin(r, r->dir);
     } else if (seq_lt(h->next, seq)) {
         stream_print_keep(h, seq, d);

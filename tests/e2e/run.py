@@ -17,6 +17,7 @@ Each folder beside this file with a case.json is a case:
   nobody     true: run as an unprivileged user (root needed, else skipped)
   seconds    limit (60)
 With an exit code other than 0 nothing may be left in the output folder, and no table `inet sekisho` may exist anew.
+Wherever there is a stats record, each packet and each flow of the capture must be in the ledger once.
 """
 import argparse
 import collections
@@ -73,6 +74,17 @@ def check_records(case, records):
         check_count(f"records with {json.dumps(want['match'])}", got, want["count"])
 
 
+def check_ledger(records):
+    for r in records:
+        if r["event_type"] != "stats":
+            continue
+        packets, flows = dict(r["stats"]["ledger"]["packets"]), r["stats"]["ledger"]["flows"]
+        sent = packets.pop("sent")
+        check_count("frames that the worker took", r["stats"]["decoder"]["pkts"], sent)
+        check_count("packets in the ledger", sum(packets.values()), sent)
+        check_count("flows in the ledger", sum(flows.values()), r["stats"]["flow"]["total"])
+
+
 def check_eve(case, path):
     if not os.path.exists(path):
         raise Failed("no eve.json")
@@ -81,6 +93,7 @@ def check_eve(case, path):
     if "alerts" in case:
         check_alerts(case, records)
     check_records(case, records)
+    check_ledger(records)
 
 
 def have_table():

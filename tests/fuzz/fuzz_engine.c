@@ -1,7 +1,8 @@
 /*
  * A byte of settings (1 prevent mode, 2 midstream, 4 little memory, 8 Ethernet instead of raw IP, 16 behind proxies),
  * then frames: two bytes of length (0xffff: a reload of the rules instead), two of time to the frame before in 10 ms,
- * the frame. Whatever comes: no error of a sanitizer, each record is valid, and no proxy is ever asked to be blocked.
+ * the frame. Whatever comes: no error of a sanitizer, each record is valid, no proxy is ever asked to be blocked, and
+ * each frame and each flow is in the ledger once.
  */
 #include <stdlib.h>
 #include "base/clock.h"
@@ -183,5 +184,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     run(e, w, data[0], data + 1, size - 1);
     engine_worker_free(w);
+    if (sk_count_sum(&counters, SK_LP_FIRST, SK_LP_LAST) != counters.v[SK_C_PKTS] ||
+        sk_count_sum(&counters, SK_LF_FIRST, SK_LF_LAST) != counters.v[SK_C_FLOWS])
+        abort();
     return 0;
 }

@@ -23,6 +23,7 @@ static void look_all(struct http_tx *tx)
     struct http_buf_info info;
     struct http_file f;
     struct http_arg arg;
+    struct http_header_line lines[5];
     for (int d = 0; d < 2; d++) {
         for (unsigned b = 0; b < HTTP_BUF_COUNT; b++) {
             for (unsigned i = 0; http_buffer(tx, d, (enum http_buf)b, i, &s, &info); i++)
@@ -36,6 +37,8 @@ static void look_all(struct http_tx *tx)
             look(v);
         for (unsigned i = 0; http_header_get(tx, d, "X-Forwarded-For", i, &s); i++)
             look(s);
+        for (unsigned i = http_tx_header_lines(tx, d, "X-Forwarded-For", lines, 5); i > 0; i--)
+            look(lines[i - 1].value);
     }
     for (unsigned i = 0; http_tx_arg(tx, i, &arg); i++) {
         look(arg.name);

@@ -79,12 +79,19 @@ static void joined(const struct identity_rules *r, const struct identity *conn, 
             memcpy(p, lines[i].value.p, lines[i].value.len);
         p += lines[i].value.len;
         *p++ = ',';
-        one.odd = one.odd || lines[i].odd;
     }
     struct identity id;
     identity_request(r, conn, &one, n > 0, misframed, &id);
     must(memcmp(&id, want, sizeof id) == 0);
     free(text);
+}
+
+static bool any_odd(const struct identity_line *lines, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (lines[i].odd)
+            return true;
+    return false;
 }
 
 static unsigned split(const uint8_t *p, size_t len, struct identity_line lines[LINES_MAX])
@@ -114,7 +121,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(r, &id);
     if (conn.state != IDENTITY_UNPROVEN)
         must(memcmp(&conn, &id, sizeof id) == 0);
-    if (data[0] % 4 != 1 && n <= IDENTITY_LINES_MAX)
+    must(n == 0 || !lines[n - 1].odd || id.state != IDENTITY_PROVEN || conn.state == IDENTITY_PROVEN);
+    if (data[0] % 4 != 1 && n <= IDENTITY_LINES_MAX && !any_odd(lines, n))
         joined(r, &conn, lines, n, misframed, &id);
     return 0;
 }

@@ -63,8 +63,9 @@ class Bed:
         self.agent, self.prefix = os.path.abspath(agent), f"skb{os.getpid()}"
         self.dir = tempfile.mkdtemp(prefix="sekisho-live-")
         os.chmod(self.dir, 0o755)
-        self.server, self.attacker, self.visitor = (self.prefix + x for x in "sav")
+        self.server, self.attacker, self.visitor = self.spaces = [self.prefix + x for x in "sav"]
         self.process, self.nginx_pid = None, None
+        self.inside = []  # words before the agent's own: a mount namespace, for instance
         self.socket, self.eve_path = self.path("control.sock"), self.path("log/eve.json")
         self.rules = self.path("test.rules")
         with open(self.rules, "w", encoding="utf-8") as f:
@@ -109,15 +110,18 @@ class Bed:
         # A test that is told to end (a time limit, Ctrl-C) clears away too.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
-            for ns in (self.server, self.attacker, self.visitor):
+            for ns in self.spaces:
                 self.must("ip", "netns", "add", ns)
-            self.link(self.attacker, 1)
-            self.link(self.visitor, 2)
-            self.start_nginx()
+            self.build()
         except BaseException:
             self.__exit__(None, None, None)
             raise
         return self
+
+    def build(self):
+        self.link(self.attacker, 1)
+        self.link(self.visitor, 2)
+        self.start_nginx()
 
     def start_nginx(self):
         www = self.path("www")
@@ -143,7 +147,7 @@ class Bed:
                 os.kill(self.nginx_pid, signal.SIGTERM)
             except ProcessLookupError:
                 pass
-        for ns in (self.server, self.attacker, self.visitor):
+        for ns in self.spaces:
             pids = self.sh(None, "ip", "netns", "pids", ns).stdout.split()
             wait_until(lambda n=ns: not self.sh(None, "ip", "netns", "pids", n).stdout.split(), 2)
             for pid in self.sh(None, "ip", "netns", "pids", ns).stdout.split():
@@ -157,7 +161,7 @@ class Bed:
 
     def left_behind(self):
         """What is still there after the end: namespaces and processes of ours."""
-        left = [n for n in self.sh(None, "ip", "netns", "list").stdout.split() if n in (self.server, self.attacker, self.visitor)]
+        left = [n for n in self.sh(None, "ip", "netns", "list").stdout.split() if n in self.spaces]
         for path in glob.glob("/proc/[0-9]*/cmdline"):
             try:
                 if self.dir.encode() in open(path, "rb").read():
@@ -170,13 +174,14 @@ class Bed:
 
     def start_agent(self, *args, wait=30):
         self.log = open(self.path("agent.log"), "ab")
-        self.process = subprocess.Popen(["ip", "netns", "exec", self.server, self.agent, "run", "-c", self.conf, *args],
+        self.process = subprocess.Popen(["ip", "netns", "exec", self.server, *self.inside, self.agent, "run", "-c", self.conf,
+                                         *args],
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, start_new_session=True)
         return wait_until(lambda: self.process.poll() is not None or self.ready(), wait) is not None and self.ready()
 
     def ready(self):
         roles = (self.status() or {}).get("roles", [])
-        return len(roles) == 3 and all(r["state"] == "working" for r in roles)
+        return len(roles) >= 3 and all(r["state"] == "working" for r in roles)
 
     def stop_agent(self, kill=False):
         """SIGTERM and its exit code; with kill, SIGKILL after five seconds."""

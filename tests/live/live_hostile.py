@@ -26,10 +26,20 @@ def v4(text):
     return bytes(10) + b"\xff\xff" + socket.inet_aton(text)
 
 
-def block_request(target, length=128, seconds=600):
+AGAIN = 4  # enum decide_reason
+
+
+def identity(target, state=0, hop=None):
+    """struct identity: 0 direct, 1 proven, 2 unproven."""
+    hops = struct.pack("<16sB7x", hop, 0) if hop else b""
+    return struct.pack("<16sHBBBB2x192s", target, 0, state, 3 if state == 1 else 0, 1 if state == 2 else 0, 1 if hop else 0, hops)
+
+
+def block_request(target, length=128, seconds=600, src=None, dst=None, ports=(1000, 80), reason=0, kill=0, who=None):
     """struct decide_request, as a worker would send it."""
-    body = struct.pack("<16sB7xqqIII5B7x16s16sHH4xQQ216xII192xH128s256s6x", target, length, time.time_ns(), seconds, 1, 1, 1,
-                       6, 0, 1, 0, 0, target, v4(SERVER_A), 1000, 80, 7, 0, 0, 0, 0, b"forged", b"")
+    body = struct.pack("<16sB7xqqIIIBBBBB3x4x16s16sHH4xQQ216sII192sH128s256s6x", target, length, time.time_ns(), seconds, 1, 1, 1,
+                       6, 0, 1, reason, kill, src or target, dst or v4(SERVER_A), *ports, 7, 0, who or identity(target), 0, 0, b"",
+                       0, b"forged", b"")
     return struct.pack("<IHHI", MAGIC, VERSION, BLOCK, len(body)) + body
 
 
@@ -129,7 +139,10 @@ def forged_blocks(bed, t):
     with Stolen(bed.role("engine")["pid"], 4) as engine:
         engine.send(*[block_request(a) for a in never], *[block_request(a, n) for a, n in wide],
                     block_request(v4("198.51.100.9"), seconds=0), block_request(v4("198.51.100.9"), seconds=-2**63),
-                    block_request(v4("198.51.100.9"), 97))
+                    block_request(v4("198.51.100.9"), 97),
+                    block_request(v4("198.51.100.9"), who=identity(v4("198.51.100.9"), 2, v4("10.0.0.1"))),
+                    block_request(v4("198.51.100.9"), who=identity(v4("198.51.100.9"), 3)), block_request(v4("198.51.100.9"), reason=9),
+                    block_request(v4("198.51.100.9"), reason=4))
         sent = engine.send(*[block_request(v4(SERVER_A))] * 3000)
         t.check("the guard answers while it is flooded with requests", bed.ready())
         engine.send(block_request(v4("198.51.100.7"), seconds=2**62))
@@ -137,8 +150,17 @@ def forged_blocks(bed, t):
     after = bed.status()["blocks"]
     t.check("no other of the forged ones is", list(bed.elements() or {}) == ["198.51.100.7"], bed.elements())
     t.check("every one of them is counted", after["refused_never"] - before["refused_never"] == 4 + sent and
-            after["refused_invalid"] - before["refused_invalid"] == 10, (sent, before, after))
+            after["refused_invalid"] - before["refused_invalid"] == 13, (sent, before, after))
+    t.check("one that only says again sets nothing", after["again"] - before["again"] == 1, after)
     t.check("but they do not fill the log", bed.agent_log().count("never-list") <= 2)
+    told = [e["block"] for e in bed.eve("block") if e["block"]["action"] == "refused"]
+    mine = [b for b in told if b["target"] == SERVER_A]
+    t.check("each is told who refused it", {b["refused_by"]["kind"] for b in told} >= {"own-address", "metadata-service", "broadcast",
+            "invalid"} and all(b["refused_by"]["text"] for b in told), told[:5])
+    t.check("but thousands of one kind in few events", len(mine) <= 4, len(mine))
+    wait_until(lambda: sum(e["block"]["count"] for e in bed.eve("block") if e["block"].get("target") == SERVER_A) == sent + 1, 12)
+    counted = sum(e["block"]["count"] for e in bed.eve("block") if e["block"].get("target") == SERVER_A)
+    t.check("which count every one", counted == sent + 1, (counted, sent))
     left = bed.blocks()[0]["seconds_left"]
     t.check("and no block lasts longer than is configured", left <= 4 * 7 * 86400, left)
     bed.ctl("unblock", "198.51.100.7")

@@ -324,6 +324,7 @@ static void test_discovery_spares_this_host_and_its_way_out(void **state)
     bool changed = false;
     char conf[] = "/tmp/sekisho-resolv-XXXXXX";
     int c = mkstemp(conf);
+    struct discover_what what = {.resolv_conf = conf};
     static const char text[] =
         "# x\nnameserver 10.9.0.53\n  nameserver\t2001:db8::53%v0\nsearch example\nnameserver bad\n";
     assert_int_equal(write(c, text, sizeof text - 1), sizeof text - 1);
@@ -334,7 +335,7 @@ static void test_discovery_spares_this_host_and_its_way_out(void **state)
                         " ip route add 203.0.113.9 via inet6 fd09::5 dev v0 && ip route add local 192.0.2.0/28 dev lo"),
                      0);
     assert_int_equal(discover_watch_open(&fd), SK_OK);
-    assert_int_equal(never_discover(r->never, conf, NULL, NULL, &changed), SK_OK);
+    assert_int_equal(never_discover(r->never, &what, &changed), SK_OK);
     assert_true(changed);
     assert_int_equal(spared(r, SERVER4)->kind, NEVER_OWN);
     assert_string_equal(spared(r, SERVER6)->text, "address of v0");
@@ -348,25 +349,66 @@ static void test_discovery_spares_this_host_and_its_way_out(void **state)
     assert_int_equal(spared(r, "10.9.255.255")->kind, NEVER_BROADCAST);
     assert_int_equal(spared(r, "192.0.2.9")->kind, NEVER_OWN);
     assert_null(spared(r, "10.9.0.2"));
-    assert_int_equal(never_discover(r->never, conf, NULL, NULL, &changed), SK_OK);
+    assert_int_equal(never_discover(r->never, &what, &changed), SK_OK);
     assert_false(changed);
     assert_false(discover_watch_read(fd));
     assert_int_equal(sh("ip addr add 10.9.0.99/32 dev v0"), 0);
     struct pollfd p = {.fd = fd, .events = POLLIN};
     assert_int_equal(poll(&p, 1, 1000), 1);
     assert_true(discover_watch_read(fd));
-    assert_int_equal(never_discover(r->never, conf, NULL, NULL, &changed), SK_OK);
+    assert_int_equal(never_discover(r->never, &what, &changed), SK_OK);
     assert_true(changed);
     assert_int_equal(spared(r, "10.9.0.99")->kind, NEVER_OWN);
     close(fd);
     /* A pipe in its place: not waited for, and the resolvers of before stay spared. */
     unlink(conf);
     assert_int_equal(mkfifo(conf, 0600), 0);
-    assert_true(never_discover(r->never, conf, NULL, NULL, &changed) != SK_OK);
+    assert_true(never_discover(r->never, &what, &changed) != SK_OK);
     assert_int_equal(spared(r, "10.9.0.53")->kind, NEVER_RESOLVER);
     unlink(conf);
-    assert_int_equal(never_discover(r->never, conf, NULL, NULL, &changed), SK_OK);
+    assert_int_equal(never_discover(r->never, &what, &changed), SK_OK);
     assert_null(spared(r, "10.9.0.53"));
+}
+
+static void add_peer(void *arg, struct never_list *l)
+{
+    struct sk_prefix p = pfx(arg);
+    (void)never_add(l, NEVER_ADMIN, &p, "of the caller");
+}
+
+static void test_local_networks_are_spared_on_request(void **state)
+{
+    struct rig *r = *state;
+    char peer[] = "10.9.0.5";
+    struct discover_what what = {.resolv_conf = "/nonexistent", .extra = add_peer, .arg = peer};
+    assert_int_equal(sh("ip link add d0 type veth peer name d1 && ip link set d1 up && ip addr add 10.8.0.1/24 dev d0 "
+                        "&& ip addr add 10.8.7.1 peer"
+                        " 10.8.7.2/32 dev d0 && ip link set d0 up && ip route add 198.18.0.0/15 dev d0 &&"
+                        " ip route add 198.51.100.0/24 via 10.9.0.4"),
+                     0);
+    /* One peer, whatever length is written: tun is a point-to-point device. */
+    bool tun = sh("ip tuntap add sktun0 mode tun && ip addr add 10.7.0.1/24 dev sktun0 && ip link set sktun0 up") == 0;
+    if (!tun)
+        print_message("no tun device here: a point-to-point link is not looked at\n");
+    assert_int_equal(never_discover(r->never, &what, NULL), SK_OK);
+    assert_null(spared(r, "10.9.0.77"));
+    what.local_nets = true;
+    assert_int_equal(never_discover(r->never, &what, NULL), SK_OK);
+    assert_int_equal(spared(r, "10.9.0.77")->kind, NEVER_LOCAL_NET);
+    assert_string_equal(spared(r, "10.8.0.9")->text, "network of d0");
+    assert_int_equal(spared(r, "fd09::77")->kind, NEVER_LOCAL_NET);
+    assert_int_equal(spared(r, "10.8.7.2")->kind, NEVER_OWN); /* the peer of an address */
+    assert_null(spared(r, "10.8.7.3"));
+    assert_null(spared(r, "198.18.0.1"));   /* by hand */
+    assert_null(spared(r, "198.51.100.9")); /* behind a router */
+    assert_null(spared(r, "203.0.113.1"));
+    if (tun)
+        assert_null(spared(r, "10.7.0.2"));
+    assert_int_equal(spared(r, SERVER4)->kind, NEVER_OWN); /* each by the name that tells most */
+    assert_int_equal(spared(r, peer)->kind, NEVER_ADMIN);
+    assert_int_equal(sh("ip link del d0"), 0);
+    if (tun)
+        assert_int_equal(sh("ip tuntap del sktun0 mode tun"), 0);
 }
 
 int main(void)
@@ -385,6 +427,7 @@ int main(void)
         TEST(test_established_connection_dies),
         TEST(test_end_is_kept_to_the_second),
         TEST(test_discovery_spares_this_host_and_its_way_out),
+        TEST(test_local_networks_are_spared_on_request),
     };
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
     close(orders[1]);

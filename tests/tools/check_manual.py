@@ -55,11 +55,28 @@ def check(agent):
     return problems
 
 
+def unescape(text):
+    return text.replace("\\-", "-").replace("\\(aq", "'").replace("\\e", "\\")
+
+
+def check_ledger(agent):
+    """Each class of the ledger stands in the page, in order, with the words of the agent."""
+    text = open(os.path.join(ROOT, "agent/man/sekisho.1"), encoding="utf-8").read().split("\n.Sh LEDGER\n", 1)[1]
+    text = text.split("\n.Sh ", 1)[0]
+    page = [(unescape(name), unescape(" ".join(words.split())).rstrip(".").lower())
+            for name, words in re.findall(r"^\.It Cm (\S+)\n((?:[^.].*\n)+)", text, flags=re.M)]
+    table = [tuple(line.split("\t")[1:]) for line in run(agent, "help", "--ledger").splitlines()]
+    table = [(name, " ".join(words.split()).lower()) for name, words in table]
+    return [f"sekisho.1, LEDGER: {a} is not in the page, or out of place, or in other words" for a in table if a not in page] + \
+        [f"sekisho.1, LEDGER: {a} is not in the agent" for a in page if a not in table] + \
+        ([] if page == table else ["sekisho.1, LEDGER: the order differs"])
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--agent", required=True)
     args = ap.parse_args()
-    problems = check(args.agent)
+    problems = check(args.agent) + check_ledger(args.agent)
     if open(make_manual.PAGE, encoding="utf-8").read() != make_manual.page(args.agent):
         problems.append("sekisho.yaml.5 is not what tests/tools/make_manual.py makes: run it with --agent PATH")
     for p in problems:

@@ -4,6 +4,15 @@
 #define CHUNK_LINE_MAX 1024       /* a chunk-size line that is longer is no chunk size */
 #define CHUNK_MAX      0x7fffffff /* larger sizes are passed over, as libhtp does */
 
+void body_stop(struct http_tx *tx, int dir, enum http_missed why)
+{
+    struct http_body *b = &tx->msg[dir].body;
+    b->full = true;
+    b->why = (uint8_t)why;
+    if (b->want)
+        tx->conn->missed |= b->why;
+}
+
 static void coding_add(struct http_tx *tx, int dir, enum http_coding c)
 {
     struct http_ctx *ctx = tx->conn->ctx;
@@ -12,7 +21,7 @@ static void coding_add(struct http_tx *tx, int dir, enum http_coding c)
         return;
     struct http_decoder *d = decoder_create(ctx, c);
     if (d == NULL) {
-        b->full = true;
+        body_stop(tx, dir, HTTP_MISSED_MEMORY);
         return;
     }
     /* Codings are listed in the order of their application: the last one is undone first. */
@@ -80,7 +89,7 @@ static void body_cut(struct http_tx *tx, int dir)
     struct http_body *b = &tx->msg[dir].body;
     if (!b->full)
         sk_count(tx->conn->ctx->counters, SK_C_HTTP_BODY_LIMIT);
-    b->full = true;
+    body_stop(tx, dir, HTTP_MISSED_LIMIT);
 }
 
 static bool is_bomb(const struct http_ctx *ctx, const struct http_body *b)
@@ -103,12 +112,12 @@ void body_keep(struct http_tx *tx, int dir, const uint8_t *p, uint32_t len)
     if (b->mem.cap == 0 && b->ndec == 0 && tx->msg[dir].has_cl) {
         uint64_t whole = tx->msg[dir].content_length < b->limit ? tx->msg[dir].content_length : b->limit;
         if (whole > n && !mem_reserve(&ctx->pool, &b->mem, (uint32_t)whole)) {
-            b->full = true;
+            body_stop(tx, dir, HTTP_MISSED_MEMORY);
             return;
         }
     }
     if (!mem_append(&ctx->pool, &b->mem, p, n)) {
-        b->full = true;
+        body_stop(tx, dir, HTTP_MISSED_MEMORY);
         return;
     }
     b->grown = true;
@@ -126,8 +135,12 @@ void body_data(struct http_tx *tx, int dir, const uint8_t *p, uint32_t len)
     b->message_len += len;
     b->data_len += len;
     tx_progress(tx, dir, HTTP_P_BODY);
-    if (!b->want || b->full)
+    if (!b->want)
         return;
+    if (b->full) {
+        tx->conn->missed |= b->why;
+        return;
+    }
     if (b->ndec > 0)
         decoder_run(tx, dir, 0, p, len);
     else
@@ -141,8 +154,8 @@ void body_gap(struct http_tx *tx, int dir, uint32_t len)
     b->message_len += len;
     b->data_len += len;
     tx_progress(tx, dir, HTTP_P_BODY);
-    b->gap = true;
-    b->full = true;
+    b->gap = b->full = true;
+    b->why = HTTP_MISSED_GAP;
 }
 
 void body_end(struct http_tx *tx, int dir)

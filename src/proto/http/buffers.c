@@ -313,7 +313,7 @@ bool http_header_get(struct http_tx *tx, int dir, const char *name, unsigned ind
             return true;
         }
         for (unsigned k = 0, seen = 0; k < m->nlines; k++) {
-            if (m->lines[k].header == i && ++seen == index) {
+            if (m->lines[k].header == i && !m->lines[k].extra && ++seen == index) {
                 *value = m->lines[k].value;
                 return true;
             }
@@ -331,25 +331,20 @@ static const struct http_header *find_header(const struct http_msg *m, const cha
     return NULL;
 }
 
-bool http_tx_header_line(struct http_tx *tx, int dir, const char *name, unsigned index, struct sk_span *value,
-                         bool *odd)
+unsigned http_tx_header_lines(struct http_tx *tx, int dir, const char *name, struct http_header_line *out, unsigned max)
 {
     const struct http_msg *m = &tx->msg[dir];
     const struct http_header *h = find_header(m, name);
-    for (unsigned k = 0, seen = 0; h != NULL && k < m->nlines; k++) {
-        if (&m->headers[m->lines[k].header] != h || seen++ < index)
-            continue;
-        *value = m->lines[k].value;
-        *odd = head_line_odd(&m->lines[k]);
-        return true;
+    unsigned from = max;
+    if (h != NULL && h->cut && from > 0)
+        out[--from] = (struct http_header_line){.odd = true};
+    for (unsigned k = h ? m->nlines : 0; k > 0 && from > 0; k--) {
+        const struct http_line *l = &m->lines[k - 1];
+        if (&m->headers[l->header] == h)
+            out[--from] = (struct http_header_line){.value = l->value, .odd = head_line_odd(l)};
     }
-    return false;
-}
-
-bool http_tx_header_cut(struct http_tx *tx, int dir, const char *name)
-{
-    const struct http_header *h = find_header(&tx->msg[dir], name);
-    return h != NULL && h->cut;
+    memmove(out, out + from, (max - from) * sizeof *out);
+    return max - from;
 }
 
 static bool is_framing(uint8_t known)

@@ -81,6 +81,13 @@ void http_set_want(struct http_conn *conn, int dir, uint32_t bufs)
     conn->want[dir] = bufs;
 }
 
+unsigned http_conn_missed(struct http_conn *conn)
+{
+    unsigned missed = conn->missed | (conn->result == HTTP_R_ERROR ? HTTP_MISSED_ERROR : 0u);
+    conn->missed = 0;
+    return missed;
+}
+
 struct sk_span http_conn_upgrade(const struct http_conn *conn)
 {
     return conn->upgrade;
@@ -282,6 +289,8 @@ static enum step side_step(struct http_conn *conn, int dir, struct http_in *in, 
     case ST_FINALIZE: return dir == HTTP_TS ? request_finalize(conn, in) : response_finalize(conn, in);
     case ST_CONNECT_WAIT: return side_connect_wait(conn, in);
     case ST_IGNORE:
+        if (in->left > 0)
+            conn->missed |= HTTP_MISSED_ERROR;
         in->p += in->left;
         in->left = 0;
         return STEP_MORE;

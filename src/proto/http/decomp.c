@@ -132,7 +132,7 @@ static bool emit(struct http_tx *tx, int dir, unsigned layer, const uint8_t *p, 
         /* A layer in the middle may swell without the last one giving anything. */
         if (d->out_total > tx->conn->ctx->conf.decompress_limit) {
             tx_event(tx, HTTP_EV_COMPRESSION_BOMB);
-            b->full = true;
+            body_stop(tx, dir, HTTP_MISSED_LIMIT);
         } else {
             decoder_run(tx, dir, layer + 1, p, len);
         }

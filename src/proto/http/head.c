@@ -318,18 +318,20 @@ static bool add_header(struct http_tx *tx, int dir, struct http_line line)
     struct http_msg *m = &tx->msg[dir];
     enum http_known k = known_nozero(name);
     struct http_header *h = find_same(m, name, k);
-    if (h != NULL) {
-        if (h->lines > 1 && m->repeats++ >= HTTP_MAX_REPEATS) {
-            m->repeats = HTTP_MAX_REPEATS;
-            h->cut = true;
-            return true;
-        }
-        h->lines++;
-        repeated(tx, dir, h, value);
-    } else {
+    if (h == NULL) {
         h = new_header(tx, dir, name, value, k);
         if (h == NULL)
             return false;
+    } else if (h->lines > 1 && m->repeats >= HTTP_MAX_REPEATS) {
+        line.extra = true;
+        if (m->nlines >= HTTP_MAX_HEADERS) {
+            h->cut = true;
+            return true;
+        }
+    } else {
+        if (h->lines++ > 1)
+            m->repeats++;
+        repeated(tx, dir, h, value);
     }
     if (m->nlines == m->line_cap) {
         void *p = grow(tx, m->lines, &m->line_cap, sizeof *m->lines);
@@ -481,7 +483,7 @@ static void join_repeated(struct http_tx *tx, struct http_msg *m, uint16_t index
     uint32_t total = 0, n = 0;
     bool first = true;
     for (unsigned i = 0; i < m->nlines; i++) {
-        if (m->lines[i].header == index)
+        if (m->lines[i].header == index && !m->lines[i].extra)
             total += m->lines[i].value.len + 2;
     }
     uint8_t *out = (uint8_t *)tx_alloc(tx, total);
@@ -489,7 +491,7 @@ static void join_repeated(struct http_tx *tx, struct http_msg *m, uint16_t index
         return;
     for (unsigned i = 0; i < m->nlines; i++) {
         const struct http_line *l = &m->lines[i];
-        if (l->header != index)
+        if (l->header != index || l->extra)
             continue;
         if (!first) {
             out[n++] = ',';

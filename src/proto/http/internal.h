@@ -64,6 +64,7 @@ struct http_line {
     struct sk_span raw; /* as sent, without its end; of a folded one the first */
     uint16_t header;    /* index of the header that it is a part of */
     bool folded;
+    bool extra; /* one repetition too many: not part of the header's value */
 };
 
 struct http_header {
@@ -85,11 +86,12 @@ struct http_body {
     uint64_t limit;                            /* bytes to keep */
     struct http_decoder *dec[HTTP_MAX_LAYERS]; /* [0] takes the wire bytes */
     uint8_t ndec;
-    bool want;  /* somebody inspects it: keep and decompress */
-    bool full;  /* cut at its limit, by memcap, or by a gap */
-    bool gap;   /* bytes are missing */
-    bool coded; /* entity_len differs from data_len */
-    bool grown; /* since the last callback */
+    bool want;   /* somebody inspects it: keep and decompress */
+    bool full;   /* cut at its limit, by memcap, or by a gap */
+    bool gap;    /* bytes are missing */
+    bool coded;  /* entity_len differs from data_len */
+    bool grown;  /* since the last callback */
+    uint8_t why; /* full: enum http_missed */
 };
 
 /* One direction of a transaction. */
@@ -182,6 +184,7 @@ struct http_conn {
     void *user;
     struct http_tx *head, *tail;
     struct http_tx *cur[2]; /* transaction that the direction is in; NULL between messages */
+    uint8_t missed;         /* enum http_missed bits */
     struct http_side side[2];
     uint32_t want[2];
     uint32_t next_id, ntx;
@@ -279,6 +282,8 @@ enum http_method request_method(struct sk_span s);
 
 /* body.c */
 void body_begin(struct http_tx *tx, int dir);
+/* Nothing more of it is kept, for that reason. */
+void body_stop(struct http_tx *tx, int dir, enum http_missed why);
 /* Body bytes; gap: in.p is not there. */
 void body_data(struct http_tx *tx, int dir, const uint8_t *p, uint32_t len);
 void body_gap(struct http_tx *tx, int dir, uint32_t len);

@@ -1,6 +1,7 @@
 /* What a taken-over role can still do: each attempt in a child of its own. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_packet.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -150,18 +151,65 @@ static int do_frame(void)
     return write(PACKET_FD, frame, 8) == 8 && close(PACKET_FD) == 0 ? 0 : 3;
 }
 
+/* Reading the counts of a packet socket resets them: that is for the guard. The error of an interface is the engine's.
+ */
+static int do_counts(void)
+{
+    uint8_t v[64];
+    socklen_t len = sizeof(v);
+    if (!refused(getsockopt(PACKET_FD, SOL_PACKET, PACKET_STATISTICS, v, &len)) ||
+        !refused(getsockopt(PACKET_FD, SOL_SOCKET, SO_SNDBUF, v, &len)))
+        return 1;
+    return getsockopt(PACKET_FD, SOL_SOCKET, SO_ERROR, v, &len) == 0 ? 0 : 2;
+}
+
+/* Answering on a socket that was handed in, and making none. */
+static int do_serve(void)
+{
+    int fd = accept4(PACKET_FD, NULL, NULL, SOCK_CLOEXEC), on = 1;
+    if (fd >= 0 || errno != EOPNOTSUPP) /* not a listening socket here: what counts is that the call is let through */
+        return 1;
+    if (send(PACKET_FD, "x", 1, 0) != 1 || refused(close(PACKET_FD)))
+        return 2;
+    return refused(setsockopt(ROLE_FD_CHANNEL, SOL_SOCKET, SO_MARK, &on, sizeof(on))) ? 0 : 3;
+}
+
+static int do_accept(void)
+{
+    return accept4(PACKET_FD, NULL, NULL, SOCK_CLOEXEC) >= 0;
+}
+
+static void the_exporter_answers_on_what_it_was_given(void **state)
+{
+    (void)state;
+    assert_int_equal(attempt(ROLE_EXPORTER, do_serve), 0);
+    for (int kind = ROLE_ENGINE; kind <= ROLE_REPORTER; kind++) {
+        int st = attempt((enum role_kind)kind, do_accept);
+        assert_true(WIFSIGNALED(st));
+        assert_int_equal(WTERMSIG(st), SIGSYS);
+    }
+}
+
 static void the_engine_sends_no_frames(void **state)
 {
     (void)state;
     assert_int_equal(attempt(ROLE_ENGINE, do_frame), 0);
 }
 
-static void both_roles_do_their_work(void **state)
+static void the_engine_takes_no_counts(void **state)
+{
+    (void)state;
+    assert_int_equal(attempt(ROLE_ENGINE, do_counts), 0);
+}
+
+static void roles_do_their_work(void **state)
 {
     (void)state;
     assert_int_equal(attempt(ROLE_ENGINE, do_thread), 0);
     assert_int_equal(attempt(ROLE_ENGINE, do_jit), 0);
     assert_int_equal(attempt(ROLE_REPORTER, do_no_code), 0);
+    assert_int_equal(attempt(ROLE_EXPORTER, do_no_code), 0);
+    assert_int_equal(attempt(ROLE_EXPORTER, do_message), 0);
     assert_int_equal(attempt(ROLE_ENGINE, do_message), 0);
     assert_int_equal(attempt(ROLE_REPORTER, do_message), 0);
 }
@@ -169,7 +217,7 @@ static void both_roles_do_their_work(void **state)
 static void files_and_other_processes_are_out_of_reach(void **state)
 {
     (void)state;
-    for (int kind = ROLE_ENGINE; kind <= ROLE_REPORTER; kind++) {
+    for (int kind = ROLE_ENGINE; kind <= ROLE_EXPORTER; kind++) {
         assert_int_equal(attempt((enum role_kind)kind, do_open), 0);
         assert_int_equal(attempt((enum role_kind)kind, do_unlink), 0);
         assert_int_equal(attempt((enum role_kind)kind, do_kill), 0);
@@ -183,7 +231,7 @@ static void what_only_an_attack_does_kills(void **state)
 {
     (void)state;
     static int (*const deadly[])(void) = {do_socket, do_exec, do_ptrace};
-    for (int kind = ROLE_ENGINE; kind <= ROLE_REPORTER; kind++) {
+    for (int kind = ROLE_ENGINE; kind <= ROLE_EXPORTER; kind++) {
         for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++) {
             int st = attempt((enum role_kind)kind, deadly[i]);
             assert_true(WIFSIGNALED(st));
@@ -195,8 +243,10 @@ static void what_only_an_attack_does_kills(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(both_roles_do_their_work),
+        cmocka_unit_test(roles_do_their_work),
+        cmocka_unit_test(the_exporter_answers_on_what_it_was_given),
         cmocka_unit_test(the_engine_sends_no_frames),
+        cmocka_unit_test(the_engine_takes_no_counts),
         cmocka_unit_test(files_and_other_processes_are_out_of_reach),
         cmocka_unit_test(what_only_an_attack_does_kills),
     };

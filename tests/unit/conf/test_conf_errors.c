@@ -56,6 +56,52 @@ static void wrong_values_say_what_is_allowed(void **state)
         "t.yaml:1:33: decoder.vxlan.ports: \"70000\" is not valid here; allowed: a list of at most 4 ports, 1..65535");
 }
 
+/* Metrics are for this host alone: anything that others could reach is refused. */
+static void metrics_stay_on_this_host(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"",  "/run/sekisho/metrics.sock", "127.0.0.1:9469", "127.1.2.3:1", "[::1]:9469",
+                                       "/m"};
+    static const char *const bad[] = {"0.0.0.0:9469",
+                                      "10.0.0.1:9469",
+                                      "[::]:9469",
+                                      "[2001:db8::1]:9469",
+                                      "[127.0.0.1]:9469",
+                                      "::1:9469",
+                                      "127.0.0.1",
+                                      "127.0.0.1:",
+                                      "127.0.0.1:0",
+                                      "127.0.0.1:65536",
+                                      "127.0.0.1:+80",
+                                      "127.0.0.1:080808",
+                                      ":9469",
+                                      "localhost:9469",
+                                      "9469",
+                                      "metrics.sock",
+                                      "/run/sekisho/",
+                                      "[::1]",
+                                      "[]:80",
+                                      "[:80"};
+    char text[128];
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        snprintf(text, sizeof(text), "metrics:\n  listen: \"%s\"\n", good[i]);
+        struct conf *c = load_good(text);
+        assert_string_equal(c->metrics_listen, good[i]);
+        conf_free(c);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        snprintf(text, sizeof(text), "metrics:\n  listen: \"%s\"\n", bad[i]);
+        load_bad(text,
+                 "t.yaml:2:11: metrics.listen: want the path of a unix socket, or a loopback address with a port: "
+                 "\"/run/sekisho/metrics.sock\", \"127.0.0.1:9469\", \"[::1]:9469\"");
+    }
+    struct conf_listen l;
+    assert_int_equal(conf_listen_parse("[::1]:9469", &l), SK_OK);
+    assert_null(l.path);
+    assert_int_equal(l.port, 9469);
+    assert_false(sk_addr_is_v4(&l.addr));
+}
+
 static void prefixes_are_checked(void **state)
 {
     (void)state;
@@ -268,6 +314,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unknown_keys_name_the_nearest),
         cmocka_unit_test(wrong_values_say_what_is_allowed),
+        cmocka_unit_test(metrics_stay_on_this_host),
         cmocka_unit_test(prefixes_are_checked),
         cmocka_unit_test(wrong_shapes_are_told),
         cmocka_unit_test(duplicate_keys_are_refused),

@@ -25,16 +25,13 @@ static void policy_entries_are_read(void **state)
     conf_free(c);
 }
 
-static void what_is_only_information_does_not_score_by_default(void **state)
+static void policies_are_set_from_the_command_line(void **state)
 {
     (void)state;
     struct conf *c = defaults();
-    assert_int_equal(c->decide.policy.n, 4);
-    for (unsigned i = 0; i < 4; i++)
-        assert_true(c->decide.policy.v[i].by == CONF_POLICY_CLASS && c->decide.policy.v[i].act == CONF_POLICY_SCORE &&
-                    c->decide.policy.v[i].points == 0);
+    assert_int_equal(c->decide.policy.n, 0);
     set_good(c, "decide.policy", "sid:7 block 1m, any never");
-    assert_int_equal(c->decide.policy.n, 2); /* a list of one's own takes the place of the default */
+    assert_int_equal(c->decide.policy.n, 2);
     conf_free(c);
 }
 
@@ -89,7 +86,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(policy_entries_are_read),
-        cmocka_unit_test(what_is_only_information_does_not_score_by_default),
+        cmocka_unit_test(policies_are_set_from_the_command_line),
         cmocka_unit_test(wrong_policy_entries_are_told),
         cmocka_unit_test(proxies_are_declared),
         cmocka_unit_test(proxies_that_believe_everybody_are_refused),

@@ -81,26 +81,41 @@ static void test_the_copy_is_safe(void **state)
     assert_int_equal(r.seconds, POLICY_MAX_SECONDS);
 }
 
-static void test_rate(void **state)
+static void test_who_is_not_proven_is_not_blocked(void **state)
 {
     (void)state;
-    struct policy_limits lim = {.rate = 10, .burst = 5};
-    struct policy_rate r = {0};
-    int64_t now = 1000 * SK_NS_PER_S;
-    int got = 0;
-    for (int i = 0; i < 100; i++)
-        got += policy_rate_take(&r, &lim, now);
-    assert_int_equal(got, 5);
-    assert_false(policy_rate_take(&r, &lim, now + SK_NS_PER_S / 20));
-    assert_true(policy_rate_take(&r, &lim, now + SK_NS_PER_S / 10));
-    assert_false(policy_rate_take(&r, &lim, now - 3600 * SK_NS_PER_S)); /* a clock set back gives nothing */
-    got = 0;
-    for (int i = 0; i < 1000; i++) /* ten seconds, a request each 10 ms */
-        got += policy_rate_take(&r, &lim, now + i * SK_NS_PER_S / 100);
-    assert_in_range(got, 99, 105);
-    lim.rate = 0;
-    for (int i = 0; i < 1000; i++)
-        assert_true(policy_rate_take(&r, &lim, now));
+    struct decide_request r = request("192.0.2.1"), out;
+    r.identity.state = IDENTITY_PROVEN;
+    r.identity.source = IDENTITY_BY_XFF;
+    r.identity.client = r.target.addr;
+    r.identity.nhops = 1;
+    r.identity.hop[0].addr = request("10.0.0.1").target.addr;
+    assert_int_equal(policy_check(&limits, &r, &out), POLICY_OK);
+    r.identity.state = IDENTITY_UNPROVEN;
+    r.identity.source = IDENTITY_BY_PEER;
+    r.identity.why = IDENTITY_WHY_HIDDEN;
+    for (uint8_t reason = 0; reason < DECIDE_REASON_COUNT; reason++) {
+        r.reason = reason;
+        assert_int_equal(policy_check(&limits, &r, &out), POLICY_UNPROVEN);
+    }
+    r.identity.state = IDENTITY_STATES;
+    assert_int_equal(policy_check(&limits, &r, &out), POLICY_MALFORMED);
+}
+
+static void test_growth_stops_at_the_maximum(void **state)
+{
+    (void)state;
+    struct policy_limits lim = {.max_seconds = 28 * 86400, .repeat_factor = 4};
+    static const int64_t want[] = {3600, 14400, 57600, 230400, 921600, 28 * 86400, 28 * 86400};
+    for (uint32_t n = 0; n < sizeof want / sizeof want[0]; n++)
+        assert_int_equal(policy_grown(&lim, 3600, n), want[n]);
+    assert_int_equal(policy_grown(&lim, 3600, UINT32_MAX), 28 * 86400);
+    assert_int_equal(policy_grown(&lim, INT64_MAX, 3), 28 * 86400);
+    lim.repeat_factor = 1;
+    assert_int_equal(policy_grown(&lim, 3600, UINT32_MAX), 3600);
+    assert_int_equal(policy_grown(&(struct policy_limits){0}, 3600, 9), 3600);
+    lim = (struct policy_limits){.repeat_factor = 100};
+    assert_int_equal(policy_grown(&lim, 86400, 60), POLICY_MAX_SECONDS);
 }
 
 int main(void)
@@ -109,7 +124,8 @@ int main(void)
         cmocka_unit_test(test_targets),
         cmocka_unit_test(test_what_no_honest_engine_sends),
         cmocka_unit_test(test_the_copy_is_safe),
-        cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_who_is_not_proven_is_not_blocked),
+        cmocka_unit_test(test_growth_stops_at_the_maximum),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

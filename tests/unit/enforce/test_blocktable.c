@@ -52,6 +52,73 @@ static void test_found_by_target_id_and_address(void **state)
     block_table_free(t);
 }
 
+static void mark_seen(void *arg, struct block *b)
+{
+    ++*(unsigned *)arg;
+    b->requests++;
+}
+
+static void test_scan_gives_each_block_once(void **state)
+{
+    (void)state;
+    struct block_table *t = block_table_create(5000);
+    static struct block *b[3000];
+    unsigned seen = 0, calls = 0;
+    uint32_t cursor = 0;
+    for (unsigned i = 0; i < 3000; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "10.0.%u.%u", i / 250, i % 250);
+        b[i] = add(t, text, 1000 + i % 7);
+    }
+    while (block_table_scan(t, &cursor, 100, mark_seen, &seen)) {
+        calls++;
+        if (calls == 10) { /* others end and come meanwhile */
+            for (unsigned i = 0; i < 3000; i += 3) {
+                block_table_remove(t, b[i]);
+                block_free(b[i]);
+                b[i] = NULL;
+            }
+            for (unsigned i = 0; i < 500; i++) {
+                char text[32];
+                snprintf(text, sizeof text, "10.1.%u.%u", i / 250, i % 250);
+                add(t, text, 5);
+            }
+        }
+    }
+    assert_in_range(calls, 15, 45);
+    for (unsigned i = 0; i < 3000; i++)
+        assert_true(!b[i] || b[i]->requests == 2);
+    assert_false(block_table_scan(t, &cursor, 100, mark_seen, &seen));
+    block_table_free(t);
+}
+
+static void test_what_it_was_decided_on_is_kept_in_few_bytes(void **state)
+{
+    (void)state;
+    struct block_table *t = block_table_create(10);
+    struct block *b = add(t, "192.0.2.1", 100), *c;
+    struct identity id;
+    assert_true(!b->chain && b->nscores == 0);
+    block_identity(b, &id);
+    assert_true(id.state == IDENTITY_DIRECT && id.nhops == 0);
+    struct decide_request r = {.target = pfx("192.0.2.2"), .msg = "m", .evidence = "ev", .evidence_len = 2};
+    r.identity =
+        (struct identity){.client = r.target.addr, .port = 7, .state = IDENTITY_PROVEN, .nhops = IDENTITY_HOPS_MAX};
+    for (unsigned i = 0; i < IDENTITY_HOPS_MAX; i++)
+        r.identity.hop[i] = (struct identity_hop){.addr = pfx("10.0.0.1").addr, .source = IDENTITY_BY_XFF};
+    for (unsigned i = 0; i < DECIDE_SCORES_MAX; i++)
+        r.scores[i] = (struct decide_score_item){.ts = 1 + i, .sid = i};
+    assert_int_equal(block_table_add(t, &r, NULL, BLOCK_RULE, 1, 100, &c), SK_OK);
+    block_identity(c, &id);
+    assert_memory_equal(&id, &r.identity, sizeof id);
+    assert_int_equal(c->nscores, DECIDE_SCORES_MAX);
+    assert_memory_equal(c->scores, r.scores, sizeof r.scores);
+    assert_string_equal(c->msg, "m");
+    assert_memory_equal(c->evidence, "ev", 2);
+    assert_true(sizeof *b <= 512); /* of a hundred thousand */
+    block_table_free(t);
+}
+
 static void test_ends_come_in_order(void **state)
 {
     (void)state;
@@ -121,6 +188,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_found_by_target_id_and_address),
+        cmocka_unit_test(test_scan_gives_each_block_once),
+        cmocka_unit_test(test_what_it_was_decided_on_is_kept_in_few_bytes),
         cmocka_unit_test(test_ends_come_in_order),
         cmocka_unit_test(test_full_table_refuses_and_keeps),
         cmocka_unit_test(test_prefixes_have_a_maximum_of_their_own),

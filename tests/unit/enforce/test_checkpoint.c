@@ -85,7 +85,7 @@ static void test_moved_when_asked_while_more_is_written(void **state)
     struct block_table *u = block_table_create(100000);
     size_t loaded = 0;
     assert_int_equal(journal_open(path, &j, NULL), SK_OK);
-    assert_int_equal(journal_load(j, u, 2 * S, &loaded), SK_OK);
+    assert_int_equal(journal_load(j, u, false, 2 * S, &loaded), SK_OK);
     assert_int_equal(loaded, 3101);
     block_table_free(u);
     journal_close(j);

@@ -12,6 +12,8 @@ static void on_event(void *arg, const void *rec, uint32_t len)
     }
     const struct event_rec *r = rec;
     k->nevents[r->type]++;
+    if (r->type == EVENT_FLOOD)
+        k->flood = *r;
     if (r->type == EVENT_ALERT && k->nalerts < ECASE_MAX) {
         k->blocked[k->nalerts] = (r->flags & EVENT_F_BLOCKED) != 0;
         k->sids[k->nalerts++] = r->alert.sid;
@@ -72,6 +74,8 @@ void ecase_close(struct ecase *k)
     if (k->w) {
         engine_worker_finish(k->w);
         engine_worker_free(k->w);
+        assert_int_equal(sk_count_sum(&k->c, SK_LP_FIRST, SK_LP_LAST), k->c.v[SK_C_PKTS]);
+        assert_int_equal(sk_count_sum(&k->c, SK_LF_FIRST, SK_LF_LAST), k->c.v[SK_C_FLOWS]);
     }
     engine_free(k->e);
     conf_free(k->conf);

@@ -1,6 +1,7 @@
 /*
  * A whole engine on packets by hand. HOME_NET is 10.0.0.0/8; conversations run between a client outside
- * and 10.0.0.1:80. Every record that the engine emits is checked with event_valid().
+ * and 10.0.0.1:80. Every record that the engine emits is checked with event_valid(); at the end each frame and each
+ * flow must be in the ledger.
  */
 #ifndef TEST_ENGINE_CASE_H
 #define TEST_ENGINE_CASE_H
@@ -33,6 +34,7 @@ struct ecase {
     unsigned nalerts, nevents[EVENT_TYPE_COUNT];
     struct decide_request blocks[16];
     unsigned nblocks;
+    struct event_rec flood; /* the last one told */
     bool bad_record;
     int64_t now;
     uint64_t number;

@@ -1,4 +1,7 @@
-/* The repository's captures through one worker, and shared by four: the same events, each record valid. */
+/*
+ * The repository's captures through one worker, and shared by four: the same events, each record valid, and the same
+ * ledger.
+ */
 #include "engine_case.h"
 #include <dirent.h>
 #include <stdio.h>
@@ -14,6 +17,7 @@ static const char rules[] = "alert tcp any any -> any any (flags:S; sid:1;)\n"
 
 struct totals {
     uint64_t events[EVENT_TYPE_COUNT], alerts, packets;
+    uint64_t ledger[SK_LP_LAST - SK_LP_FIRST + 1]; /* of packets: a full flow table depends on how many there are */
 };
 
 static void read_through(struct ecase *k, const char *path, struct engine_worker *w)
@@ -46,6 +50,8 @@ static struct totals run(const char *path, unsigned shares)
             t.events[i] += k.nevents[i];
         t.alerts += ecounted(&k, SK_C_DETECT_ALERTS);
         t.packets += ecounted(&k, SK_C_PKTS);
+        for (unsigned c = SK_LP_FIRST; c <= SK_LP_LAST; c++)
+            t.ledger[c - SK_LP_FIRST] += ecounted(&k, (enum sk_counter)c);
         ecase_close(&k);
     }
     return t;

@@ -298,6 +298,115 @@ static void drops_and_blocks_say_what_and_why(void **state)
     json_decref(j);
 }
 
+static void floods_say_who_and_how_much(void **state)
+{
+    (void)state;
+    struct event_rec *r = begin(EVENT_FLOOD);
+    r->flow_id = 0;
+    r->has = EVENT_HAS_FLOOD;
+    r->flood.addr = addr("203.0.113.0");
+    r->flood.plen = 120;
+    r->flood.level = EVENT_FLOOD_RANGE;
+    r->flood.rate = 3210;
+    r->flood.limit = 2000;
+    r->flood.action = EVENT_FLOOD_BLOCK;
+    json_t *j = finish();
+    assert_string_equal(at(j, "event_type"), "flood");
+    assert_string_equal(at(j, "flood.prefix"), "203.0.113.0/24");
+    assert_string_equal(at(j, "flood.level"), "range");
+    assert_string_equal(at(j, "flood.rate"), "3210");
+    assert_string_equal(at(j, "flood.limit"), "2000");
+    assert_string_equal(at(j, "flood.action"), "block");
+    assert_string_equal(at(j, "src_ip"), "(absent)");
+    json_decref(j);
+    r->flood.level = EVENT_FLOOD_LEVEL_COUNT;
+    assert_int_equal(event_valid(buf, r->len), SK_EPROTO);
+    r->flood.level = EVENT_FLOOD_HOST;
+    r->flood.action = EVENT_FLOOD_ACTION_COUNT;
+    assert_int_equal(event_valid(buf, r->len), SK_EPROTO);
+    r->flood.action = EVENT_FLOOD_ALERT;
+    r->flood.plen = 129;
+    assert_int_equal(event_valid(buf, r->len), SK_EPROTO);
+    r->flood.plen = 128;
+    assert_int_equal(event_valid(buf, r->len), SK_OK);
+}
+
+static void blocks_say_what_led_to_them(void **state)
+{
+    (void)state;
+    struct event_rec *r = begin(EVENT_BLOCK);
+    r->has = EVENT_HAS_BLOCK;
+    r->alert.gid = 1;
+    r->alert.sid = 9;
+    r->block.target = addr("203.0.113.9");
+    r->block.plen = 128;
+    r->block.action = EVENT_BLOCK_SET;
+    r->block.dry_run = 1;
+    r->block.repeat = 2;
+    r->block.score = 120;
+    r->block.threshold = 100;
+    event_add_str(&b, EVENT_I_BLOCK_CAUSE, "score");
+    event_add_str(&b, EVENT_I_BLOCK_REASON, "m\n");
+    json_t *j = finish();
+    assert_string_equal(at(j, "block.action"), "set");
+    assert_string_equal(at(j, "block.dry_run"), "true");
+    assert_string_equal(at(j, "block.repeat"), "2");
+    assert_string_equal(at(j, "block.cause"), "score");
+    assert_string_equal(at(j, "block.score"), "120");
+    assert_string_equal(at(j, "block.threshold"), "100");
+    assert_null(json_object_get(json_object_get(j, "block"), "refused_by"));
+    json_decref(j);
+}
+
+static void refusals_name_who_refused(void **state)
+{
+    (void)state;
+    struct event_rec *r = begin(EVENT_BLOCK);
+    r->has = EVENT_HAS_BLOCK;
+    r->alert.gid = 1;
+    r->alert.sid = 9;
+    r->block.target = addr("10.0.0.1");
+    r->block.plen = 128;
+    r->block.action = EVENT_BLOCK_REFUSED;
+    r->block.count = 3;
+    event_add_str(&b, EVENT_I_REFUSED_KIND, "gateway");
+    event_add_str(&b, EVENT_I_REFUSED_ENTRY, "10.0.0.1");
+    event_add_str(&b, EVENT_I_REFUSED_TEXT, "default route via eth0");
+    json_t *j = finish();
+    assert_string_equal(at(j, "block.action"), "refused");
+    assert_string_equal(at(j, "block.target"), "10.0.0.1");
+    assert_string_equal(at(j, "block.signature_id"), "9");
+    assert_string_equal(at(j, "block.refused_by.kind"), "gateway");
+    assert_string_equal(at(j, "block.refused_by.entry"), "10.0.0.1");
+    assert_string_equal(at(j, "block.refused_by.text"), "default route via eth0");
+    assert_string_equal(at(j, "block.count"), "3");
+    json_decref(j);
+}
+
+static void the_brake_tells_its_numbers(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"braked", "released"};
+    for (uint8_t i = 0; i < 2; i++) {
+        struct event_rec *r = begin(EVENT_BLOCK);
+        r->has = EVENT_HAS_BLOCK;
+        r->block.action = (uint8_t)(EVENT_BLOCK_BRAKED + i);
+        r->brake.set = 50;
+        r->brake.limit = 50;
+        r->brake.active = 500;
+        r->brake.share = 10;
+        r->brake.stopped = 7;
+        json_t *j = finish();
+        assert_string_equal(at(j, "block.action"), names[i]);
+        assert_string_equal(at(j, "block.new_blocks"), "50");
+        assert_string_equal(at(j, "block.active_clients"), "500");
+        assert_string_equal(at(j, "block.share"), "10");
+        assert_string_equal(at(j, "block.stopped"), "7");
+        assert_null(json_object_get(json_object_get(j, "block"), "target"));
+        json_decref(j);
+    }
+}
+
 static void stats_nest_and_count(void **state)
 {
     (void)state;
@@ -354,6 +463,10 @@ int main(void)
         cmocka_unit_test(anomalies_carry_their_layer),
         cmocka_unit_test(files_say_how_much_was_seen),
         cmocka_unit_test(drops_and_blocks_say_what_and_why),
+        cmocka_unit_test(floods_say_who_and_how_much),
+        cmocka_unit_test(blocks_say_what_led_to_them),
+        cmocka_unit_test(refusals_name_who_refused),
+        cmocka_unit_test(the_brake_tells_its_numbers),
         cmocka_unit_test(stats_nest_and_count),
         cmocka_unit_test(a_hostile_record_is_refused_or_harmless),
     };

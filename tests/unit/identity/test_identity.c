@@ -267,11 +267,18 @@ static void test_more_lines_than_are_read(void **state)
 {
     (void)state;
     struct identity_rules *r = usual("X-Forwarded-For");
-    struct sk_addr peer = ask_addr(HTTP_HOP);
-    struct identity id;
-    identity_begin(r, &peer, 1, &id);
-    identity_request(r, &id, NULL, IDENTITY_LINES_MAX + 1, false, &id);
-    assert_int_equal(id.why, IDENTITY_WHY_TOO_MANY);
+    struct sk_addr peer = ask_addr(HTTP_HOP), client = ask_addr(CLIENT);
+    struct identity conn, id;
+    static struct identity_line lines[4 * IDENTITY_LINES_MAX];
+    identity_begin(r, &peer, 1, &conn);
+    for (unsigned i = 0; i < 4 * IDENTITY_LINES_MAX; i++)
+        lines[i].value = sk_span_str(STRANGER);
+    lines[3 * IDENTITY_LINES_MAX - 1].value = sk_span_str(CLIENT);
+    for (unsigned hops = 0; hops < IDENTITY_HOPS_MAX; hops++) {
+        identity_request(r, &conn, lines, 3 * IDENTITY_LINES_MAX + hops, false, &id);
+        assert_true(id.state == IDENTITY_PROVEN && sk_addr_eq(&id.client, &client) && id.nhops == 1 + hops);
+        lines[3 * IDENTITY_LINES_MAX + hops].value = sk_span_str(HTTP_HOP);
+    }
     identity_rules_free(r);
 }
 

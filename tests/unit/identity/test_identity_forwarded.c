@@ -80,10 +80,15 @@ static void test_elements(void **state)
         {"\", for=192.0.2.1", "AMBIGUOUS"},
         {"for=9.9.9.9;x=\", for=\"[2001:db8::1]:80\"", "AMBIGUOUS"},
         {"for=\"9.9.9.9\";x=\"\\, for=\"[2001:db8::1]:80\", for=\"10.0.1.6:80\"", "AMBIGUOUS"},
-        {"for=\"\nfor=192.0.2.1", "AMBIGUOUS"},
         {"for=\"9.9.9.9\nx\", for=192.0.2.1", "AMBIGUOUS"},
         {"for=192.0.2.1, for=10.0.1.6\nfor=\"", "AMBIGUOUS"},
+        {"for=192.0.2.1\nfor=\"\nfor=10.0.1.6", "AMBIGUOUS"},
         {"!for=192.0.2.1", "AMBIGUOUS"},
+        {"for=192.0.2.1\n!for=9.9.9.9\nfor=10.0.1.6", "AMBIGUOUS"},
+        /* In a line that the walk does not reach it is the client's own business. */
+        {"for=\"\nfor=192.0.2.1", "192.0.2.1"},
+        {"for=\"\nx, for=192.0.2.1\nfor=10.0.1.6", "192.0.2.1"},
+        {"!for=9.9.9.9\nfor=192.0.2.1", "192.0.2.1"},
     };
     struct identity_rules *r = ask_rules("10.0.1.0/24", "", "forwarded");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -162,11 +162,14 @@ static void test_elements(void **state)
         {"\n", "NO_HEADER"},
         {"10.0.1.6\n10.0.1.7", "EXHAUSTED"},
         {"x\n10.0.1.7", "MALFORMED"},
-        /* One odd line, wherever and whatever. */
-        {"!9.9.9.9\n192.0.2.1", "AMBIGUOUS"},
+        /* An odd line ends the walk, if it comes to it. */
+        {"!9.9.9.9\n192.0.2.1", "192.0.2.1"},
+        {"!9.9.9.9\n192.0.2.1, 10.0.1.7\n10.0.1.6", "192.0.2.1"},
+        {"!9.9.9.9\n10.0.1.6", "AMBIGUOUS"},
+        {"!9.9.9.9\n,", "AMBIGUOUS"},
         {"192.0.2.1\n!9.9.9.9", "AMBIGUOUS"},
         {"192.0.2.1\n!", "AMBIGUOUS"},
-        {"!x\n192.0.2.1\n10.0.1.6", "AMBIGUOUS"},
+        {"192.0.2.1\n!9.9.9.9\n10.0.1.6", "AMBIGUOUS"},
     };
     check("X-Forwarded-For", cases, sizeof cases / sizeof cases[0]);
     check("CF-Connecting-IP", cases, sizeof cases / sizeof cases[0]);

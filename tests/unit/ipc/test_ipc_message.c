@@ -1,15 +1,22 @@
 /* Messages and bundles between roles: what is sent arrives; what is wrong is refused without leaking descriptors. */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/limits.h"
+#include "ipc/blob.h"
 #include "ipc/bundle.h"
+#include "ipc/listen.h"
 #include "ipc/message.h"
 #include "ipc/status.h"
 
@@ -224,6 +231,63 @@ static void too_many_texts_are_refused(void **state)
     ipc_bundle_free(b);
 }
 
+static void a_blob_is_what_it_was(void **state)
+{
+    (void)state;
+    const void *p;
+    size_t len;
+    int fd;
+    assert_int_equal(ipc_blob_make("test", "hello", 5, &fd), SK_OK);
+    assert_int_equal(ipc_blob_map(fd, 5, &p, &len), SK_OK);
+    assert_int_equal(len, 5);
+    assert_memory_equal(p, "hello", 5);
+    ipc_blob_unmap(p, len);
+    assert_true(write(fd, "x", 1) < 0);
+    assert_int_equal(ftruncate(fd, 0), -1);
+    assert_int_equal(ipc_blob_map(fd, 4, &p, &len), SK_EPROTO); /* longer than is wanted */
+    close(fd);
+    fd = memfd_create("open", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    assert_true(fd >= 0 && write(fd, "hello", 5) == 5);
+    assert_int_equal(ipc_blob_map(fd, 5, &p, &len), SK_EPROTO); /* could still change */
+    close(fd);
+    assert_int_equal(ipc_blob_make("empty", "", 0, &fd), SK_OK);
+    assert_int_equal(ipc_blob_map(fd, 5, &p, &len), SK_EPROTO);
+    close(fd);
+}
+
+static void sockets_are_for_this_host(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/sekisho-listen-XXXXXX", sock[64];
+    struct stat st;
+    struct sk_addr lo;
+    int fd, again;
+    assert_non_null(mkdtemp(path));
+    snprintf(sock, sizeof(sock), "%s/s", path);
+    assert_int_equal(ipc_listen_path(sock, (gid_t)-1, 4, &fd), SK_OK);
+    assert_int_equal(stat(sock, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0660);
+    assert_int_equal(ipc_listen_path(sock, (gid_t)-1, 4, &again), SK_EEXIST); /* somebody answers */
+    close(fd);
+    assert_int_equal(ipc_listen_path(sock, (gid_t)-1, 4, &fd), SK_OK); /* a dead one is replaced */
+    close(fd);
+    unlink(sock);
+    int file = open(sock, O_CREAT | O_WRONLY, 0600);
+    assert_int_equal(ipc_listen_path(sock, (gid_t)-1, 4, &fd), SK_EIO); /* a file is not */
+    close(file);
+    unlink(sock);
+    rmdir(path);
+    assert_int_equal(sk_addr_parse("127.0.0.1", 9, &lo), SK_OK);
+    assert_int_equal(ipc_listen_port(&lo, 0, 4, &fd), SK_OK); /* any port that is free */
+    struct sockaddr_in sa;
+    socklen_t len = sizeof(sa);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
+    assert_int_equal(sa.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+    assert_int_equal(ipc_listen_port(&lo, ntohs(sa.sin_port), 4, &again), SK_EIO);
+    assert_int_equal(errno, EADDRINUSE);
+    close(fd);
+}
+
 static void both_sides_see_the_status_page(void **state)
 {
     (void)state;
@@ -250,6 +314,8 @@ int main(void)
         cmocka_unit_test(texts_come_out_of_a_bundle_as_they_went_in),
         cmocka_unit_test(a_bundle_that_can_still_change_is_refused),
         cmocka_unit_test(too_many_texts_are_refused),
+        cmocka_unit_test(a_blob_is_what_it_was),
+        cmocka_unit_test(sockets_are_for_this_host),
         cmocka_unit_test(both_sides_see_the_status_page),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

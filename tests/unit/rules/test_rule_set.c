@@ -153,6 +153,38 @@ static void too_many_flowbits(void **state)
     free(text);
 }
 
+static void count_finding(void *arg, const struct sk_diag *d)
+{
+    (void)d;
+    ++*(unsigned *)arg;
+}
+
+/* Address lists of no rule: what is wrong with one is not said, and changes nothing. */
+static void lists_beside_the_rules(void **state)
+{
+    (void)state;
+    static const struct rule_var vars[] = {{"GOOD", "[10.0.0.0/8,!10.1.0.0/16]"}, {"BAD", "[10.0.0.0/8,10.0.0.0/33]"}};
+    const struct rule_conf conf = {.addr_vars = vars, .naddr = 2};
+    unsigned said = 0;
+    const struct sk_diag_sink sink = {count_finding, &said};
+    struct rule_loader *l = NULL;
+    const struct rule_addr_spec *s = NULL;
+    const struct rule_set *set = NULL;
+    assert_int_equal(rule_loader_create(&conf, &sink, &l), SK_OK);
+    static const char *const bad[] = {"$BAD", "$MISSING", "[10.0.0.0/33]", "", "[", "nonsense"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(rule_loader_addrs(l, bad[i], &s), SK_EINVAL);
+    assert_int_equal(rule_loader_addrs(l, "$GOOD", &s), SK_OK);
+    assert_int_equal(said, 0);
+    assert_int_equal(rule_loader_finish(l, &set), SK_OK);
+    struct sk_addr in, out;
+    assert_int_equal(sk_addr_parse("10.2.0.1", 8, &in), SK_OK);
+    assert_int_equal(sk_addr_parse("10.1.0.1", 8, &out), SK_OK);
+    assert_true(rule_addr_match(s, &in));
+    assert_false(rule_addr_match(s, &out));
+    rule_set_free(set);
+}
+
 static void empty_files(void **state)
 {
     (void)state;
@@ -177,6 +209,7 @@ int main(void)
         cmocka_unit_test(thresholds),
         cmocka_unit_test(later_line_for_all_keeps_the_first),
         cmocka_unit_test(keywords_are_sorted_and_findable),
+        cmocka_unit_test(lists_beside_the_rules),
         cmocka_unit_test(empty_files),
         cmocka_unit_test(too_many_flowbits),
     };

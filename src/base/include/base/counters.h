@@ -1,12 +1,14 @@
 /*
  * What a worker counts. One struct a worker, on its own cache lines; only its worker writes (sk_count), anybody may
- * read (sk_count_read). In `run` it lies in shared memory, so that the guard can show it; names are those of `stats`
- * events, Suricata's where the thing is the same.
+ * read (sk_count_read). In `run` it lies in shared memory, so that the guard can show it, beside a second struct for
+ * what only the guard knows of that worker; names are those of `stats` events, Suricata's where the thing is the same.
  */
 #ifndef BASE_COUNTERS_H
 #define BASE_COUNTERS_H
 
 #include <stdint.h>
+
+#include "base/ledger.h"
 
 /* X(identifier, "stats name", "meaning") */
 #define SK_COUNTERS(X)                                                                                                 \
@@ -80,13 +82,27 @@
     X(BLOCK_UNPROVEN, "decide.block_unproven", "blocks not asked for because the source address is not proven")        \
     X(BLOCK_REFUSED, "decide.block_refused", "blocks that the never-list refused")                                     \
     X(BLOCK_LOST, "decide.block_lost", "blocks that could not be asked for: channel full")                             \
-    X(EVENT_LOST, "event.lost", "events dropped because the ring to the reporter was full")
+    X(SCORE_FULL, "decide.score_memcap", "scores forgotten early because their table was full")                        \
+    X(SCORE_UNPROVEN, "decide.score_unproven", "alerts that no score counts because the client is not proven")         \
+    X(FLOODS, "decide.floods", "floods found")                                                                         \
+    X(FLOOD_LATE, "decide.flood_late", "events not counted for floods: the worker was a window behind")                \
+    X(FLOOD_FULL, "decide.flood_memcap", "floods told later because too many were found at once")                      \
+    X(EVENT_LOST, "event.lost", "events dropped because the ring to the reporter was full")                            \
+    SK_LEDGER(X)
 
 enum sk_counter {
 #define X(id, name, help) SK_C_##id,
     SK_COUNTERS(X)
 #undef X
         SK_C_COUNT
+};
+
+/* The classes of the ledger: each frame and each flow counts once in its range. */
+enum {
+    SK_LP_FIRST = SK_C_LP_INSPECTED,
+    SK_LP_LAST = SK_C_LP_STOPPING,
+    SK_LF_FIRST = SK_C_LF_INSPECTED,
+    SK_LF_LAST = SK_C_LF_STOPPING,
 };
 
 struct sk_counters {
@@ -114,7 +130,12 @@ static inline uint64_t sk_count_read(const struct sk_counters *c, enum sk_counte
     return __atomic_load_n(&c->v[id], __ATOMIC_RELAXED);
 }
 
+/* Sum of the counters first..last. */
+uint64_t sk_count_sum(const struct sk_counters *c, unsigned first, unsigned last);
+
 const char *sk_counter_name(enum sk_counter id);
 const char *sk_counter_help(enum sk_counter id);
+/* What stands behind the last dot of its name: the cause, of a class of the ledger. */
+const char *sk_counter_leaf(enum sk_counter id);
 
 #endif

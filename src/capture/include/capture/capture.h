@@ -5,6 +5,7 @@
 #ifndef CAPTURE_CAPTURE_H
 #define CAPTURE_CAPTURE_H
 
+#include "base/ringmark.h"
 #include "decode/packet.h"
 
 #define CAPTURE_BATCH 64
@@ -14,6 +15,7 @@ struct capture;
 struct capture_batch {
     unsigned n;
     struct sk_frame f[CAPTURE_BATCH];
+    uint64_t mark[CAPTURE_BATCH]; /* rings: where each frame stands, for sk_ring_mark_take() */
 };
 
 /*
@@ -25,7 +27,7 @@ SK_MUST_USE int capture_recv(struct capture *c, struct capture_batch *b, int tim
 void capture_release(struct capture *c, struct capture_batch *b);
 /* Human text of the last failure; names file or interface. */
 const char *capture_error(const struct capture *c);
-/* Adds what the kernel offered and dropped since the last call to KERNEL_PKTS / KERNEL_DROPS. */
+/* Adds what could not be made sense of since the last call to LP_RING_ERROR. */
 void capture_count(struct capture *c, struct sk_counters *k);
 void capture_close(struct capture *c);
 
@@ -44,6 +46,7 @@ struct capture_ring_conf {
     uint32_t ring_size;     /* bytes of one ring */
     uint32_t block_size;    /* bytes of one block; power of two, >= SK_MAX_FRAME / 2 */
     uint32_t block_timeout; /* ms until a part-filled block is handed over */
+    uint32_t snaplen;       /* bytes kept of a frame; 0: all */
     uint16_t fanout_id;     /* one group an interface; 0: no fanout */
     bool promisc;
     bool outgoing; /* also what this host sends (both directions) */
@@ -52,21 +55,33 @@ struct capture_ring_conf {
  * Privileged half (guard; CAP_NET_RAW): makes a socket with its ring, bound to an interface, and joined to the fanout
  * group (PACKET_FANOUT_HASH | FLAG_DEFRAG | FLAG_ROLLOVER off). *fd is the caller's. errbuf as above. All members of
  * a group must agree on `outgoing`; the interface must be up when a group is joined. SK_EPERM: CAP_NET_RAW is missing.
+ * The loopback device shows each packet twice; only the incoming copy is taken, whatever `outgoing` says.
  */
 SK_MUST_USE int capture_ring_socket(const char *ifname, const struct capture_ring_conf *conf, int *fd, char *errbuf);
+/*
+ * Adds what such a socket was offered since the last call, and how much of that was dropped because its ring was full.
+ * Reading resets: one reader only. With a fanout group a datagram in fragments is offered once, whole.
+ */
+void capture_ring_stats(int fd, uint64_t *packets, uint64_t *drops);
+/* From now on nothing more is offered to it. */
+void capture_ring_mute(int fd);
 /*
  * Unprivileged half (engine): maps the rings of such sockets; one source may read several interfaces. The ring's
  * geometry is that of conf, which must be the one that made the socket. fds stay the caller's, and
  * open until close or removal.
- * Picks up where the last reader stopped: no frame that it had not released is missed, and those of a block that it had
- * read only in part come again. On the loopback device only the incoming copy of each packet is lent. Devices without
- * Ethernet header give raw IP (linktype 101).
+ * Picks up where the last reader stopped: no frame that it had not released is missed, and those that it had not
+ * released come again; with its mark, exactly those come again that it had not taken. Devices without Ethernet header
+ * give raw IP (linktype 101).
  */
 SK_MUST_USE int capture_open_ring(const int *fds, const uint16_t *iface_idx, unsigned n,
                                   const struct capture_ring_conf *conf, struct capture **out, char *errbuf);
-/* A further interface appeared (hot-plugged ENI). SK_EFULL beyond SK_MAX_INTERFACES. */
-SK_MUST_USE int capture_ring_add(struct capture *c, int fd, uint16_t iface_idx, char *errbuf);
-/* An interface is gone for good. Not while a batch is out. Its last counts are in the next capture_count. */
+/*
+ * A further interface appeared (hot-plugged ENI). mark: of this ring, kept up to date by the caller, who lets it live
+ * as long; NULL: none. A mark that cannot be of this ring is passed over. SK_EFULL beyond SK_MAX_INTERFACES.
+ */
+SK_MUST_USE int capture_ring_add(struct capture *c, int fd, uint16_t iface_idx, const struct sk_ring_mark *mark,
+                                 char *errbuf);
+/* An interface is gone for good. Not while a batch is out. */
 void capture_ring_remove(struct capture *c, uint16_t iface_idx);
 
 /* --- fake, for tests: frames from memory, copied at push --- */

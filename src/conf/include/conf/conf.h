@@ -244,6 +244,15 @@ SK_MUST_USE int conf_load_vars(struct conf *c, const char *path_name, const char
 SK_MUST_USE int conf_check(const struct conf *c, const struct sk_diag_sink *sink);
 void conf_free(struct conf *c); /* NULL is fine */
 
+/* Where something is served for this host alone. */
+struct conf_listen {
+    const char *path;    /* of a unix socket, within the text that was read; NULL: a port */
+    struct sk_addr addr; /* loopback */
+    uint16_t port;
+};
+/* "/PATH", "127.0.0.1:PORT", "[::1]:PORT". SK_EINVAL: anything else. */
+SK_MUST_USE int conf_listen_parse(const char *text, struct conf_listen *out);
+
 /* Group by name (case-sensitive) of address_groups or port_groups; NULL when there is none. */
 const struct conf_var *conf_group(const struct conf_vars *groups, const char *name);
 

@@ -1,7 +1,8 @@
 /*
  * What an alert of a rule does to the client that caused it: decide.policy first (the first entry that fits), then the
- * rule's own metadata (sekisho_block), then its action (drop), then points by priority. Pure; knows a rule by what is
- * passed in.
+ * rule's own metadata (sekisho_block), then its action (drop), then points by priority (none in classes
+ * of rules that tell of no attack: policy-violation, misc-activity, not-suspicious, protocol-command-decode). Pure;
+ * knows a rule by what is passed in.
  */
 #ifndef DECIDE_PLAN_H
 #define DECIDE_PLAN_H

@@ -16,10 +16,10 @@
 #define POLICY_MAX_SECONDS     (365 * 86400) /* configuration may lower, not raise */
 
 struct policy_limits {
-    int64_t max_seconds; /* longer requests are cut to it; 0 = POLICY_MAX_SECONDS */
-    uint32_t max_blocks; /* blocks in force at once (enforce/blocktable.h); 0 = its maximum */
-    uint32_t rate;       /* new blocks a second from rules, averaged; 0 = no limit. Extensions are free. */
-    uint32_t burst;      /* new blocks at once; 0 = rate */
+    int64_t max_seconds;    /* longer requests are cut to it; 0 = POLICY_MAX_SECONDS */
+    uint32_t max_blocks;    /* blocks in force at once (enforce/blocktable.h); 0 = its maximum */
+    uint32_t repeat_factor; /* a block lasts so many times as long as the one before of its target; 0, 1 = no growth */
+    int64_t repeat_memory;  /* ns: a block that ended longer ago is not one before */
 };
 
 /* X(identifier, "text") */
@@ -29,7 +29,8 @@ struct policy_limits {
     X(TOO_WIDE, "prefix is too wide")                                                                                  \
     X(SPECIAL, "target is no address that traffic can come from")                                                      \
     X(BAD_DURATION, "duration is out of range")                                                                        \
-    X(MALFORMED, "request is malformed")
+    X(MALFORMED, "request is malformed")                                                                               \
+    X(UNPROVEN, "the client is not proven")
 
 enum policy_verdict {
 #define X(id, text) POLICY_##id,
@@ -51,13 +52,7 @@ bool policy_rule_width(const struct sk_prefix *p);
 /* Width and kind of a target alone (operator commands). */
 enum policy_verdict policy_check_target(const struct sk_prefix *p);
 
-/* Token bucket of new blocks. Zero-initialise. */
-struct policy_rate {
-    int64_t last;   /* ns */
-    int64_t credit; /* ns of refill: one block costs SK_NS_PER_S / rate */
-    bool started;
-};
-/* Takes one token; false when there is none. A clock that goes back refills nothing. */
-bool policy_rate_take(struct policy_rate *r, const struct policy_limits *lim, int64_t now);
+/* How long a block lasts whose target has had n before it: seconds * factor^n, at most the maximum. */
+int64_t policy_grown(const struct policy_limits *lim, int64_t seconds, uint32_t n);
 
 #endif

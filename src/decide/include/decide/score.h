@@ -7,6 +7,9 @@
  * One table for all workers, reached only by alerts: set-associative, locked by stripes, as the thresholds of rules.
  * Fixed memory. Full policy: of a full set the client whose last alert is oldest is forgotten (counted: SK_C_SCORE_FULL
  * when it still had points). Thread-safe but for create and free.
+ *
+ * A clock that goes back: by less than a window, alerts count in the client's newest bucket; by more, the client begins
+ * anew, so that points of a time to come do not stay.
  */
 #ifndef DECIDE_SCORE_H
 #define DECIDE_SCORE_H
@@ -14,6 +17,8 @@
 #include "base/counters.h"
 #include "conf/conf.h"
 #include "decide/request.h"
+
+#define SCORE_PARTS 8
 
 struct decide_scores;
 

@@ -19,16 +19,28 @@
 #define BLOCK_PREFIXES_MAX 32768   /* blocks that are not hosts: they share one kernel transaction */
 #define BLOCK_ID_LEN       15      /* 'B', 13 base32 characters (RFC 4648) of 64 random bits, NUL */
 
-enum block_origin { BLOCK_RULE, BLOCK_OPERATOR, BLOCK_FLEET, BLOCK_KERNEL };
+enum block_origin { BLOCK_RULE, BLOCK_OPERATOR, BLOCK_FLEET, BLOCK_KERNEL, BLOCK_ORIGINS };
+
+/* How a client is known that is not the sender of the packet: struct identity without what is unused of it. */
+struct block_chain {
+    struct sk_addr client;
+    uint16_t port;
+    uint8_t source; /* enum identity_source */
+    uint8_t nhops;
+    struct identity_hop hop[];
+};
 
 struct block {
     char id[BLOCK_ID_LEN]; /* unique over restarts */
     uint8_t origin;        /* enum block_origin; KERNEL: found in the kernel set, unknown to the journal */
     uint8_t proto, dropped, to_server;
+    uint8_t reason; /* enum decide_reason, of a rule's block */
+    bool dry_run;   /* only as if */
     struct sk_prefix target;
     int64_t created, expires; /* wall clock, ns; absolute */
     int64_t last;             /* last request */
     uint32_t requests;
+    uint32_t repeat; /* blocks of this target that ran out before it, one after another */
     /* Of the first request; zero for an operator's block. */
     uint32_t sid, gid, rev;
     uint16_t sport, dport;
@@ -38,6 +50,10 @@ struct block {
     const char *msg;         /* never NULL */
     const uint8_t *evidence; /* raw: escape before showing */
     uint16_t evidence_len;
+    uint8_t nscores;
+    uint32_t score, threshold;              /* as in struct decide_request */
+    const struct decide_score_item *scores; /* oldest first */
+    const struct block_chain *chain;        /* NULL: the sender of the packet itself */
     /* As of the last read-back of the kernel. */
     uint64_t hit_packets, hit_bytes;
 
@@ -67,6 +83,8 @@ bool block_table_extend(struct block_table *t, struct block *b, int64_t expires)
 /* Takes the block out; the caller frees it with block_free when done with it. */
 void block_table_remove(struct block_table *t, struct block *b);
 void block_free(struct block *b);
+/* A block outside of any table: what the request says, and the rest zero. NULL without memory. block_free. */
+struct block *block_new(const struct decide_request *r);
 
 struct block *block_table_find(const struct block_table *t, const struct sk_prefix *target);
 struct block *block_table_find_id(const struct block_table *t, const char *id);
@@ -93,6 +111,9 @@ static inline bool block_is_host(const struct block *b)
 {
     return b->target.len == 128;
 }
+
+/* The identity that came with the request; of a client that is the sender: DIRECT, and who sent. */
+void block_identity(const struct block *b, struct identity *out);
 
 const char *block_origin_name(enum block_origin o); /* "rule", "operator", "fleet", "kernel" */
 

@@ -13,22 +13,30 @@
  *
  * A clock step is caught by the next read-back: expiry is absolute wall time.
  *
- * Owner: guard; one thread. ops, table, journal (may be NULL), never and policy are borrowed and must outlive it.
+ * A rule's block lasts longer with each earlier block of its target that ran out (struct policy_limits,
+ * enforce/offenders.h); unblocking forgives. New blocks of rules pass the brake (decide/brake.h), which is looked at
+ * again each ENFORCER_BRAKE_LOOK while it brakes.
+ *
+ * Owner: guard; one thread. ops, table, journal (may be NULL), never, limits and brake are borrowed and must outlive
+ * it; what stands in limits and brake may change between calls.
  */
 #ifndef ENFORCE_ENFORCER_H
 #define ENFORCE_ENFORCER_H
 
 #include "base/clock.h"
+#include "decide/brake.h"
 #include "decide/never.h"
 #include "decide/policy.h"
 #include "enforce/blocktable.h"
 #include "enforce/journal.h"
 #include "enforce/nft.h"
+#include "enforce/offenders.h"
 
 #define ENFORCER_RESYNC       (30 * SK_NS_PER_S)
 #define ENFORCER_EXTEND_DELAY SK_NS_PER_S
 #define ENFORCER_SLACK        (SK_NS_PER_S / 2) /* kernel and table may differ by this much without a repair */
 #define ENFORCER_RETRY        SK_NS_PER_S       /* after a kernel error */
+#define ENFORCER_BRAKE_LOOK   SK_NS_PER_S
 
 /* X(identifier, "name") */
 #define ENFORCE_RESULTS(X)                                                                                             \
@@ -39,7 +47,9 @@
     X(REFUSED_NEVER, "refused-never-list")                                                                             \
     X(REFUSED_INVALID, "refused-invalid")                                                                              \
     X(REFUSED_FULL, "refused-full")                                                                                    \
-    X(REFUSED_RATE, "refused-rate")
+    X(REFUSED_BRAKE, "refused-brake")                                                                                  \
+    X(REFUSED_RATE, "refused-rate")                                                                                    \
+    X(NOT_BLOCKED, "not-blocked") /* reason AGAIN, and the block is gone */
 
 enum enforce_result {
 #define X(id, name) ENFORCE_##id,
@@ -55,9 +65,12 @@ struct enforce_outcome {
 };
 
 struct enforcer_stats {
-    uint64_t requests, blocked, extended, covered, refused_never, refused_invalid, refused_full, refused_rate;
+    uint64_t requests, blocked, extended, covered, refused_never, refused_invalid, refused_full;
+    uint64_t refused_brake, refused_rate;
+    uint64_t again;                      /* requests of reason AGAIN */
     uint64_t expired, unblocked, lifted; /* lifted: because the never-list grew */
     uint64_t adopted;                    /* found in the kernel, unknown to us */
+    uint64_t switched;                   /* ended at the start: of a former dry run, or because this is one */
     uint64_t resyncs, repairs;           /* read-backs; elements that were missing or wrong */
     uint64_t rebuilds;                   /* table was missing or misshapen */
     uint64_t kernel_errors, journal_errors;
@@ -74,6 +87,15 @@ enum enforcer_event {
 };
 typedef void enforcer_hook(void *arg, enum enforcer_event ev, const struct block *b, int64_t now);
 
+/* Where the brake stands: shown, and told when it begins to stop or lets go. */
+struct enforcer_brake {
+    bool braking;
+    int64_t since;             /* the last time that it began; 0: never */
+    uint64_t stopped;          /* blocks refused since then */
+    uint64_t set, limit, room; /* new blocks of the window, how many it may hold, and how many more */
+    uint64_t active;           /* clients of the window */
+};
+
 struct enforcer_setup {
     const struct nft_ops *ops;
     void *ops_ctx;
@@ -81,8 +103,14 @@ struct enforcer_setup {
     struct journal *journal; /* NULL: nothing survives (replay) */
     const struct never_list *never;
     const struct policy_limits *limits;
-    enforcer_hook *hook; /* may be NULL */
-    void *hook_arg;
+    const struct conf_brake *brake; /* NULL: nothing brakes */
+    bool dry_run;                   /* what the blocks are marked with; ops are the caller's to choose */
+    enforcer_hook *hook;            /* may be NULL */
+    /* Clients that were active within the brake's window. NULL: not known; then its minimum and rate count. */
+    uint64_t (*active)(void *arg, int64_t now);
+    /* It begins to stop, or lets go. May be NULL. */
+    void (*braked)(void *arg, const struct enforcer_brake *b, int64_t now);
+    void *hook_arg; /* of the three */
 };
 
 struct enforcer;
@@ -95,11 +123,19 @@ void enforcer_free(struct enforcer *e);
  * retries by itself; the error is for saying so. */
 SK_MUST_USE int enforcer_restore(struct enforcer *e, int64_t now);
 
+/* A request of reason AGAIN only counts on the block that is there. */
 void enforcer_request(struct enforcer *e, const struct decide_request *req, enum block_origin origin, int64_t now,
                       struct enforce_outcome *out);
-/* Ends a block (of any origin). SK_ENOENT. Pending until the next flush. */
+/* Ends a block (of any origin), and forgives its target. SK_ENOENT. Pending until the next flush. */
 SK_MUST_USE int enforcer_unblock_id(struct enforcer *e, const char *id, int64_t now);
 SK_MUST_USE int enforcer_unblock(struct enforcer *e, const struct sk_prefix *target, int64_t now);
+
+/* Ends at most `most` blocks so. Returns how many. */
+size_t enforcer_unblock_some(struct enforcer *e, size_t most, int64_t now);
+
+void enforcer_brake(struct enforcer *e, int64_t now, struct enforcer_brake *out);
+/* The operator looked at it. */
+void enforcer_brake_release(struct enforcer *e, int64_t now);
 
 /* Carries new blocks, unblocks and due extensions out. A kernel error resyncs at once; what fails then is retried. */
 SK_MUST_USE int enforcer_flush(struct enforcer *e, int64_t now);
@@ -120,10 +156,11 @@ SK_MUST_USE int enforcer_refresh(struct enforcer *e, struct block *b, int64_t no
 SK_MUST_USE int enforcer_resync(struct enforcer *e, int64_t now);
 /* The never-list changed: lifts blocks that it now forbids. Returns how many. */
 size_t enforcer_never_changed(struct enforcer *e, int64_t now);
-/* Ends every block and removes the kernel table (stop without keep-blocks). */
+/* Ends every block, forgiving nobody, and removes the kernel table (stop without keep-blocks). */
 SK_MUST_USE int enforcer_teardown(struct enforcer *e, int64_t now);
 
 const struct enforcer_stats *enforcer_stats(const struct enforcer *e);
+const struct offenders *enforcer_offenders(const struct enforcer *e);
 /* True while the kernel is not known to hold what the table says. */
 bool enforcer_degraded(const struct enforcer *e);
 /* Blocks for listing: block_table_at(enforcer_table(e), i), hits as of the last resync. */

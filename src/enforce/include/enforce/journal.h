@@ -15,10 +15,22 @@
 
 #include "enforce/blocktable.h"
 
-#define JOURNAL_SCHEMA      1
+#define JOURNAL_SCHEMA      2 /* 2: what a block was decided on, repeats, dry run */
 #define JOURNAL_HISTORY_MAX 1000000
 
-enum journal_end { JOURNAL_EXPIRED, JOURNAL_UNBLOCKED, JOURNAL_NEVER };
+/* X(identifier, "name"): why a block ended. */
+#define JOURNAL_ENDS(X)                                                                                                \
+    X(EXPIRED, "expired")                                                                                              \
+    X(UNBLOCKED, "unblocked")                                                                                          \
+    X(NEVER, "never-list")                                                                                             \
+    X(STOPPED, "agent-stopped")                                                                                        \
+    X(SWITCHED, "dry-run-switched") /* of a dry run that is over, or a real one when a dry run begins */
+enum journal_end {
+#define X(id, name) JOURNAL_##id,
+    JOURNAL_ENDS(X)
+#undef X
+        JOURNAL_END_COUNT
+};
 
 struct journal;
 
@@ -39,9 +51,16 @@ SK_MUST_USE int journal_commit(struct journal *j);
 /* Has the write-ahead log moved into the file, without waiting for it. The enforcer asks at each read-back. */
 void journal_checkpoint(struct journal *j);
 
-/* Blocks without an end, into the table; those that expired before now are ended in the journal instead. *loaded: how
- * many. SK_EFULL: the table took only as many as it could, longest expiry first. */
-SK_MUST_USE int journal_load(struct journal *j, struct block_table *t, int64_t now, size_t *loaded);
+/* Ends blocks of the other kind: those of a dry run when this is none, real ones when it is one. *n: how many. */
+SK_MUST_USE int journal_switch(struct journal *j, bool dry_run, int64_t now, size_t *n);
+/* Blocks of that kind without an end, into the table; those that expired before now are ended in the journal instead.
+ * *loaded: how many. SK_EFULL: the table took only as many as it could, longest expiry first. */
+SK_MUST_USE int journal_load(struct journal *j, struct block_table *t, bool dry_run, int64_t now, size_t *loaded);
+/* What ended since then and bears on the next block of its target, oldest first: blocks of rules that expired, with
+ * their repeat number, and blocks of any origin that were unblocked. */
+typedef void journal_offender_fn(void *arg, const struct sk_prefix *target, uint32_t repeat, int64_t ended,
+                                 enum journal_end why);
+SK_MUST_USE int journal_offenders(struct journal *j, bool dry_run, int64_t since, journal_offender_fn *fn, void *arg);
 
 /*
  * Blocks by descending creation, also ended ones; id NULL: all, else that one. At most limit. The block is borrowed
@@ -49,7 +68,20 @@ SK_MUST_USE int journal_load(struct journal *j, struct block_table *t, int64_t n
  */
 typedef void journal_fn(void *arg, const struct block *b, int64_t ended, enum journal_end why);
 SK_MUST_USE int journal_history(struct journal *j, const char *id, unsigned limit, journal_fn *fn, void *arg);
+/* The same of one target. */
+SK_MUST_USE int journal_target(struct journal *j, const struct sk_prefix *target, unsigned limit, journal_fn *fn,
+                               void *arg);
+/*
+ * Ended ones, the latest end first, that ended at `since` or later. *c: zero at the first call; the next call goes on
+ * behind what was given, until c->end.
+ */
+struct journal_cursor {
+    int64_t ended, row; /* row 0: at the beginning */
+    bool end;
+};
+SK_MUST_USE int journal_ended(struct journal *j, int64_t since, struct journal_cursor *c, unsigned limit,
+                              journal_fn *fn, void *arg);
 SK_MUST_USE int journal_prune(struct journal *j, int64_t ended_before);
-const char *journal_end_name(enum journal_end why); /* "expired", "unblocked", "never-list" */
+const char *journal_end_name(enum journal_end why);
 
 #endif

@@ -48,6 +48,9 @@ struct engine_options {
 SK_MUST_USE int engine_create(const struct conf *conf, const struct engine_options *opt, struct engine **out);
 void engine_free(struct engine *e);
 
+/* Different clients from outside that were at work within decide.brake.window. Any thread. now: wall clock ns. */
+uint64_t engine_active_clients(const struct engine *e, int64_t now);
+
 /*
  * Parses and compiles rules beside those in force (any thread but a worker's), then swaps. SK_OK, or an error with
  * diagnostics, and then the old rules stay in force. Single bad rules are rejected with a diagnostic, and the rest
@@ -73,6 +76,8 @@ enum engine_verdict engine_packet(struct engine_worker *w, const struct sk_frame
 void engine_worker_idle(struct engine_worker *w, int64_t now);
 /* End of input: ends all flows, with their last inspection and flow records. */
 void engine_worker_finish(struct engine_worker *w);
+/* Before that, where the traffic goes on: flows that were whole so far belong to this class (SK_C_LF_...) instead. */
+void engine_worker_cut(struct engine_worker *w, enum sk_counter why);
 /* Bytes held by the worker's tables and pools, for status. */
 uint64_t engine_worker_memory(const struct engine_worker *w);
 

@@ -28,7 +28,7 @@
 #include "base/span.h"
 
 #define EVENT_MAGIC   0x534b4576u /* "SKEv" */
-#define EVENT_VERSION 1
+#define EVENT_VERSION 2
 #define EVENT_MAX     65536 /* bytes of a record; more is cut, and EVENT_F_CUT set */
 #define EVENT_ITEMS   256   /* items of a record; further ones are left out, and EVENT_F_CUT set */
 
@@ -41,7 +41,8 @@ enum event_type {
     EVENT_STATS,
     EVENT_ANOMALY,
     EVENT_FILEINFO, /* a file that a transaction carried */
-    EVENT_BLOCK,    /* of the guard: a block was set, refused, or ended */
+    EVENT_BLOCK,    /* of the guard: a block was set, refused, or ended; the brake */
+    EVENT_FLOOD,    /* too many connections and requests from an address or a range */
     EVENT_TYPE_COUNT
 };
 
@@ -62,6 +63,7 @@ enum event_has {
     EVENT_HAS_STREAM = 1 << 13, /* payload_stream: 0 or 1 is written as `stream` */
     EVENT_HAS_BLOCK = 1 << 14,  /* block.* */
     EVENT_HAS_FILE = 1 << 15,   /* file.* */
+    EVENT_HAS_FLOOD = 1 << 16,  /* flood.* */
 };
 
 enum event_flag {
@@ -150,7 +152,15 @@ enum event_block_action {
     EVENT_BLOCK_REFUSED,
     EVENT_BLOCK_REMOVED,
     EVENT_BLOCK_EXPIRED,
+    EVENT_BLOCK_BRAKED,   /* the brake begins to stop new blocks; brake.*, no target */
+    EVENT_BLOCK_RELEASED, /* it has let go; likewise */
     EVENT_BLOCK_ACTION_COUNT
+};
+enum event_flood_level { EVENT_FLOOD_HOST, EVENT_FLOOD_RANGE, EVENT_FLOOD_WIDE_RANGE, EVENT_FLOOD_LEVEL_COUNT };
+enum event_flood_action {
+    EVENT_FLOOD_ALERT, /* told only */
+    EVENT_FLOOD_BLOCK, /* a block has been asked for */
+    EVENT_FLOOD_ACTION_COUNT
 };
 
 struct event_rec {
@@ -226,13 +236,25 @@ struct event_rec {
     } drop;
 
     struct {
-        uint64_t id;
         struct sk_addr target;
         int64_t expires; /* wall clock, ns */
         uint8_t plen;    /* prefix length over 128 bits */
         uint8_t action;  /* enum event_block_action */
-        uint8_t pad[6];
+        uint8_t dry_run; /* only as if */
+        uint8_t pad;
+        uint32_t repeat;           /* blocks of the target that ran out before this one */
+        uint32_t score, threshold; /* 0: not by a score */
+        uint32_t count;            /* REFUSED: how many refusals it stands for */
+        uint32_t pad2;
     } block;
+
+    struct {
+        uint64_t set, limit; /* new blocks of the window, and how many it may hold */
+        uint64_t active;     /* clients of the window */
+        uint64_t stopped;    /* blocks refused since it began to stop */
+        uint32_t share;      /* percent */
+        uint32_t pad;
+    } brake;
 
     struct {
         uint64_t size;     /* bytes seen of it, unpacked */
@@ -240,6 +262,16 @@ struct event_rec {
         uint8_t gaps;
         uint8_t pad[6];
     } file;
+
+    struct {
+        struct sk_addr addr;
+        uint64_t rate;  /* events a second */
+        uint32_t limit; /* allowed */
+        uint8_t plen;   /* prefix length over 128 bits */
+        uint8_t level;  /* enum event_flood_level */
+        uint8_t action; /* enum event_flood_action */
+        uint8_t pad;
+    } flood;
 
     int64_t uptime;  /* stats: seconds */
     uint8_t anomaly; /* enum event_anomaly */
@@ -275,6 +307,11 @@ enum event_item {
     EVENT_I_COUNTERS,     /* stats: uint64_t[SK_C_COUNT] */
     EVENT_I_BLOCK_REASON, /* text */
     EVENT_I_BLOCK_ID,     /* text */
+    EVENT_I_BLOCK_ORIGIN, /* who asked: "rule", "operator" */
+    EVENT_I_BLOCK_CAUSE,  /* what led to it: "rule", "score" */
+    EVENT_I_REFUSED_KIND, /* block.refused_by.kind, .entry, .text */
+    EVENT_I_REFUSED_ENTRY,
+    EVENT_I_REFUSED_TEXT,
     EVENT_I_COUNT
 };
 

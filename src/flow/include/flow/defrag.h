@@ -27,5 +27,15 @@ void defrag_free(struct defrag *d);
  * checksum made right), valid until the next call.
  */
 bool defrag_packet(struct defrag *d, const struct sk_packet *p, struct sk_span *ip);
+/*
+ * For the ledger: how many frames the caller has to account for after that call. 1: the fragment was refused; 0: it
+ * shares the fate of its datagram; n: the datagram is whole, and these are its fragments. Those of a datagram that
+ * never becomes whole are counted here, as LP_FRAGMENT.
+ */
+uint32_t defrag_frames(const struct defrag *d);
+/* Gives up what is too old. Also happens by itself, with the next fragment. */
+void defrag_expire(struct defrag *d, int64_t now);
+/* Gives up everything: the end of input. */
+void defrag_flush(struct defrag *d);
 
 #endif

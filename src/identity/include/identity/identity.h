@@ -30,8 +30,8 @@
 #include "base/span.h"
 
 #define IDENTITY_HOPS_MAX  8    /* hops of a chain; a longer one proves nothing (IDENTITY_WHY_TOO_MANY) */
-#define IDENTITY_LINES_MAX 64   /* lines of the header in one request; more prove nothing */
-#define IDENTITY_ENTRIES   1024 /* entries looked at from the right; more prove nothing */
+#define IDENTITY_LINES_MAX 64   /* lines of the header looked at, from the last; a walk beyond them proves nothing */
+#define IDENTITY_ENTRIES   1024 /* elements looked at, from the right; a walk beyond them proves nothing */
 
 enum identity_state {
     IDENTITY_DIRECT,   /* the flow's peer is no trusted hop: it is the client itself */
@@ -114,9 +114,9 @@ const char *identity_header_name(const struct identity_rules *r);
 
 /*
  * A connection begins: DIRECT, or UNPROVEN behind its peer, and then why is
- *   NOT_YET       an http hop: the requests will name the client
- *   NO_PROXY      a proxy hop that vouches in no other way
- *   NOT_BELIEVED  an http hop, and no header is believed
+ * - NOT_YET: an http hop, requests will name the client;
+ * - NO_PROXY: a proxy hop, which vouches in no other way;
+ * - NOT_BELIEVED: an http hop whose header is not believed, or an opaque one.
  */
 void identity_begin(const struct identity_rules *r, const struct sk_addr *peer, uint16_t port, struct identity *id);
 
@@ -124,13 +124,13 @@ struct proxy_header; /* identity/proxy.h */
 /*
  * The connection began with a PROXY header; NULL: with one that is malformed (PROXY_BAD). *id as identity_begin left
  * it; once a header was taken, a further call changes nothing. DIRECT stays DIRECT: a stranger's PROXY header says
- * nothing. Else, from
- *   a proxy hop   PROVEN, when the address named is no hop and can be a client's (else SPECIAL). When it is a hop,
- *                 UNPROVEN and one hop further: NOT_YET if that is an http hop whose header is believed; another proxy
- *                 hop spoke to its peer, not to us, and vouches for nobody (NO_PROXY). LOCAL and UNKNOWN headers:
- * LOCAL. an http hop   BAD_PROXY for the whole connection, headers of requests included. An http hop writes none:
- * either it passes bytes through, and the line is its client's, or it is a proxy hop in the wrong list, and then the
- * headers are its client's.
+ * nothing. Else
+ * - from a proxy hop: PROVEN when the address named is no hop and can be a client's, otherwise SPECIAL. When it is a
+ *   hop, UNPROVEN and one hop further: NOT_YET if that is an http hop whose header is believed; another proxy hop spoke
+ *   to its peer, not to us, and vouches for nobody (NO_PROXY). LOCAL and UNKNOWN headers: LOCAL;
+ * - from another hop: BAD_PROXY for the whole connection, headers of requests included. An http hop writes none: either
+ *   it passes bytes through, and the line is its client's, or it is a proxy hop in the wrong list, and then the headers
+ *   are its client's.
  */
 void identity_proxy(const struct identity_rules *r, const struct proxy_header *h, struct identity *id);
 
@@ -142,21 +142,24 @@ struct identity_line {
 };
 /*
  * The client of one request: lines of identity_header_name in the order sent (n may be 0; of more than
- * IDENTITY_LINES_MAX none is read). conn: of the connection; out may be the same. Only when conn is UNPROVEN with
+ * IDENTITY_LINES_MAX the last are read). conn: of the connection; out may be the same. Only when conn is UNPROVEN with
  * NOT_YET are headers asked; otherwise conn is the answer: of a client that is known they are its own words, and
  * behind any other hop nobody vouches for them. misframed: what hop and server take for requests may differ (several
  * lengths, both length and coding, pipelined through a hop, bytes missing); from there to the end of the connection.
  *
- * Any odd line makes the header AMBIGUOUS, wherever it stands. Then elements are walked from the last of the last line
- * to the left. Empty ones name nobody and are passed over; an address that is an http hop vouches for the element to
- * its left; a proxy-only hop vouches for nobody here (NO_PROXY); no element left: NO_HEADER, or EXHAUSTED if some were
- * hops.
+ * Elements are walked from the last of the last line to the left, and lines upwards. Empty elements name nobody and are
+ * passed over; an address that is an http hop vouches for the element to its left; another hop vouches for nobody here
+ * (NO_PROXY, NOT_BELIEVED); no element left: NO_HEADER, or EXHAUSTED if some were hops.
+ *
+ * A hop writes behind all of the header that it has seen. An odd line it may not have seen: when the walk reaches one,
+ * nobody is proven (AMBIGUOUS), since what the hop wrote may stand in a line above. What the walk does not reach is the
+ * client's, who cannot hide by it.
  *
  * Elements of Forwarded are those of RFC 7239 section 4, whose `for` counts; without one: NO_HEADER; with two:
- * AMBIGUOUS. A quoted string without an end, in any line, makes the header AMBIGUOUS: a client that writes `for="`
- * takes what the hop appends for part of its string, or not, as the reader likes. Other headers are lists of entries
- * between commas, each perhaps in quotes; a comma divides also behind a quote that the client left open, because no hop
- * writes one into its entry.
+ * AMBIGUOUS. A line with a quoted string that has no end is AMBIGUOUS as if it were odd: a client that writes `for="`
+ * takes what the hop appends to that line for part of its string, or not, as the reader likes. Other headers are lists
+ * of entries between commas, each perhaps in quotes; a comma divides also behind a quote that the client left open,
+ * because no hop writes one into its entry.
  *
  * An entry is ADDRESS, ADDRESS:PORT, [ADDRESS6], [ADDRESS6]:PORT or bare IPv6 (which has no port), with spaces and tabs
  * around it. IPv4-mapped IPv6 is IPv4. "unknown" and "_name" are HIDDEN. A zone (%eth0), a leading zero, a port above

@@ -37,7 +37,12 @@
     X(BLOCK, struct decide_request, 0) /* engine to guard, on its own socket */                                        \
     X(EVENT, struct ipc_event, 0)      /* guard to reporter: a small event record */                                   \
     X(GARBAGE, struct ipc_garbage, 0)  /* reporter to guard: an event ring holds garbage */                            \
-    X(STOP, struct ipc_empty, 0)       /* guard to role: finish and exit */
+    X(STOP, struct ipc_empty, 0)       /* guard to role: finish and exit */                                            \
+    X(BLOCKED, struct ipc_empty, 1)    /* guard to engine: who is blocked (memfd), ipc/blocked.h */                    \
+    X(LISTEN, struct ipc_empty, 1)     /* guard to exporter: the listening socket */                                   \
+    X(ASK, struct ipc_empty, 0)        /* exporter to guard: what does status say? */                                  \
+    X(ANSWER, struct ipc_empty, 1)     /* guard to exporter: JSON text (memfd), ipc/blob.h */                          \
+    X(ALIVE, struct ipc_empty, 0)      /* exporter to guard, once a second */
 
 enum ipc_type {
     IPC_NONE,
@@ -72,6 +77,7 @@ struct ipc_bundle_note {
 struct ipc_ring_note {
     uint16_t iface; /* index, < SK_MAX_INTERFACES */
     uint16_t worker;
+    uint32_t serial;         /* of the ring: an index is used again, a serial number is not */
     char name[IPC_NAME_MAX]; /* NUL-terminated */
 };
 

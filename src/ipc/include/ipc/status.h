@@ -1,6 +1,7 @@
 /*
  * What roles tell the guard by writing it down: shared memory (memfd, sealed against resizing), one writer a field,
- * relaxed atomic 64-bit values. Only for showing and for the watchdog; the guard bases nothing else on it.
+ * relaxed atomic 64-bit values. Only for showing and for the watchdog; the guard bases nothing else on it. An engine
+ * that is started anew finds here how far the one before had come in each capture ring.
  */
 #ifndef IPC_STATUS_H
 #define IPC_STATUS_H
@@ -8,6 +9,7 @@
 #include "base/counters.h"
 #include "base/err.h"
 #include "base/limits.h"
+#include "base/ringmark.h"
 
 struct ipc_worker_status {
     struct sk_counters c; /* the worker counts here directly */
@@ -15,6 +17,8 @@ struct ipc_worker_status {
     uint64_t memory;      /* bytes of its tables */
     uint64_t tid;
     uint64_t pad[5];
+    struct sk_counters guard; /* the guard writes here what only it can count of this worker (base/ledger.h) */
+    struct sk_ring_mark ring[SK_MAX_INTERFACES]; /* the worker writes; zeroed by the guard for a new ring */
 };
 
 struct ipc_reporter_status {

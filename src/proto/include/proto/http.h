@@ -28,7 +28,7 @@
 #define HTTP_TC 1 /* to the client: responses */
 
 #define HTTP_MAX_HEADERS   1024 /* header lines of a message; more: the connection is given up (as libhtp) */
-#define HTTP_MAX_REPEATS   64   /* repetitions joined into a header; further ones are ignored (as libhtp) */
+#define HTTP_MAX_REPEATS   64   /* repetitions joined into a header; further ones are no part of it (as libhtp) */
 #define HTTP_MAX_LAYERS    3    /* content codings on top of each other that are undone; the body of more stays raw */
 #define HTTP_MAX_PARTS     16 /* file parts of a multipart body that are kept apart; further ones are not looked into */
 #define HTTP_MAX_ARGS      256         /* arguments that http_tx_arg can see */
@@ -193,6 +193,15 @@ enum http_result http_input(struct http_conn *conn, int dir, struct sk_span data
 /* Value of the Upgrade header that led to HTTP_R_UPGRADE ("websocket", "h2c"); empty otherwise. */
 struct sk_span http_conn_upgrade(const struct http_conn *conn);
 
+enum http_missed {
+    HTTP_MISSED_LIMIT = 1,  /* body past its limit */
+    HTTP_MISSED_MEMORY = 2, /* body that was not kept: memcap */
+    HTTP_MISSED_GAP = 4,    /* body behind a hole */
+    HTTP_MISSED_ERROR = 8,  /* the parser has given up, or ignores what follows */
+};
+/* Why bytes that came since the last call were not kept although somebody wants them: enum http_missed bits. */
+unsigned http_conn_missed(struct http_conn *conn);
+
 /* Transactions not yet done, oldest first; NULL at the end. */
 struct http_tx *http_tx_first(const struct http_conn *conn);
 struct http_tx *http_tx_next(const struct http_tx *tx);
@@ -232,13 +241,17 @@ uint64_t http_body_len(const struct http_tx *tx, int dir);
  */
 bool http_header_get(struct http_tx *tx, int dir, const char *name, unsigned index, struct sk_span *value);
 /*
- * The index-th line of a header, counting from 0 in the order sent. *odd: another reader of the same bytes may see
- * another line, or none: white space before its colon, a continuation line, NUL or CR within. False past the last line.
+ * Up to max lines of a header, the last ones, in the order sent; returns how many. odd: another reader of the same
+ * bytes may see another line, or none: white space before its colon, a continuation line, NUL or CR within. Lines that
+ * are not joined into the header's value (HTTP_MAX_REPEATS) are among them; those beyond HTTP_MAX_HEADERS are not, and
+ * an odd empty line stands for them at the end.
  */
-bool http_tx_header_line(struct http_tx *tx, int dir, const char *name, unsigned index, struct sk_span *value,
-                         bool *odd);
-/* Were lines of that header left out, because there were more than HTTP_MAX_REPEATS? */
-bool http_tx_header_cut(struct http_tx *tx, int dir, const char *name);
+struct http_header_line {
+    struct sk_span value;
+    bool odd;
+};
+unsigned http_tx_header_lines(struct http_tx *tx, int dir, const char *name, struct http_header_line *out,
+                              unsigned max);
 /*
  * May two readers of the request's head or body disagree about where it ends (RFC 9112 section 11.2)? Several or
  * malformed lengths, a length beside a coding, an unusual coding, such a line that is odd, a malformed chunk.

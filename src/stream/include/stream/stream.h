@@ -197,6 +197,9 @@ enum stream_verdict_flag {
     STREAM_V_SWAP = 128,      /* midstream pick-up from the server's side, nothing done: flow_swap(), then call again */
     STREAM_V_FIRST_EST = 256, /* this packet completed the handshake */
     STREAM_V_OOO = 512,       /* its payload is held: earlier data is missing */
+    STREAM_V_LATE = 1024,     /* its payload is for a hole that was given up: not part of the stream */
+    STREAM_V_NO_ROOM = 2048,  /* its payload was not kept: no room */
+    STREAM_V_PAST_DEPTH = 4096, /* its payload, or some of it, lies past the depth: not delivered */
 };
 
 struct stream_conf {
