@@ -433,7 +433,7 @@ int enforcer_tick(struct enforcer *e, int64_t now)
     if (e->brake.braking || e->brake_said)
         follow_brake(e, now);
     if (clock_back(e, now))
-        enforcer_check_begin(e, now);
+        enforcer_check_anew(e);
     e->last_tick = now;
     int rc = enforcer_flush(e, now);
     if (rc != SK_OK || !(e->check.running || now >= e->check.due))
@@ -445,6 +445,7 @@ int64_t enforcer_deadline(const struct enforcer *e)
 {
     const struct block *b = block_table_first(e->s.table);
     int64_t at = b ? b->expires : INT64_MAX;
+    due(&at, e->brake_look);
     if (e->degraded || e->need_resync) {
         due(&at, e->retry_at);
         return at;
@@ -453,7 +454,6 @@ int64_t enforcer_deadline(const struct enforcer *e)
     due(&at, e->late_due);
     due(&at, e->prefix_due[0]);
     due(&at, e->prefix_due[1]);
-    due(&at, e->brake_look);
     return at;
 }
 

@@ -165,9 +165,10 @@ static int check_ranges(struct enforcer *e, unsigned fam, size_t most, size_t *s
 
 /* ---- rounds ---- */
 
-void enforcer_check_begin(struct enforcer *e, int64_t now)
+static int check_begin(struct enforcer *e, int64_t now)
 {
     e->check = (struct check){.running = true, .began = now, .due = INT64_MAX};
+    return enforcer_shape(e, now);
 }
 
 static void check_end(struct enforcer *e, int64_t now)
@@ -198,16 +199,20 @@ int enforcer_check_some(struct enforcer *e, int64_t now)
 {
     int rc = SK_OK;
     size_t left = ENFORCER_SLICE;
-    if (!e->check.running) {
-        enforcer_check_begin(e, now);
-        rc = enforcer_shape(e, now);
-    }
+    if (!e->check.running)
+        rc = check_begin(e, now);
     while (rc == SK_OK && e->check.running && left > 0) {
         size_t seen;
         rc = check_step(e, left, &seen, now);
         left -= seen < left ? seen : left;
     }
     return rc == SK_OK ? SK_OK : enforcer_failed(e, rc, now);
+}
+
+void enforcer_check_anew(struct enforcer *e)
+{
+    e->check.running = false;
+    e->check.due = 0;
 }
 
 void enforcer_check_now(struct enforcer *e)
@@ -245,11 +250,7 @@ static int heard_hosts(struct enforcer *e, const struct nft_news *news, int64_t 
 
 static int look_at_news(struct enforcer *e, const struct nft_news *news, int64_t now)
 {
-    int rc = SK_OK;
-    if (news->shape) {
-        enforcer_check_begin(e, now);
-        rc = enforcer_shape(e, now);
-    }
+    int rc = news->shape ? check_begin(e, now) : SK_OK;
     for (unsigned f = 0; rc == SK_OK && f < 2; f++)
         if (news->ranges[f])
             rc = enforcer_repair_ranges(e, f, now);

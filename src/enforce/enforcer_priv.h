@@ -89,7 +89,7 @@ void enforcer_settle_pending(struct enforcer *e, bool late, int64_t now);
 int enforcer_failed(struct enforcer *e, int rc, int64_t now);
 
 /* enforcer_check.c */
-void enforcer_check_begin(struct enforcer *e, int64_t now);
+void enforcer_check_anew(struct enforcer *e); /* from the beginning, at once */
 SK_MUST_USE int enforcer_check_some(struct enforcer *e, int64_t now);
 /* What a counter of the kernel says goes to the block that it stands for. seen: credited before. */
 void enforcer_credit(struct block *b, uint64_t packets, uint64_t bytes, uint64_t *seen_packets, uint64_t *seen_bytes);
