@@ -220,7 +220,8 @@ static void bad_proxy(const struct engine_worker *w, struct engine_flow *ef)
 static bool skip_proxy(struct engine_flow *ef, struct sk_span *data)
 {
     uint32_t n = data->len < ef->proxy_left ? data->len : ef->proxy_left;
-    data->p += n;
+    if (data->p) /* not a hole */
+        data->p += n;
     data->len -= n;
     ef->proxy_left -= n;
     if (!ef->proxy_left)

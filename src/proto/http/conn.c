@@ -230,12 +230,12 @@ void tx_complete(struct http_tx *tx, int dir)
 }
 
 /* Requests that are complete and whose responses, if they came, were not seen. */
-static void end_waiting(struct http_conn *conn, const struct http_tx *but)
+static void end_waiting(struct http_conn *conn, bool with_latest)
 {
     struct http_tx *next;
     for (struct http_tx *tx = conn->head; tx != NULL; tx = next) {
         next = tx->next;
-        if (tx != but && tx != conn->cur[HTTP_TC] && tx->progress[HTTP_TS] == HTTP_P_COMPLETE)
+        if ((with_latest || next != NULL) && tx != conn->cur[HTTP_TC] && tx->progress[HTTP_TS] == HTTP_P_COMPLETE)
             tx_complete(tx, HTTP_TC);
     }
 }
@@ -248,7 +248,7 @@ static void end_waiting(struct http_conn *conn, const struct http_tx *but)
 struct http_tx *tx_for_response(struct http_conn *conn)
 {
     if (sync_is_shaky(conn, HTTP_TC))
-        end_waiting(conn, conn->tail);
+        end_waiting(conn, false);
     for (struct http_tx *tx = conn->head; tx != NULL; tx = tx->next) {
         if (tx->progress[HTTP_TC] != HTTP_P_COMPLETE)
             return tx;
@@ -271,7 +271,7 @@ static enum step side_idle(struct http_conn *conn, int dir, struct http_in *in)
         return STEP_MORE;
     struct http_side *s = &conn->side[dir];
     if (dir == HTTP_TS && conn->side[HTTP_TC].state == ST_LOST)
-        end_waiting(conn, NULL); /* who asks has been answered */
+        end_waiting(conn, true); /* who asks has been answered */
     bool quiet = conn->head == NULL;
     if (dir == HTTP_TC)
         sync_response_begins(conn, sk_span_of(in->p, in->left));
@@ -369,7 +369,7 @@ static void side_lose(struct http_conn *conn, int dir)
     if (dir == HTTP_TC && conn->side[HTTP_TS].state == ST_CONNECT_WAIT)
         side_cut(conn, HTTP_TS); /* the answer that it waits for may be among them */
     if (conn->side[HTTP_TC].state == ST_LOST)
-        end_waiting(conn, dir == HTTP_TC ? conn->tail : NULL);
+        end_waiting(conn, dir == HTTP_TS);
 }
 
 static void side_run(struct http_conn *conn, int dir, struct http_in *in, bool eof)
