@@ -165,7 +165,7 @@ struct guard {
     struct admins *admins;
     bool admins_pending; /* somebody has logged in or out since the last look */
     int64_t next_admins;
-    int64_t next_prune, next_hits;
+    int64_t next_prune;
     uint32_t blocked_lines;                                 /* new blocks since the last turn of say_blocked */
     int64_t say_never, say_brake, say_touched, say_blocked; /* when the next such line may be logged */
 
@@ -233,8 +233,8 @@ void guard_block_request(struct guard *g, const struct decide_request *q, enum b
                          struct enforce_outcome *out);
 /* Takes the state folder for this guard alone, until g->lock_fd is closed. */
 SK_MUST_USE int guard_block_lock(struct guard *g);
-/* Hit counts for showing: begins to read them anew, unless that has just been done. Of a few hundred blocks all are
- * read when this returns; of many the rest follows between other work. */
+/* Hit counts for showing: begins to read them anew. Of a few hundred blocks all are read when this returns; of many the
+ * rest follows between other work. */
 void guard_block_hits(struct guard *g);
 SK_MUST_USE int guard_block_start(struct guard *g);
 void guard_block_receive(struct guard *g);

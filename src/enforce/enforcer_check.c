@@ -5,6 +5,7 @@
 #include "enforcer_priv.h"
 
 #define PERIOD_FACTOR 20                 /* a round takes at most this part of the time */
+#define WANTED_FACTOR 4                  /* for whoever wants to see counters: a fifth */
 #define ROUND_MAX     (60 * SK_NS_PER_S) /* counted of a round, for that */
 #define CHAIN         64                 /* blocks that come beyond a slice, in the same slot of the table */
 
@@ -177,6 +178,7 @@ static void check_end(struct enforcer *e, int64_t now)
     if (took < 0 || took > ROUND_MAX)
         took = ROUND_MAX;
     e->check.running = false;
+    e->check_may = now + took * WANTED_FACTOR;
     e->check.due = now + (took * PERIOD_FACTOR > ENFORCER_RESYNC ? took * PERIOD_FACTOR : ENFORCER_RESYNC);
     e->stats.resyncs++;
     enforcer_journal_round(e, now);
@@ -212,13 +214,13 @@ int enforcer_check_some(struct enforcer *e, int64_t now)
 void enforcer_check_anew(struct enforcer *e)
 {
     e->check.running = false;
-    e->check.due = 0;
+    e->check.due = e->check_may = 0;
 }
 
-void enforcer_check_now(struct enforcer *e)
+void enforcer_check_now(struct enforcer *e, int64_t now)
 {
-    if (!e->check.running)
-        e->check.due = 0;
+    if (!e->check.running && now >= e->check_may)
+        e->check.due = now;
 }
 
 /* ---- what was heard ---- */

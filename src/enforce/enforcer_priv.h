@@ -52,6 +52,7 @@ struct enforcer {
     /* Counts how often the kernel table was made anew: hosts with another number are not in it. From 1. */
     uint32_t table_no;
     struct check check;
+    int64_t check_may; /* when somebody may have the next read-back before it is due */
     struct nft_change *changes;
     size_t nchanges, changes_cap;
 };

@@ -283,6 +283,7 @@ static int read_and_repair(struct enforcer *e, int64_t now)
 {
     struct readback r = {.e = e};
     enum nft_setup done = NFT_KEPT;
+    int64_t began = e->s.ops->clock(e->s.ops_ctx);
     /* Listed before setup as well: a table of the wrong shape is replaced, but what it held is kept. */
     int rc = e->s.ops->list(e->s.ops_ctx, now, see, &r);
     bool listed = rc == SK_OK;
@@ -298,8 +299,8 @@ static int read_and_repair(struct enforcer *e, int64_t now)
         rc = r.rc;
     if (rc == SK_OK)
         rc = compare(e, &r, done == NFT_REBUILT, now);
-    if (rc == SK_OK)
-        rc = enforcer_carry(e, now);
+    if (rc == SK_OK) /* what reading took is gone from the time that is left of a block */
+        rc = enforcer_carry(e, now + e->s.ops->clock(e->s.ops_ctx) - began);
     e->nchanges = 0;
     readback_free(&r);
     return rc;
@@ -307,11 +308,13 @@ static int read_and_repair(struct enforcer *e, int64_t now)
 
 int enforcer_resync(struct enforcer *e, int64_t now)
 {
+    int64_t began = e->s.ops->clock(e->s.ops_ctx);
     e->stats.resyncs++;
     int rc = read_and_repair(e, now);
     if (rc == SK_EEXIST || rc == SK_ENOENT || rc == SK_EAGAIN) {
         /* The kernel moved between reading and writing: once more, and the prefix sets anew. */
         e->rewrite[0] = e->rewrite[1] = true;
+        now += e->s.ops->clock(e->s.ops_ctx) - began;
         rc = read_and_repair(e, now);
     }
     e->need_resync = rc != SK_OK;
@@ -351,11 +354,12 @@ static int load_journal(struct enforcer *e, int64_t now)
 
 int enforcer_restore(struct enforcer *e, int64_t now)
 {
+    int64_t began = e->s.ops->clock(e->s.ops_ctx);
     int rc = e->s.journal ? load_journal(e, now) : SK_OK;
     if (rc != SK_OK)
         e->stats.journal_errors++;
     (void)enforcer_never_changed(e, now);
-    int kernel = enforcer_resync(e, now);
+    int kernel = enforcer_resync(e, now + e->s.ops->clock(e->s.ops_ctx) - began);
     e->stats.repairs = 0; /* what was set up at the start is no repair */
     return kernel != SK_OK ? kernel : rc;
 }

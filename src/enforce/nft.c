@@ -13,12 +13,19 @@
 #define SNDBUF     (2 * NFT_TXN_BYTES)
 #define RCVBUF     (4 << 20)
 
+static int64_t kernel_clock(void *ctx)
+{
+    (void)ctx;
+    return sk_now_mono();
+}
+
 const struct nft_ops nft_kernel_ops = {.setup = nft_shape_setup,
                                        .apply = nft_elems_apply,
                                        .list = nft_elems_list,
                                        .list_ranges = nft_elems_list_ranges,
                                        .get = nft_elems_get,
-                                       .teardown = nft_shape_teardown};
+                                       .teardown = nft_shape_teardown,
+                                       .clock = kernel_clock};
 
 /* In-place timeout updates came with 6.12; before, a NEWSETELEM of a present element changes nothing. */
 static bool kernel_updates(void)

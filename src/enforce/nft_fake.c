@@ -21,6 +21,7 @@ struct nft_fake {
     struct fake_host *slot[FAKE_SLOTS];
     struct fake_ranges ranges[2];
     bool table, misshapen;
+    int64_t clock, list_time;
     unsigned fail;
     int fail_err;
 };
@@ -191,6 +192,7 @@ static int fake_apply(void *ctx, const struct nft_change *c, size_t n, int64_t n
 {
     struct nft_fake *f = ctx;
     f->log.applies++;
+    f->log.last_now = now;
     if (f->fail > 0) {
         f->fail--;
         return f->fail_err;
@@ -233,6 +235,7 @@ static int fake_list(void *ctx, int64_t now, nft_elem_fn *fn, void *arg)
 {
     struct nft_fake *f = ctx;
     f->log.lists++;
+    f->clock += f->list_time;
     if (!f->table)
         return SK_ENOENT;
     for (size_t i = 0; i < FAKE_SLOTS; i++)
@@ -279,12 +282,20 @@ static int fake_teardown(void *ctx)
     return SK_OK;
 }
 
+/* It stands while somebody works. */
+static int64_t fake_clock(void *ctx)
+{
+    const struct nft_fake *f = ctx;
+    return f->clock;
+}
+
 const struct nft_ops nft_fake_ops = {.setup = fake_setup,
                                      .apply = fake_apply,
                                      .list = fake_list,
                                      .list_ranges = fake_list_ranges,
                                      .get = fake_get,
-                                     .teardown = fake_teardown};
+                                     .teardown = fake_teardown,
+                                     .clock = fake_clock};
 
 struct nft_fake *nft_fake_create(void)
 {
@@ -358,4 +369,9 @@ void nft_fake_fail(struct nft_fake *f, unsigned n, int err)
 void nft_fake_misshape(struct nft_fake *f)
 {
     f->misshapen = true;
+}
+
+void nft_fake_slow(struct nft_fake *f, int64_t ns)
+{
+    f->list_time = ns;
 }

@@ -396,6 +396,40 @@ static void test_many_ends_come_in_pieces_and_on_time(void **state)
     assert_int_equal(r->stats->expired, MANY);
 }
 
+static void test_who_asks_again_and_again_has_a_part_of_the_time(void **state)
+{
+    struct rig *r = *state;
+    block_many(r, MANY, T0);
+    settle(r, T0 + 10 * S);
+    int64_t now = T0 + 10 * S;
+    enforcer_check_now(r->e, now);
+    for (; enforcer_due(r->e, now); now += S / 10)
+        assert_int_equal(enforcer_tick(r->e, now), SK_OK);
+    int64_t took = now - T0 - 10 * S;
+    enforcer_check_now(r->e, now + S);
+    assert_false(enforcer_due(r->e, now + S));
+    enforcer_check_now(r->e, now + 5 * took);
+    assert_true(enforcer_due(r->e, now + 5 * took));
+}
+
+/* As with very many elements: the end is that of the block, not later by what reading took. */
+static void test_a_slow_read_back_makes_no_end_late(void **state)
+{
+    struct rig *r = *state;
+    static struct nft_news news;
+    block(r, "192.0.2.1", 100, T0);
+    block(r, "198.51.100.0/24", 100, T0);
+    assert_int_equal(enforcer_flush(r->e, T0), SK_OK);
+    by_hand(r, NFT_DEL, "192.0.2.1", 0, T0);
+    nft_fake_slow(r->fake, 5 * S);
+    news = (struct nft_news){.lost = true};
+    assert_int_equal(enforcer_heard(r->e, &news, T0), SK_OK);
+    struct nft_elem e = {.set = NFT_HOST4, .first = pfx("192.0.2.1").addr};
+    assert_int_equal(nft_fake_ops.get(r->fake, &e, 1, T0 + 5 * S), SK_OK);
+    assert_true(e.there && e.expires == T0 + 100 * S);
+    assert_int_equal(nft_fake_log(r->fake)->last_now, T0 + 5 * S);
+}
+
 static void test_hits_of_one_block(void **state)
 {
     struct rig *r = *state;
@@ -438,6 +472,8 @@ int main(void)
         TEST(test_a_kernel_error_is_no_busy_loop_and_heals),
         TEST(test_the_kernel_held_something_else_than_believed),
         TEST(test_many_ends_come_in_pieces_and_on_time),
+        TEST(test_who_asks_again_and_again_has_a_part_of_the_time),
+        TEST(test_a_slow_read_back_makes_no_end_late),
         TEST(test_hits_of_one_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -276,7 +276,7 @@ static void disturbed(struct world *w)
         nft_fake_fail(w->fake, 1, SK_EAGAIN);
     bool told = news.nhosts + news.ranges[0] + news.ranges[1] > 0; /* untold only what is missing is found */
     if (!told && !news.shape && !news.lost)
-        enforcer_check_now(w->e);
+        enforcer_check_now(w->e, w->now);
     else
         (void)!enforcer_heard(w->e, &news, w->now);
     for (int i = 0; enforcer_degraded(w->e); i++) {
@@ -294,7 +294,7 @@ static void damaged_in_silence(struct world *w)
     static struct nft_news unheard;
     unheard = (struct nft_news){0};
     delete_some(w, &unheard);
-    enforcer_check_now(w->e);
+    enforcer_check_now(w->e, w->now);
     work(w);
 }
 

@@ -147,8 +147,9 @@ bool enforcer_due(const struct enforcer *e, int64_t now);
 /* Looks at what others have touched, and nothing else: repairs it, or adopts it. A table that had to be made anew has
  * its rules and prefix sets when this returns; its hosts come back with the next ticks. */
 SK_MUST_USE int enforcer_heard(struct enforcer *e, const struct nft_news *news, int64_t now);
-/* The next read-back begins at the next tick. */
-void enforcer_check_now(struct enforcer *e);
+/* The next read-back begins at the next tick: for counters that are to be shown. Whoever asks again and again has a
+ * fifth of the time. */
+void enforcer_check_now(struct enforcer *e, int64_t now);
 /* Reads the hit counts of one block. */
 SK_MUST_USE int enforcer_refresh(struct enforcer *e, struct block *b, int64_t now);
 /* Reads the kernel back whole, refreshes hit counts, repairs differences, adopts foreign elements: at the start, and

@@ -78,6 +78,9 @@ struct nft_ops {
     int (*get)(void *ctx, struct nft_elem *e, size_t n, int64_t now);
     /* Removes the table; none is SK_OK. */
     int (*teardown)(void *ctx);
+    /* A clock that only goes forward, ns: whoever has worked for a while since he was told `now` passes on what has
+     * been added to it since then. */
+    int64_t (*clock)(void *ctx);
 };
 
 struct nft;

@@ -11,6 +11,7 @@ struct nft_fake;
 
 struct nft_fake_log {
     uint64_t setups, applies, transactions, adds, dels, puts, flushes, lists, range_lists, gets, teardowns;
+    int64_t last_now; /* that the last apply was told */
 };
 
 struct nft_fake *nft_fake_create(void);
@@ -25,6 +26,8 @@ size_t nft_fake_count(const struct nft_fake *f, int64_t now);
 void nft_fake_wipe(struct nft_fake *f);
 /* Somebody changed the chain; the sets are as they were. */
 void nft_fake_misshape(struct nft_fake *f);
+/* Each list of everything takes so long. */
+void nft_fake_slow(struct nft_fake *f, int64_t ns);
 /* The next n calls of apply fail with err and change nothing. */
 void nft_fake_fail(struct nft_fake *f, unsigned n, int err);
 
