@@ -286,7 +286,7 @@ def settled(bed, topologies):
         time.sleep(0.5)
 
 
-def judge(t, topology, answers, alerts, blocked, seen):
+def judge(t, topology, answers, alerts, blocked, seen, gaps):
     mine = [(marks(a)[1], a) for a in alerts if marks(a)[0] == topology.index]
     sent = {f.number: topology.address(f.number) for f in FORGERIES}
     sent.update({n: address for n, address, _ in honest(topology)})
@@ -320,6 +320,8 @@ def judge(t, topology, answers, alerts, blocked, seen):
         t.check(f"{topology.name}: whoever is proven is blocked, and nobody else", here == known, here ^ known)
         t.check(f"{topology.name}: so is each honest client", {a for _, a, _ in honest(topology)} <= here)
         by_content = [(n, why) for n, why in hidden if n >= HONEST or FORGERIES[n].family not in ("whole", "forwarded")]
+        if gaps:  # a busy machine: packets that capture missed prove nothing, as they should
+            by_content = [(n, why) for n, why in by_content if "seen in part only" not in why]
         t.check(f"{topology.name}: no header hides its sender", not by_content, by_content[:10])
     return ours
 
@@ -335,7 +337,7 @@ def run(bed, t, name, header, http, proxy, opaque, topologies):
     blocked = set(bed.elements() or {})
     seen, ours = bed.seen(), set()
     for topology in topologies:
-        ours |= judge(t, topology, answers[topology.index], alerts, blocked, seen)
+        ours |= judge(t, topology, answers[topology.index], alerts, blocked, seen, bed.counter("tcp.reassembly_gap"))
     proxied = [line for line in bed.ctl("status").stdout.splitlines() if line.startswith("proxied ")]
     t.check(f"{title}: `status` tells how many clients could be proven", len(proxied) == 1 and
             f"{bed.counter('identity.proven')} requests with a proven client" in proxied[0], proxied)
