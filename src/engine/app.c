@@ -67,6 +67,7 @@ static void on_progress(void *arg, struct http_conn *conn, struct http_tx *tx, i
         engine_judge_request(w, tx);
     }
     engine_detect_packet(w);
+    engine_turn(w, dir);
     struct detect_input in;
     engine_input(w, dir, &in);
     struct detect_tx_view v = {

@@ -112,7 +112,8 @@ struct engine_current {
     unsigned v; /* stream verdict flags */
     uint8_t events[8];
     unsigned nevents;
-    bool detected; /* detect_packet has run */
+    uint8_t matched_dir; /* of what rules have matched and engine_conclude() has not seen */
+    bool detected;       /* detect_packet has run */
     bool drop;
     bool drop_flow;               /* and every later packet of the flow */
     const struct rule *drop_rule; /* the first that says drop */
@@ -166,6 +167,9 @@ void engine_input(const struct engine_worker *w, int dir, struct detect_input *i
 void engine_detect_packet(struct engine_worker *w);
 /* Ends the evaluation of what has matched so far: alerts, drop, blocks. tx: what the alerts are about, or NULL. */
 void engine_conclude(struct engine_worker *w, int dir, struct http_tx *tx);
+/* What matches from here on is of direction dir: ends the evaluation of what has matched in the other, so that a side
+ * whose bytes an answer delivers is not taken for the side that answers. */
+void engine_turn(struct engine_worker *w, int dir);
 
 /* --- client.c: who the client is --- */
 /* The flow at hand is new, or has changed sides: is its client a hop? May swap its sides. */

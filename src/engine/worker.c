@@ -239,10 +239,19 @@ void engine_detect_packet(struct engine_worker *w)
         return;
     cur->detected = true;
     struct detect_input in;
+    engine_turn(w, cur->dir);
     engine_input(w, cur->dir, &in);
     detect_packet(w->det, cur->ef ? &cur->ef->det : NULL, &in);
     if (cur->ef && !in.quoted)
         cur->ef->seen_packet[cur->dir] = true;
+}
+
+void engine_turn(struct engine_worker *w, int dir)
+{
+    if (w->cur.matched_dir == dir)
+        return;
+    engine_conclude(w, w->cur.matched_dir, NULL);
+    w->cur.matched_dir = (uint8_t)dir;
 }
 
 void engine_conclude(struct engine_worker *w, int dir, struct http_tx *tx)
@@ -290,6 +299,7 @@ static void raw_stream(struct engine_worker *w, int dir, struct sk_span data, ui
         w->cur.past_depth = true;
         return;
     }
+    engine_turn(w, dir);
     engine_input(w, dir, &in);
     detect_stream_add(w->det, &ef->det, &in, dir, data, engine_client_offset(ef, dir, offset));
 }
@@ -359,6 +369,7 @@ static void on_stream_data(void *arg, int dir, struct sk_span data, uint64_t off
         return;
     stream_bytes(w, dir, data, offset, flags);
     if (flags & STREAM_DATA_EOF) {
+        engine_turn(w, dir);
         engine_input(w, dir, &in);
         detect_stream_flush(w->det, &cur->ef->det, &in, dir, true, true);
     }
@@ -382,6 +393,7 @@ static void begin_flow_packet(struct engine_worker *w)
     struct detect_input in;
     if (w->cur.ef)
         engine_client_begin(w);
+    w->cur.matched_dir = (uint8_t)w->cur.dir;
     base_input(w, w->cur.dir, &in);
     detect_begin(w->det, w->cur.ef ? &w->cur.ef->det : NULL, &in);
 }
@@ -439,6 +451,7 @@ static void flush_stream(struct engine_worker *w)
         struct detect_input in;
         if (!detect_has_window(&cur->ef->det, dir))
             continue;
+        engine_turn(w, dir);
         engine_input(w, dir, &in);
         bool push = dir == cur->dir && (cur->p->tcp.flags & (TCP_PSH | TCP_FIN | TCP_RST));
         detect_stream_flush(w->det, &cur->ef->det, &in, dir, push || dir != cur->dir, false);
@@ -464,7 +477,7 @@ static void inspect_flow_packet(struct engine_worker *w)
     engine_detect_packet(w);
     if (cur->f && !cur->f->bypassed)
         flush_stream(w);
-    engine_conclude(w, cur->dir, NULL);
+    engine_conclude(w, cur->matched_dir, NULL);
 }
 
 static bool flow_dropped(struct engine_worker *w)

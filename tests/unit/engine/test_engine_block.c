@@ -172,18 +172,39 @@ static void limited_alerts_ask_once(void **state)
     ecase_close(&k);
 }
 
+/* Without PSH, bytes wait for the other side's acknowledgement: the alert is still about who sent them. */
+static void bytes_that_an_answer_delivers(void **state)
+{
+    (void)state;
+    struct ecase k;
+    ecase_open(&k, NULL,
+               "drop tcp $EXTERNAL_NET any -> $HOME_NET any (content:\"evil-bytes\"; sid:1;)\n"
+               "drop tcp $HOME_NET any -> $EXTERNAL_NET any (content:\"answer\"; sid:2;)\n");
+    struct conn c = conn_make(CLIENT, 40000);
+    conn_handshake(&k, &c);
+    conn_send(&k, &c, TS, 0x10, "evil-bytes", 10);
+    conn_send(&k, &c, TC, 0x18, "answer", 6);
+    conn_send(&k, &c, TS, 0x10, NULL, 0);
+    assert_int_equal(alerts(&k, 1), 1);
+    assert_int_equal(alerts(&k, 2), 1);
+    assert_int_equal(k.nblocks, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        uint8_t from[4] = {0xc0, 0, 2, 1}, server[4] = {10, 0, 0, 1};
+        struct sk_addr want = sk_addr_from_v4(k.blocks[i].sid == 1 ? from : server);
+        assert_true(sk_addr_eq(&k.blocks[i].src, &want));
+        assert_int_equal(k.blocks[i].to_server, k.blocks[i].sid == 1);
+    }
+    ecase_close(&k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(drop_rule_blocks_the_proven_client),
-        cmocka_unit_test(prevent_mode_says_that_it_dropped),
-        cmocka_unit_test(alert_rule_blocks_nobody),
-        cmocka_unit_test(metadata_blocks_and_forbids),
-        cmocka_unit_test(block_on_drop_can_be_off),
-        cmocka_unit_test(forged_sources_are_not_blocked),
-        cmocka_unit_test(wrong_acknowledgement_proves_nothing),
-        cmocka_unit_test(target_source_blocks_the_other_side),
-        cmocka_unit_test(limited_alerts_ask_once),
+        cmocka_unit_test(bytes_that_an_answer_delivers),       cmocka_unit_test(drop_rule_blocks_the_proven_client),
+        cmocka_unit_test(prevent_mode_says_that_it_dropped),   cmocka_unit_test(alert_rule_blocks_nobody),
+        cmocka_unit_test(metadata_blocks_and_forbids),         cmocka_unit_test(block_on_drop_can_be_off),
+        cmocka_unit_test(forged_sources_are_not_blocked),      cmocka_unit_test(wrong_acknowledgement_proves_nothing),
+        cmocka_unit_test(target_source_blocks_the_other_side), cmocka_unit_test(limited_alerts_ask_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
