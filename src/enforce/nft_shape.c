@@ -385,7 +385,7 @@ int nft_shape_setup(void *ctx, enum nft_setup *done)
         *done = NFT_MENDED;
         if (mend(n, chain) == SK_OK)
             return SK_OK;
-        rc = SK_ENOENT; /* other chains jump to it, for instance */
+        rc = SK_ENOENT; /* others jump to what stands in its place, for instance */
     }
     if (rc != SK_ENOENT)
         return rc;

@@ -249,6 +249,154 @@ static void test_flushed_ruleset_is_noticed_and_restored(void **state)
     assert_int_equal(enforcer_stats(r->e)->rebuilds, 1);
 }
 
+static void by_hand(struct rig *r, enum nft_op op, const char *target, int64_t expires)
+{
+    struct sk_prefix p = pfx(target);
+    bool v4 = sk_addr_is_v4(&p.addr);
+    struct nft_change c = {.op = (uint8_t)op, .expires = expires};
+    c.set = p.len == 128 ? (v4 ? NFT_HOST4 : NFT_HOST6) : (v4 ? NFT_PREFIX4 : NFT_PREFIX6);
+    sk_prefix_range(&p, &c.first, &c.last);
+    assert_int_equal(nft_kernel_ops.apply(r->other, &c, 1, sk_now_wall()), SK_OK);
+}
+
+static bool heard_of(const struct rig *r, uint8_t set, const char *addr)
+{
+    struct sk_prefix p = pfx(addr);
+    for (size_t i = 0; i < r->news.nhosts; i++)
+        if (r->news.host[i].set == set && sk_addr_eq(&r->news.host[i].first, &p.addr))
+            return true;
+    return false;
+}
+
+static void test_news_say_what_was_touched(void **state)
+{
+    struct rig *r = *state;
+    int64_t now = sk_now_wall();
+    assert_int_equal(enforcer_restore(r->e, now), SK_OK);
+    assert_int_equal(ask(r, "192.0.2.1", 60, now), ENFORCE_BLOCKED);
+    assert_int_equal(ask(r, "2001:db8::1", 60, now), ENFORCE_BLOCKED);
+    assert_int_equal(enforcer_flush(r->e, now), SK_OK);
+    by_hand(r, NFT_DEL, "192.0.2.1", 0);
+    by_hand(r, NFT_ADD, "203.0.113.5", now + 50 * S);
+    by_hand(r, NFT_DEL, "2001:db8::1", 0);
+    assert_true(woken(r));
+    assert_int_equal(r->news.nhosts, 3);
+    assert_true(heard_of(r, NFT_HOST4, "192.0.2.1") && heard_of(r, NFT_HOST4, "203.0.113.5"));
+    assert_true(heard_of(r, NFT_HOST6, "2001:db8::1"));
+    assert_false(r->news.shape || r->news.lost || r->news.ranges[0] || r->news.ranges[1]);
+    assert_int_equal(enforcer_heard(r->e, &r->news, sk_now_wall()), SK_OK);
+    assert_true(left(r, "192.0.2.1") > 55 && left(r, "2001:db8::1") > 55);
+    assert_int_equal(enforcer_stats(r->e)->repairs, 2);
+    assert_int_equal(enforcer_stats(r->e)->adopted, 1);
+    by_hand(r, NFT_ADD, "2001:db8:5::/48", now + 50 * S);
+    assert_true(woken(r));
+    assert_true(r->news.ranges[1] && !r->news.ranges[0] && r->news.nhosts == 0);
+    assert_int_equal(enforcer_heard(r->e, &r->news, sk_now_wall()), SK_OK);
+    assert_int_equal(enforcer_stats(r->e)->adopted, 2);
+    assert_false(woken(r));
+}
+
+static void test_more_news_than_can_be_held_read_everything(void **state)
+{
+    struct rig *r = *state;
+    int64_t now = sk_now_wall();
+    assert_int_equal(enforcer_restore(r->e, now), SK_OK);
+    for (unsigned i = 0; i < NFT_NEWS_MAX + 50; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "11.0.%u.%u", i / 200, 1 + i % 200);
+        assert_int_equal(ask(r, text, 60, now), ENFORCE_BLOCKED);
+    }
+    assert_int_equal(enforcer_flush(r->e, now), SK_OK);
+    struct nft_change all = {.set = NFT_HOST4, .op = NFT_FLUSH};
+    assert_int_equal(nft_kernel_ops.apply(r->other, &all, 1, now), SK_OK);
+    assert_true(woken(r));
+    assert_true(r->news.lost);
+    assert_int_equal(enforcer_heard(r->e, &r->news, sk_now_wall()), SK_OK);
+    assert_int_equal(look(r).total, NFT_NEWS_MAX + 50);
+}
+
+static void test_single_elements_are_told(void **state)
+{
+    struct rig *r = *state;
+    enum { N = 600 };
+    static struct nft_elem e[N + 4];
+    int64_t now = sk_now_wall();
+    assert_int_equal(enforcer_restore(r->e, now), SK_OK);
+    for (unsigned i = 0; i < N; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "11.0.%u.%u", i / 200, 1 + i % 200);
+        struct sk_prefix p = pfx(text);
+        e[i] = (struct nft_elem){.set = NFT_HOST4, .first = p.addr, .there = i % 3 == 0};
+        if (i % 3 != 1)
+            assert_int_equal(ask(r, text, 60 + i, now), ENFORCE_BLOCKED);
+    }
+    assert_int_equal(ask(r, "198.51.100.0/24", 90, now), ENFORCE_BLOCKED);
+    assert_int_equal(ask(r, "198.51.101.0/24", 80, now), ENFORCE_BLOCKED);
+    assert_int_equal(ask(r, "2001:db8::/64", 70, now), ENFORCE_BLOCKED);
+    assert_int_equal(enforcer_flush(r->e, now), SK_OK);
+    e[N] = (struct nft_elem){.set = NFT_PREFIX4, .first = pfx("198.51.101.0").addr};
+    e[N + 1] = (struct nft_elem){.set = NFT_PREFIX4, .first = pfx("198.51.100.0").addr};
+    e[N + 2] = (struct nft_elem){.set = NFT_PREFIX4, .first = pfx("198.51.100.64").addr, .there = true};
+    e[N + 3] = (struct nft_elem){.set = NFT_PREFIX6, .first = pfx("2001:db8::").addr};
+    assert_int_equal(nft_kernel_ops.get(r->other, e, N + 4, sk_now_wall()), SK_OK);
+    for (unsigned i = 0; i < N; i++) {
+        assert_int_equal(e[i].there, i % 3 != 1);
+        assert_true(!e[i].there || llabs(e[i].expires - (now + (60 + i) * S)) < S);
+    }
+    assert_true(e[N].there && llabs(e[N].expires - (now + 80 * S)) < S);
+    assert_true(e[N + 1].there && llabs(e[N + 1].expires - (now + 90 * S)) < S);
+    assert_false(e[N + 2].there); /* within a range, but none begins there */
+    assert_true(e[N + 3].there && llabs(e[N + 3].expires - (now + 70 * S)) < S);
+    assert_int_equal(nft_kernel_ops.teardown(r->other), SK_OK);
+    assert_int_equal(nft_kernel_ops.get(r->nft, e, N + 4, sk_now_wall()), SK_OK);
+    for (unsigned i = 0; i < N + 4; i++)
+        assert_false(e[i].there);
+}
+
+static void test_a_chain_is_mended_without_touching_elements(void **state)
+{
+    struct rig *r = *state;
+    if (access("/usr/sbin/nft", X_OK) != 0)
+        skip();
+    static const char *const damage[] = {
+        "/usr/sbin/nft flush chain inet sekisho guard",
+        "/usr/sbin/nft 'flush chain inet sekisho guard; delete chain inet sekisho guard'",
+        "/usr/sbin/nft insert rule inet sekisho guard ip saddr 192.0.2.1 accept",
+        "/usr/sbin/nft 'flush chain inet sekisho guard; delete chain inet sekisho guard; "
+        "add chain inet sekisho guard { type filter hook forward priority 5; }'",
+    };
+    int64_t now = sk_now_wall();
+    assert_int_equal(enforcer_restore(r->e, now), SK_OK);
+    assert_int_equal(ask(r, "192.0.2.1", 60, now), ENFORCE_BLOCKED);
+    assert_int_equal(enforcer_flush(r->e, now), SK_OK);
+    /* Known by nobody: it would be gone, had the set been made anew. */
+    struct sk_prefix p = pfx("203.0.113.5");
+    struct nft_change c = {.op = NFT_ADD, .first = p.addr, .last = p.addr, .expires = now + S};
+    for (unsigned i = 0; i < sizeof damage / sizeof damage[0]; i++) {
+        c.expires = sk_now_wall() + 1500 * SK_NS_PER_MS;
+        assert_int_equal(nft_kernel_ops.apply(r->other, &c, 1, sk_now_wall()), SK_OK);
+        (void)woken(r);
+        assert_int_equal(system(damage[i]), 0);
+        assert_true(woken(r) && r->news.shape);
+        assert_int_equal(enforcer_heard(r->e, &r->news, sk_now_wall()), SK_OK);
+        assert_int_equal(enforcer_stats(r->e)->rebuilds, i + 1);
+        assert_true(left(r, "203.0.113.5") > 0 && left(r, "192.0.2.1") > 50);
+        assert_int_equal(
+            system("/usr/sbin/nft list chain inet sekisho guard | grep -q 'hook prerouting priority -450'"), 0);
+        usleep(1600000);
+    }
+    assert_int_equal(enforcer_stats(r->e)->repairs, 0);
+    /* Somebody's own chain in its place, to which another jumps, cannot be taken away alone. */
+    assert_int_equal(system("/usr/sbin/nft 'flush chain inet sekisho guard; delete chain inet sekisho guard; "
+                            "add chain inet sekisho guard; add chain inet sekisho other; "
+                            "add rule inet sekisho other jump guard'"),
+                     0);
+    assert_true(woken(r));
+    assert_int_equal(enforcer_heard(r->e, &r->news, sk_now_wall()), SK_OK);
+    assert_int_equal(enforcer_stats(r->e)->rebuilds, sizeof damage / sizeof damage[0] + 1);
+    assert_true(left(r, "192.0.2.1") > 40);
+}
+
 /* The kernel's answer names the message that it is about, which is long here. */
 static void test_what_is_wrong_is_told_of_long_messages_too(void **state)
 {
@@ -395,6 +543,186 @@ static void test_many_overlaps(void **state)
     free(l.e);
 }
 
+/* ---- second by second, against a plain list ---- */
+
+#define ENTRIES 16384
+#define SAMPLES 2000
+#define SECONDS 12
+#define TOL     (S / 2)
+
+static struct {
+    struct sk_prefix p;
+    int64_t end;
+} book[ENTRIES];
+static size_t nbook;
+static uint64_t dice = 88172645463325252u;
+
+static uint32_t roll(uint32_t below)
+{
+    dice ^= dice << 13;
+    dice ^= dice >> 7;
+    dice ^= dice << 17;
+    return (uint32_t)(dice >> 20) % below;
+}
+
+static struct sk_addr some_address(void)
+{
+    if (roll(3)) {
+        uint8_t a[4] = {11, 1, (uint8_t)roll(160), (uint8_t)roll(256)};
+        return sk_addr_from_v4(a);
+    }
+    uint8_t a[16] = {0x20, 1, 0xd, 0xb8, 0, 1, 0, (uint8_t)roll(80), [15] = (uint8_t)roll(256)};
+    return sk_addr_from_v6(a);
+}
+
+/* Hosts, and nested and adjacent prefixes; few are wide. */
+static struct sk_prefix some_target(void)
+{
+    struct sk_addr a = some_address();
+    uint8_t len = roll(2) ? 128 : (uint8_t)(128 - roll(6));
+    return sk_prefix_make(&a, roll(200) ? len : 120);
+}
+
+/* Longer, or new. */
+static void note(const struct sk_prefix *p, int64_t end)
+{
+    for (size_t i = 0; i < nbook; i++) {
+        if (book[i].p.len != p->len || !sk_addr_eq(&book[i].p.addr, &p->addr))
+            continue;
+        if (book[i].end < end)
+            book[i].end = end;
+        return;
+    }
+    assert_true(nbook < ENTRIES);
+    book[nbook].p = *p;
+    book[nbook++].end = end;
+}
+
+static void ask_some(struct rig *r, unsigned count, int64_t now)
+{
+    struct decide_request q = {.sid = 1};
+    struct enforce_outcome o;
+    for (unsigned i = 0; i < count && nbook < ENTRIES; i++) {
+        q.target = some_target();
+        q.seconds = 1 + roll(3 * SECONDS);
+        enforcer_request(r->e, &q, BLOCK_OPERATOR, now, &o);
+        assert_non_null(o.block);
+        if (o.result != ENFORCE_COVERED)
+            note(&q.target, now + q.seconds * S);
+    }
+}
+
+static void unblock_some(struct rig *r, unsigned count, int64_t now)
+{
+    for (unsigned i = 0; i < count && nbook > 0; i++) {
+        size_t k = roll((uint32_t)nbook);
+        assert_true(enforcer_unblock(r->e, &book[k].p, now) == SK_OK || book[k].end <= now);
+        book[k] = book[--nbook];
+    }
+}
+
+/* When the last of what covers it ends; 0: nothing ever did. */
+static int64_t book_end(const struct sk_addr *a)
+{
+    int64_t end = 0;
+    for (size_t i = 0; i < nbook; i++)
+        if (book[i].end > end && sk_prefix_contains(&book[i].p, a))
+            end = book[i].end;
+    return end;
+}
+
+static int by_first(const void *x, const void *y)
+{
+    return sk_addr_cmp(&((const struct nft_elem *)x)->first, &((const struct nft_elem *)y)->first);
+}
+
+/* Of hosts and ranges, each sorted and disjoint: when the kernel lets a go, 0 if it does not hold it. */
+static int64_t sets_end(const struct listing *hosts, const struct listing *ranges, const struct sk_addr *a)
+{
+    int64_t end = 0;
+    const struct listing *of[] = {hosts, ranges};
+    for (int k = 0; k < 2; k++) {
+        size_t lo = 0, hi = of[k]->n;
+        while (lo < hi) {
+            size_t mid = lo + (hi - lo) / 2;
+            if (sk_addr_cmp(&of[k]->e[mid].last, a) < 0)
+                lo = mid + 1;
+            else
+                hi = mid;
+        }
+        if (lo < of[k]->n && sk_addr_cmp(&of[k]->e[lo].first, a) <= 0 && of[k]->e[lo].expires > end)
+            end = of[k]->e[lo].expires;
+    }
+    return end;
+}
+
+struct split {
+    struct listing hosts, ranges;
+};
+
+static void gather_apart(void *arg, const struct nft_elem *e)
+{
+    struct split *s = arg;
+    gather(e->set == NFT_HOST4 || e->set == NFT_HOST6 ? &s->hosts : &s->ranges, e);
+}
+
+/* The kernel is read by somebody else. Returns by how much an end in it is off at the most. */
+static int64_t compare_samples(struct rig *r, struct split *s)
+{
+    int64_t worst = 0;
+    s->hosts.n = s->ranges.n = 0;
+    int64_t now = sk_now_wall();
+    assert_int_equal(nft_kernel_ops.list(r->other, now, gather_apart, s), SK_OK);
+    int64_t read = sk_now_wall();
+    qsort(s->hosts.e, s->hosts.n, sizeof *s->hosts.e, by_first);
+    qsort(s->ranges.e, s->ranges.n, sizeof *s->ranges.e, by_first);
+    for (int i = 0; i < SAMPLES; i++) {
+        struct sk_addr a = some_address();
+        int64_t want = book_end(&a), got = sets_end(&s->hosts, &s->ranges, &a);
+        if (want > now - TOL && want < read + TOL)
+            continue; /* it ends just now */
+        assert_int_equal(want > now, got != 0);
+        if (got == 0)
+            continue;
+        worst = llabs(want - got) > worst ? llabs(want - got) : worst;
+    }
+    return worst;
+}
+
+static void test_overlaps_second_by_second(void **state)
+{
+    struct rig *r = *state;
+    struct split s = {{calloc(100000, sizeof(struct nft_elem)), 0}, {calloc(100000, sizeof(struct nft_elem)), 0}};
+    int64_t worst = 0;
+    nbook = 0;
+    assert_int_equal(enforcer_restore(r->e, sk_now_wall()), SK_OK);
+    ask_some(r, 17000, sk_now_wall());
+    assert_int_equal(enforcer_flush(r->e, sk_now_wall()), SK_OK);
+    for (int second = 0; second < SECONDS; second++) {
+        int64_t now = sk_now_wall();
+        ask_some(r, 300, now);
+        unblock_some(r, 40, now);
+        for (int64_t end = now + S + TOL; sk_now_wall() < end; usleep(2000)) /* as the guard does */
+            if (enforcer_due(r->e, sk_now_wall()))
+                assert_int_equal(enforcer_tick(r->e, sk_now_wall()), SK_OK);
+        int64_t off = compare_samples(r, &s);
+        worst = off > worst ? off : worst;
+        if (second % 4 == 0)
+            print_message(
+                "second %2d: %zu blocks (%zu prefixes), %zu + %zu elements, an end is off by %.0f ms at most\n", second,
+                block_table_count(r->table), block_table_prefixes(r->table), s.hosts.n, s.ranges.n, (double)off / 1e6);
+        if (second == SECONDS / 2)
+            assert_int_equal(nft_kernel_ops.teardown(r->other), SK_OK);
+        if (second == SECONDS / 2 && woken(r))
+            assert_int_equal(enforcer_heard(r->e, &r->news, sk_now_wall()), SK_OK);
+    }
+    assert_true(worst <= S);
+    assert_int_equal(enforcer_stats(r->e)->kernel_errors, 0);
+    assert_int_equal(enforcer_stats(r->e)->rebuilds, 1);
+    free(s.hosts.e);
+    free(s.ranges.e);
+}
+
 static void many(struct rig *r, uint32_t count, int64_t now)
 {
     struct decide_request q = {.seconds = 600, .sid = 1};
@@ -490,10 +818,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_extension_replaces_the_element_on_old_kernels, setup, teardown),
         cmocka_unit_test_setup_teardown(test_overlapping_prefixes_each_end_in_their_own_time, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flushed_ruleset_is_noticed_and_restored, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_news_say_what_was_touched, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_more_news_than_can_be_held_read_everything, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_single_elements_are_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_chain_is_mended_without_touching_elements, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_wrong_is_told_of_long_messages_too, setup, teardown),
         cmocka_unit_test_setup_teardown(test_restart_adopts_what_is_there, setup, teardown),
         cmocka_unit_test_setup_teardown(test_misshapen_table_is_replaced_and_its_elements_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_overlaps, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_overlaps_second_by_second, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hundred_thousand, setup, teardown),
         cmocka_unit_test_setup_teardown(test_latency_of_single_blocks, setup, teardown),
     };
