@@ -10,9 +10,7 @@ SCHED_FIFO. --load: meanwhile wrk makes 5,000 requests a second from elsewhere. 
 /proc/PID/task/*/schedstat, idle and under that load.
 """
 import argparse
-import json
 import os
-import random
 import re
 import select
 import socket
@@ -22,64 +20,33 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../live"))
-from bed import SERVER_A, SERVER_V, Bed, wait_until  # noqa: E402
+import swarm  # noqa: E402
+from bed import SERVER_V, Bed  # noqa: E402
+from nftables import NEWSETELEM, Netlink, elements, messages, real_time, text_of  # noqa: E402
 
 RULE = ('drop http $EXTERNAL_NET any -> $HOME_NET any (msg:"union select"; flow:established,to_server; http.uri; '
         'content:"union"; nocase; content:"select"; nocase; sid:1; rev:1; metadata: sekisho_block 30m;)\n')
-UNBRAKED = "decide:\n  brake:\n    share: 100\n    minimum: 1000000\n    rate: 1000000\n"
-REQUEST = b"GET /index.html?id=1%20UNION%20SELECT%201 HTTP/1.1\r\nHost: www\r\n\r\n"
 RATE_LUA = "function delay() return 35 end\n"  # 200 connections, one request about every 37 ms each
-NETLINK_NETFILTER, NFNLGRP_NFTABLES, SO_TIMESTAMPNS = 12, 7, 35
-NEWSETELEM = (10 << 8) | 12  # NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWSETELEM
-
-
-def realtime():
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
-    except PermissionError:
-        print("without SCHED_FIFO: the ends are late by the scheduler's delay", file=sys.stderr)
+SO_TIMESTAMPNS = 35
 
 
 # --- what runs inside the namespaces ---
 
-def attributes(data):
-    while len(data) >= 4:
-        size, kind = struct.unpack_from("=HH", data)
-        if size < 4 or size > len(data):
-            return
-        yield kind & 0x3FFF, data[4:size]
-        data = data[(size + 3) & ~3:]
-
-
-def addresses(payload):
-    """IPv4 keys of the elements of one NEWSETELEM message."""
-    for kind, value in attributes(payload):
-        for _, elem in attributes(value) if kind == 3 else ():
-            for k, v in attributes(elem):
-                for _, key in attributes(v) if k == 1 else ():
-                    if len(key) == 4:
-                        yield socket.inet_ntoa(key)
-
-
 def listen(count):
     """Prints ADDRESS NANOSECONDS for each element that appears, until there were `count` or stdin ends."""
-    s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
-    s.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
-    s.bind((0, 0))
-    s.setsockopt(270, 1, NFNLGRP_NFTABLES)  # SOL_NETLINK, NETLINK_ADD_MEMBERSHIP
-    realtime()
+    link = Netlink(listen=True)
+    if not real_time():
+        print("without SCHED_FIFO: the ends are late by the scheduler's delay", file=sys.stderr)
     print("listening", flush=True)
     seen = []
     while len(seen) < count:
-        if sys.stdin in select.select([s, sys.stdin], [], [])[0]:
+        if sys.stdin in select.select([link.sock, sys.stdin], [], [])[0]:
             break
-        data = s.recv(1 << 17)
+        data = link.sock.recv(1 << 17)
         now = time.time_ns()
-        while len(data) >= 16:
-            size, kind = struct.unpack_from("=IH", data)
+        for kind, _, body in messages(data):
             if kind == NEWSETELEM:
-                seen += [(a, now) for a in addresses(data[20:size])]
-            data = data[(size + 3) & ~3:]
+                seen += [(text_of(key), now) for key, _, _ in elements(body)]
     for address, when in seen:
         print(address, when)
 
@@ -106,18 +73,6 @@ def sniff(device):
         print(socket.inet_ntoa(address), when)
 
 
-def attack(count, seed):
-    rng = random.Random(seed)
-    for i in range(count):
-        with socket.socket() as s:
-            s.settimeout(3)
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))  # no FIN that would be sent again
-            s.bind((f"10.78.{i // 250}.{1 + i % 250}", 0))
-            s.connect((SERVER_A, 80))
-            s.sendall(REQUEST)
-            time.sleep(rng.uniform(0.008, 0.024))  # not in step with any timer
-
-
 # --- the measurement ---
 
 def inside(bed, where, *args):
@@ -129,17 +84,11 @@ def pairs(text):
     return {a: int(t) for a, t in (line.split() for line in text.splitlines())}
 
 
-def route_attackers(bed):
-    bed.must("ip", "-n", bed.attacker, "route", "add", "local", "10.78.0.0/16", "dev", "lo")
-    bed.must("ip", "-n", bed.server, "route", "add", "10.78.0.0/16", "via", "10.77.1.2")
-
-
 def measure(bed, count):
     listener, sniffer = inside(bed, bed.server, "listen", count), inside(bed, bed.server, "sniff", "eth1")
     for p in (listener, sniffer):
         p.stdout.readline()
-    attacker = inside(bed, bed.attacker, "attack", count, 7)
-    attacker.communicate(timeout=60 + count)
+    swarm.start(bed, count).communicate(timeout=60 + count)
     time.sleep(0.5)
     appeared, sent = pairs(listener.communicate(timeout=10)[0]), pairs(sniffer.communicate(timeout=10)[0])
     ms = sorted((appeared[a] - sent[a]) / 1e6 for a in sent if a in appeared)
@@ -185,8 +134,8 @@ def report(what, ms, missing):
 
 def run(args, timeout):
     print(f"capture.block-timeout {timeout} ms", flush=True)
-    with Bed(args.agent, rules=RULE, keep_on_stop=False, extra=f"  block-timeout: {timeout}\n{args.conf}{UNBRAKED}") as bed:
-        route_attackers(bed)
+    with Bed(args.agent, rules=RULE, keep_on_stop=False, extra=f"  block-timeout: {timeout}\n{args.conf}{swarm.UNBRAKED}") as bed:
+        swarm.route(bed)
         if not bed.start_agent():
             sys.exit(bed.agent_log())
         if args.cpu:
@@ -207,8 +156,7 @@ def run(args, timeout):
 
 
 def main():
-    inner = {"listen": lambda a: listen(int(a[0])), "sniff": lambda a: sniff(a[0]),
-             "attack": lambda a: attack(int(a[0]), int(a[1]))}
+    inner = {"listen": lambda a: listen(int(a[0])), "sniff": lambda a: sniff(a[0])}
     if len(sys.argv) > 1 and sys.argv[1] in inner:
         return inner[sys.argv[1]](sys.argv[2:])
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -5,13 +5,17 @@ that is counted. And what is blocked stays blocked for connections that are open
     live_flush.py --agent PATH [--seconds 60]     for so long the ruleset is flushed once a second (12)
 """
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 
+import swarm
 from bed import ATTACK, ATTACKER, SERVER_A, Bed, Tally, wait_until
 from live_block import RULE
+from nftables import DELTABLE, NEWRULE, NEWSETELEM, Netlink, elements, host_ends, messages, text_of
 
 BACK = 1.0  # seconds
 FIREWALL = """flush ruleset
@@ -22,6 +26,11 @@ table inet firewalld {
   }
 }
 """
+# What a container engine does through iptables-nft.
+IPTABLES = (("-t", "nat", "-N", "DOCKER"), ("-t", "filter", "-N", "DOCKER-USER"),
+            ("-t", "nat", "-A", "PREROUTING", "-m", "addrtype", "--dst-type", "LOCAL", "-j", "DOCKER"),
+            ("-t", "nat", "-A", "POSTROUTING", "-s", "172.17.0.0/16", "-j", "MASQUERADE"),
+            ("-t", "filter", "-A", "FORWARD", "-j", "DOCKER-USER"))
 DOCKER = """table ip nat {
   chain DOCKER { }
   chain PREROUTING {
@@ -103,6 +112,86 @@ def once_a_second(bed, t, who, seconds):
         bed.attacker, "curl", "-s", "-m", "1", "--interface", who.blocked[0], f"http://{SERVER_A}/index.html").returncode != 0)
 
 
+class Watch(threading.Thread):
+    """Follows the table by notifications: when it was taken away, and how long it took until all that was in it was back."""
+
+    def __init__(self, bed):
+        super().__init__(daemon=True)
+        self.link = Netlink(bed.server, listen=True)
+        self.link.sock.settimeout(0.1)
+        self.ending = threading.Event()
+        self.known, self.missing, self.rules = set(), set(), 4
+        self.gone_at, self.took = None, []
+
+    def take(self, kind, body, now):
+        if b"sekisho\0" not in body:
+            return
+        if kind == DELTABLE:
+            self.gone_at, self.rules, self.missing = now, 0, set(self.known)
+        elif kind == NEWRULE:
+            self.rules += 1
+        elif kind == NEWSETELEM:
+            keys = {text_of(k) for k, _, _ in elements(body)}
+            self.known |= keys
+            self.missing -= keys
+        if self.gone_at and self.rules >= 4 and not self.missing:
+            self.took.append(now - self.gone_at)
+            self.gone_at = None
+
+    def run(self):
+        while not self.ending.is_set():
+            try:
+                data = self.link.sock.recv(1 << 17)
+            except TimeoutError:
+                continue
+            now = time.monotonic()
+            for kind, _, body in messages(data):
+                self.take(kind, body, now)
+
+    def stop(self):
+        self.ending.set()
+        self.join()
+        self.link.close()
+
+
+def in_the_middle(bed, t, seconds):
+    """Sixty new attackers a second: the ruleset goes while requests are on their way."""
+    swarm.route(bed)
+    watch, before = Watch(bed), bed.status()["blocks"]["nft_rebuilds"]
+    watch.start()
+    attackers = swarm.start(bed, 60 * seconds)
+    flushed, begin = 0, time.monotonic()
+    while attackers.poll() is None:
+        time.sleep(max(0.0, begin + 1 + flushed - time.monotonic()))
+        flushed += nft(bed, "flush ruleset\n") is True
+    attackers.communicate()
+    blocked = {swarm.address(i) for i in range(60 * seconds)}
+    with contextlib.closing(Netlink(bed.server)) as link:
+        wait_until(lambda: blocked <= set(host_ends(link) or {}), 5, 0.2)
+        lost = blocked - set(host_ends(link) or {})
+    watch.stop()
+    rebuilds, took = bed.status()["blocks"]["nft_rebuilds"] - before, sorted(watch.took)
+    print(f"     flushed {flushed} times while {len(blocked)} attackers came: all back after "
+          + (f"{took[len(took) // 2] * 1e3:.0f} ms (median), {took[-1] * 1e3:.0f} ms (worst)" if took else "never"))
+    t.check("the same while attacks go on: within a second each time", len(took) == flushed and took[-1] <= BACK, (flushed, took[-3:]))
+    t.check("counted exactly", rebuilds == flushed, (rebuilds, flushed))
+    t.check("and no attacker is lost", not lost, (len(lost), sorted(lost)[:3]))
+
+
+def iptables(bed, t):
+    """Chains made, removed and made again: nothing of ours is touched."""
+    def counts():
+        return {k: bed.status()["blocks"][k] for k in ("nft_rebuilds", "nft_repairs", "nft_errors")}
+    nft(bed, "delete table ip nat\ndelete table ip filter\n")  # of other_changes
+    before, failed = counts(), []
+    for _ in range(3):
+        failed += [d.stderr for d in (bed.sh(bed.server, "iptables-nft", *w) for w in IPTABLES) if d.returncode]
+        for table in ("nat", "filter"):
+            bed.sh(bed.server, "iptables-nft", "-t", table, "-F")
+            bed.sh(bed.server, "iptables-nft", "-t", table, "-X")
+    t.check("iptables-nft chains come and go beside our table", not failed and counts() == before, (failed[:1], before, counts()))
+
+
 CHANGES = (
     ("the table is deleted", "delete table inet sekisho\n"),
     ("its chain is deleted", "flush chain inet sekisho guard\ndelete chain inet sekisho guard\n"),
@@ -124,6 +213,9 @@ def other_changes(bed, t, who):
     kept = bed.sh(bed.server, "nft", "list", "ruleset").stdout
     t.check("others' tables are left alone", "table inet firewalld" in kept and "chain DOCKER" in kept)
     nft(bed, "add element inet sekisho block4 { 192.0.2.77 timeout 1m }\n")
+    nft(bed, f"add element inet sekisho block4 {{ {SERVER_A} timeout 1m }}\n")
+    t.check("one of this host's own addresses does not stay", wait_until(
+        lambda: SERVER_A not in (bed.elements() or {SERVER_A: 0}), 3) is not None)
     t.check("an element that somebody adds is shown among the blocks", wait_until(
         lambda: any(b["target"] == "192.0.2.77" and b["origin"] == "kernel" for b in bed.blocks()), 3) is not None)
     for element in list(bed.elements() or {}):
@@ -164,16 +256,20 @@ def open_connections(bed, t):
         bed.must("ip", "link", "add", bed.prefix + "i", "netns", bed.server, "type", "veth", "peer", "name", "eth0", "netns", inner)
         for ns, dev, last in ((bed.server, bed.prefix + "i", 1), (inner, "eth0", 2)):
             bed.must("ip", "-n", ns, "addr", "add", f"10.77.9.{last}/24", "dev", dev)
+            bed.must("ip", "-n", ns, "addr", "add", f"fd77:9::{last}/64", "dev", dev, "nodad")
             bed.must("ip", "-n", ns, "link", "set", dev, "up")
         bed.must("ip", "-n", inner, "route", "add", "default", "via", "10.77.9.1")
+        bed.must("ip", "-n", inner, "-6", "route", "add", "default", "via", "fd77:9::1")
+        bed.must("ip", "-n", bed.attacker, "-6", "route", "add", "fd77:9::/64", "via", "fd77:1::1")
         bed.must("ip", "-n", bed.attacker, "route", "add", "10.77.9.0/24", "via", SERVER_A)
-        bed.sh(bed.server, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        bed.sh(bed.server, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         for ns in (bed.server, inner):
             servers.append(subprocess.Popen(["ip", "netns", "exec", ns, sys.executable, "-c", SLOW]))
         time.sleep(0.5)
         open_connection(bed, t, "IPv4", f"http://{SERVER_A}:8080/", ATTACKER)
         open_connection(bed, t, "IPv6", "http://[fd77:1::1]:8080/", "fd77:1::2")
         open_connection(bed, t, "forwarded", "http://10.77.9.2:8080/", ATTACKER)
+        open_connection(bed, t, "forwarded IPv6", "http://[fd77:9::2]:8080/", "fd77:1::2")
     finally:
         for s in servers:
             s.kill()
@@ -187,12 +283,14 @@ def main():
     ap.add_argument("--seconds", type=int, default=12)
     args = ap.parse_args()
     t = Tally("live_flush")
-    with Bed(args.agent, rules=RULE, keep_on_stop=False, extra="decide:\n  brake:\n    minimum: 1000\n") as bed:
+    with Bed(args.agent, rules=RULE, keep_on_stop=False, extra=swarm.UNBRAKED) as bed:
         if t.check("the agent starts", bed.start_agent(), bed.agent_log()[-600:]):
             who = Attackers(bed)
             once_a_second(bed, t, who, min(args.seconds, 200))
             other_changes(bed, t, who)
+            iptables(bed, t)
             open_connections(bed, t)
+            in_the_middle(bed, t, max(1, min(args.seconds, 200) // 2))  # last: it makes the attacker a gateway, who is spared
             t.check("the agent stops with 0", bed.stop_agent() == 0, bed.agent_log()[-300:])
             t.check("and takes its table with it", bed.elements() is None)
     t.check("nothing is left behind", bed.left_behind() == [], bed.left_behind())

@@ -19,9 +19,9 @@ import time
 from bed import Bed, Tally, wait_until
 from live_block import RULE
 from live_hostile import Stolen, block_request, v4
-from nftables import NEWSETELEM, Netlink, elements, host_ends, messages, text_of
+from nftables import NEWSETELEM, Netlink, elements, host_ends, messages
+from swarm import UNBRAKED
 
-UNBRAKED = "decide:\n  max-blocks: 400000\n  brake:\n    share: 100\n    minimum: 1000000\n    rate: 1000000\n"
 LATE = 1.0  # seconds by which an end may be missed
 HELD = 150  # milliseconds that a new block may have to wait, on a machine with other things to do
 
