@@ -11,7 +11,7 @@
  *   guard_ledger.c  what was not inspected          guard_status.c   what status shows
  *   guard_metrics.c the exporter's socket and answers
  *
- * One thread. Everything in struct guard belongs to it.
+ * One thread, to which everything in struct guard belongs; the journal has one of its own, for the disk.
  */
 #ifndef AGENT_GUARD_H
 #define AGENT_GUARD_H

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Time from an attack's last packet to the element in the kernel's set, and what capture.block-timeout costs.
 
-    block_latency.py --agent build/release/agent/sekisho [--attacks 1000] [--timeouts 1,10] [--load] [--cpu SECONDS]
+    block_latency.py --agent build/release/agent/sekisho [--attacks 1000] [--timeouts 1,10] [--load] [--cpu SECONDS] [--timers]
 
 In network namespaces (see tests/live/bed.py), as root. Each attack comes from an address of its own: a TCP connection to
 nginx with one request that a drop rule finds. Begins: the kernel's timestamp of the last packet with payload on the server's
 interface (AF_PACKET). Ends: receipt of the nftables notification that names the address, in a process of its own with
 SCHED_FIFO. --load: meanwhile wrk makes 5,000 requests a second from elsewhere. --cpu: processor time of the roles, from
-/proc/PID/task/*/schedstat, idle and under that load.
+/proc/PID/task/*/schedstat, idle and under that load. --timers: what the timers of sixteen idle rings take from one processor,
+which no process is charged with.
 """
 import argparse
 import os
@@ -73,6 +74,28 @@ def sniff(device):
         print(socket.inet_ntoa(address), when)
 
 
+def timers(rings, timeout):
+    """Makes so many rings, and prints which part of a processor's time goes by while a process that spins there stands still."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    real_time()
+    held = []
+    for _ in range(rings):
+        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        s.setsockopt(263, 10, 2)  # SOL_PACKET, PACKET_VERSION, TPACKET_V3
+        s.setsockopt(263, 5, struct.pack("=7I", 1 << 17, 4, 1 << 17, 4, timeout, 0, 0))  # PACKET_RX_RING
+        s.bind(("lo", 3))
+        held.append(s)
+    clock, lost, seconds = time.perf_counter_ns, 0, 0.9  # within what real-time processes may take of a second
+    last = clock()
+    end = last + int(seconds * 1e9)
+    while last < end:
+        now = clock()
+        if now - last > 1000:
+            lost += now - last
+        last = now
+    print(lost / 1e9 / seconds)
+
+
 # --- the measurement ---
 
 def inside(bed, where, *args):
@@ -125,6 +148,15 @@ def cpu(bed, what, seconds, load):
           + ", ".join(f"{r} {s:.3f}" for r, s in used.items()) + f"), {rate} requests/s")
 
 
+def timer_cost(args):
+    with Bed(args.agent) as bed:
+        def part(rings, timeout):
+            return min(float(inside(bed, bed.server, "timers", rings, timeout).communicate()[0]) for _ in range(3))
+        idle = part(0, 1)
+        for timeout in args.timeouts.split(","):
+            print(f"16 idle rings of {timeout} ms take {100 * (part(16, timeout) - idle):.1f} % of a processor", flush=True)
+
+
 def report(what, ms, missing):
     if not ms:
         sys.exit("no attack was blocked")
@@ -156,7 +188,8 @@ def run(args, timeout):
 
 
 def main():
-    inner = {"listen": lambda a: listen(int(a[0])), "sniff": lambda a: sniff(a[0])}
+    inner = {"listen": lambda a: listen(int(a[0])), "sniff": lambda a: sniff(a[0]),
+             "timers": lambda a: timers(int(a[0]), int(a[1]))}
     if len(sys.argv) > 1 and sys.argv[1] in inner:
         return inner[sys.argv[1]](sys.argv[2:])
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -166,10 +199,13 @@ def main():
     ap.add_argument("--conf", default="", help="further lines of the capture section")
     ap.add_argument("--load", action="store_true")
     ap.add_argument("--cpu", type=int, default=0, metavar="SECONDS")
+    ap.add_argument("--timers", action="store_true")
     args = ap.parse_args()
     args.conf = args.conf.replace("\\n", "\n")
     print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} processors, kernel {os.uname().release}")
-    for timeout in args.timeouts.split(","):
+    if args.timers:
+        timer_cost(args)
+    for timeout in args.timeouts.split(",") if args.attacks or args.cpu else ():
         run(args, int(timeout))
     return 0
 
