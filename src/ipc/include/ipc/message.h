@@ -42,7 +42,16 @@
     X(LISTEN, struct ipc_empty, 1)     /* guard to exporter: the listening socket */                                   \
     X(ASK, struct ipc_empty, 0)        /* exporter to guard: what does status say? */                                  \
     X(ANSWER, struct ipc_empty, 1)     /* guard to exporter: JSON text (memfd), ipc/blob.h */                          \
-    X(ALIVE, struct ipc_empty, 0)      /* exporter to guard, once a second */
+    X(ALIVE, struct ipc_empty, 0)      /* exporter, uplink to guard, once a second */                                  \
+    X(FORWARD, struct ipc_setup, 2)    /* guard to reporter and uplink: ring of events for the manager, its eventfd */ \
+    X(BLOCK_NEWS, struct ipc_block_news, 0)   /* guard to uplink: a block of this host */                              \
+    X(FLEET, struct ipc_fleet, 0)             /* uplink to guard: a block of the fleet */                              \
+    X(FLEET_DONE, struct ipc_fleet_done, 0)   /* uplink to guard: a snapshot is whole */                               \
+    X(SIGNED, struct ipc_signed, 1)           /* uplink to guard: a signed bundle (memfd), ipc/blob.h */               \
+    X(SIGNED_DONE, struct ipc_signed_done, 0) /* guard to uplink: what became of it */                                 \
+    X(MANAGER, struct ipc_manager, 0)         /* uplink to guard: state of the connection */                           \
+    X(LOOK_UP, struct ipc_look_up, 0)         /* guard to uplink: what does the manager know of this target? */        \
+    X(FOUND, struct ipc_found, 0)             /* uplink to guard: the answer */
 
 enum ipc_type {
     IPC_NONE,
@@ -101,6 +110,90 @@ struct ipc_event {
 
 struct ipc_garbage {
     uint32_t ring, pad;
+};
+
+#define IPC_HOST_MAX     64 /* a host's name; longer ones are cut */
+#define IPC_BLOCK_ID     16 /* enforce/blocktable.h: BLOCK_ID_LEN, and room */
+#define IPC_MANAGER_ADDR 8  /* addresses of the manager that are told */
+#define IPC_WAF_SETS     4  /* sets that are named */
+#define IPC_SET_NAME     136
+
+/* BEGIN: everything follows, then DONE: blocks that are not among it are over. */
+enum ipc_block_op { IPC_BLOCK_SET, IPC_BLOCK_END, IPC_BLOCK_BEGIN, IPC_BLOCK_DONE, IPC_BLOCK_OPS };
+
+struct ipc_block_news {
+    uint8_t op;     /* enum ipc_block_op; BEGIN and DONE: the rest is zero */
+    uint8_t origin; /* enum block_origin (enforce/blocktable.h) */
+    uint8_t cause;  /* enum decide_reason */
+    uint8_t why;    /* END: enum journal_end (enforce/journal.h) */
+    uint32_t repeat, sid, gid, score, pad;
+    struct sk_prefix target;
+    int64_t created, expires, ended; /* wall ns */
+    char id[IPC_BLOCK_ID];
+    char reason[DECIDE_MSG_MAX];
+};
+
+struct ipc_fleet {
+    uint8_t op; /* IPC_BLOCK_SET, IPC_BLOCK_END (lifted: also where it is this host's own), IPC_BLOCK_BEGIN */
+    uint8_t pad[7];
+    uint32_t sid, gid;
+    struct sk_prefix target;
+    int64_t created, expires; /* wall ns */
+    char id[IPC_BLOCK_ID];    /* of the block that made it, on its host */
+    char host[IPC_HOST_MAX];  /* NUL-terminated: who set it */
+    char reason[DECIDE_MSG_MAX];
+};
+
+struct ipc_fleet_done {
+    uint64_t seq; /* of the feed; shown */
+};
+
+struct ipc_signed {
+    uint32_t kind; /* enum bundle_kind (pki/bundle.h) */
+    uint32_t pad;
+    uint64_t version;
+    uint8_t sig[64]; /* Ed25519 over the memfd's bytes */
+};
+
+struct ipc_signed_done {
+    uint32_t kind;
+    int32_t rc;              /* enum sk_err: SK_OK it is in force */
+    uint64_t version;        /* of the bundle that was sent */
+    uint64_t in_force;       /* version of that kind that is in force; 0 none */
+    char text[IPC_TEXT_MAX]; /* why not */
+};
+
+enum ipc_manager_state { IPC_MANAGER_TRYING, IPC_MANAGER_UP, IPC_MANAGER_REFUSED, IPC_MANAGER_STATES };
+
+/* At each change, and every few seconds. For showing, but for addr: whom the never-list spares as the manager. */
+struct ipc_manager {
+    uint32_t state; /* enum ipc_manager_state */
+    uint32_t naddr;
+    struct sk_addr addr[IPC_MANAGER_ADDR];
+    int64_t since, last_ok;          /* wall ns */
+    uint64_t spooled, spooled_bytes; /* items that wait to be sent */
+    uint64_t sent, lost;             /* items since the start; lost: the spool was full */
+    uint64_t feed_seq;
+    int64_t cert_until;
+    char agent[32], url[128];
+    char text[IPC_TEXT_MAX]; /* the last failure; "" */
+};
+
+struct ipc_look_up {
+    uint64_t id;
+    struct sk_prefix target;
+};
+
+enum ipc_found_state { IPC_FOUND_NO_ANSWER, IPC_FOUND_WAITING, IPC_FOUND_NOT_THERE, IPC_FOUND_THERE, IPC_FOUND_STATES };
+
+struct ipc_found {
+    uint64_t id;
+    uint32_t state;  /* enum ipc_found_state; WAITING: what we have to say of it is in the spool still */
+    uint32_t agents; /* hosts that block it by themselves */
+    int64_t expires; /* wall ns */
+    uint32_t nsets, pad;
+    char set[IPC_WAF_SETS][IPC_SET_NAME]; /* "REGIONAL eu-west-1 NAME": IP sets that hold it */
+    char host[IPC_HOST_MAX], block[IPC_BLOCK_ID];
 };
 
 struct ipc_msg {
