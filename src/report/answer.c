@@ -92,8 +92,8 @@ static bool get_text(const json_t *o, const char *name, char *buf, size_t cap)
 static bool get_prefix(const json_t *o, const char *name, struct sk_prefix *out)
 {
     const json_t *v = json_object_get(o, name);
-    return json_is_string(v) &&
-           sk_prefix_parse(json_string_value(v), json_string_length(v), false, out) == SK_OK && out->len > 0;
+    return json_is_string(v) && sk_prefix_parse(json_string_value(v), json_string_length(v), false, out) == SK_OK &&
+           out->len > 0;
 }
 
 void answer_error(const char *body, size_t len, char *buf)
@@ -285,7 +285,8 @@ static bool keys_ok(const json_t *keys)
 
 static bool agent_ok(const char *s)
 {
-    return s != NULL && strlen(s) == AGENT_LEN && s[0] == 'A' && s[strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")] == '\0';
+    return s != NULL && strlen(s) == AGENT_LEN && s[0] == 'A' &&
+           s[strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")] == '\0';
 }
 
 int answer_cert(const char *body, size_t len, bool enrolment, struct answer_cert *out)

@@ -1,6 +1,6 @@
 /*
- * What the manager answers, checked: one function for each kind of answer. Plain functions of bytes; nothing is believed
- * of a field that has not the form that docs/manager-api.yaml gives it. Unknown fields are ignored.
+ * What the manager answers, checked: one function for each kind of answer. Plain functions of bytes; nothing is
+ * believed of a field that has not the form that docs/manager-api.yaml gives it. Unknown fields are ignored.
  */
 #ifndef REPORT_ANSWER_H
 #define REPORT_ANSWER_H

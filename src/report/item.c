@@ -18,7 +18,8 @@ static int64_t time_of(const json_t *event, int64_t now)
         return now / SK_NS_PER_MS;
     int64_t ms = (int64_t)timegm(&tm) * 1000;
     if (*end == '.')
-        ms += (int64_t)strtol((char[]){end[1], end[1] ? end[2] : '\0', end[1] && end[2] ? end[3] : '\0', '\0'}, NULL, 10);
+        ms +=
+            (int64_t)strtol((char[]){end[1], end[1] ? end[2] : '\0', end[1] && end[2] ? end[3] : '\0', '\0'}, NULL, 10);
     return ms >= 0 ? ms : now / SK_NS_PER_MS;
 }
 
@@ -33,10 +34,11 @@ static void leave_out(json_t *o, const char *const *names, size_t n)
 /* What is the packet's and not the event's. */
 static void trim(json_t *event)
 {
-    static const char *const top[] = {"payload",     "payload_printable", "payload_length", "stream",
-                                      "packet",      "packet_info",       "pcap_cnt",       "pcap_filename"};
-    static const char *const http[] = {"http_request_body", "http_request_body_printable", "http_response_body",
-                                       "http_response_body_printable", "request_headers", "response_headers"};
+    static const char *const top[] = {"payload", "payload_printable", "payload_length", "stream",
+                                      "packet",  "packet_info",       "pcap_cnt",       "pcap_filename"};
+    static const char *const http[] = {"http_request_body",  "http_request_body_printable",
+                                       "http_response_body", "http_response_body_printable",
+                                       "request_headers",    "response_headers"};
     LEAVE_OUT(event, top);
     LEAVE_OUT(json_object_get(event, "http"), http);
 }
@@ -128,7 +130,7 @@ int item_block(const struct ipc_block_news *n, char **item)
 
 int item_end(const char *id, int64_t ended, const char *why, char **item)
 {
-    return give(json_pack("{s:s,s:s,s:I,s:s}", "type", "end", "id", id, "ended_ms",
-                          (json_int_t)(ended / SK_NS_PER_MS), "why", why),
+    return give(json_pack("{s:s,s:s,s:I,s:s}", "type", "end", "id", id, "ended_ms", (json_int_t)(ended / SK_NS_PER_MS),
+                          "why", why),
                 item);
 }
