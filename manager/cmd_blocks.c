@@ -24,12 +24,13 @@ static void add_block(void *arg, const struct store_block *b)
     struct listing *l = arg;
     const char *state = b->ended != 0 ? b->why : b->expires <= l->now ? "expired" : "in force";
     json_array_append_new(l->rows,
-                          json_pack("{s:s,s:s,s:o,s:s,s:I,s:o,s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:o}", "id", b->id,
+                          json_pack("{s:s,s:s,s:o,s:s,s:I,s:o,s:o,s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:o}", "id", b->id,
                                     "agent", b->agent, "target", show_prefix(&b->target), "state", state, "created_ms",
-                                    (json_int_t)b->created, "expires_ms", show_ms(b->expires), "ended_ms",
-                                    (json_int_t)b->ended, "why", b->why, "origin", b->origin, "cause", b->cause, "sid",
-                                    (json_int_t)b->sid, "gid", (json_int_t)b->gid, "score", (json_int_t)b->score,
-                                    "repeat", (json_int_t)b->repeat, "reason", show_string(b->reason)));
+                                    (json_int_t)b->created, "expires_ms", show_ms(b->expires), "ends_ms",
+                                    show_ms(b->ended != 0 ? b->ended : b->expires), "ended_ms", (json_int_t)b->ended,
+                                    "why", b->why, "origin", b->origin, "cause", b->cause, "sid", (json_int_t)b->sid,
+                                    "gid", (json_int_t)b->gid, "score", (json_int_t)b->score, "repeat",
+                                    (json_int_t)b->repeat, "reason", show_string(b->reason)));
 }
 
 /* Whose block it is, for people: a host name instead of an ID. */
@@ -51,10 +52,10 @@ static void name_hosts(struct listing *l)
 static int list_blocks(struct options *o)
 {
     static const struct show_column columns[] = {
-        {"TARGET", "target", SHOW_TEXT, 0},   {"STATE", "state", SHOW_TEXT, 0},
-        {"LEFT", "expires_ms", SHOW_LEFT, 0}, {"SET (UTC)", "created_ms", SHOW_TIME, 0},
-        {"HOST", "host", SHOW_TEXT, 40},      {"ID", "id", SHOW_TEXT, 0},
-        {"BY", "origin", SHOW_TEXT, 0},       {"REASON", "reason", SHOW_TEXT, 80},
+        {"TARGET", "target", SHOW_TEXT, 0}, {"STATE", "state", SHOW_TEXT, 0},
+        {"LEFT", "ends_ms", SHOW_LEFT, 0},  {"SET (UTC)", "created_ms", SHOW_TIME, 0},
+        {"HOST", "host", SHOW_TEXT, 40},    {"ID", "id", SHOW_TEXT, 0},
+        {"BY", "origin", SHOW_TEXT, 0},     {"REASON", "reason", SHOW_TEXT, 80},
     };
     struct listing l = {.store = o->store, .now = options_now()};
     struct sk_prefix target;

@@ -25,18 +25,15 @@ static int make(struct options *o, struct place *p)
 
 static void print_next(const struct options *o, const struct place *p, const char *print)
 {
-    const char *name = o->nname > 0 ? o->name[0] : o->settings->names.n > 0 ? o->settings->names.v[0] : "THIS-MANAGER";
-    const char *colon = NULL;
-    for (const char *c = o->settings->listen; *c != '\0'; c++)
-        colon = *c == ':' ? c : colon;
-    printf("%s: %s\nstate:          %s\ndatabase:       %s\nCA fingerprint: %s\n\n", "manager",
+    char url[512];
+    printf("manager:        %s\nstate:          %s\ndatabase:       %s\nCA fingerprint: %s\n\n",
            p->made ? "made" : "was there already", p->dir, store_kind(o->store), print);
     printf("Start it:       sekisho-manager run%s%s\n", o->conf != NULL ? " -c " : "", o->conf != NULL ? o->conf : "");
     printf("Make a token:   sekisho-manager token create%s%s --uses 10\n", o->conf != NULL ? " -c " : "",
            o->conf != NULL ? o->conf : "");
-    printf("On each host:   sekisho enroll --manager https://%s:%s --token-file FILE \\\n"
+    printf("On each host:   sekisho enroll --manager %s --token-file FILE \\\n"
            "                  --ca-fingerprint %s\n",
-           name, colon != NULL ? colon + 1 : "8443", print);
+           place_url(o->settings, url, sizeof(url)), print);
 }
 
 int cmd_init(int argc, char **argv)

@@ -139,14 +139,15 @@ static json_t *row(const struct store_token *t)
 /* The secret alone on standard output, so that a script can take it; the rest for whoever reads along. */
 static void print_token(const struct options *o, const struct store_token *t, const char *secret)
 {
-    char print[65], *pem = NULL;
+    char print[65], url[512], *pem = NULL;
     puts(secret);
     fprintf(stderr, "This is shown once. Token %s", t->id);
     if (t->kind == STORE_TOKEN_OPERATOR) {
         fprintf(stderr, ", operator (%s): Authorization: Bearer ...\n", t->role);
         return;
     }
-    fprintf(stderr, "; on a host, as root:\n  sekisho enroll --manager https://THIS-MANAGER:8443 --token-file FILE");
+    fprintf(stderr, "; on a host, as root:\n  sekisho enroll --manager %s --token-file FILE",
+            place_url(o->settings, url, sizeof(url)));
     if (place_ca_pem(o->settings->state_dir, &pem) == SK_OK && pki_cert_fingerprint(pem, print) == SK_OK)
         fprintf(stderr, " \\\n    --ca-fingerprint %s", print);
     free(pem);

@@ -233,6 +233,19 @@ static int names_find(const struct place *p, const struct settings *s, struct na
     return n->n > 0 ? SK_OK : SK_ENOENT;
 }
 
+const char *place_url(const struct settings *s, char *buf, size_t cap)
+{
+    struct place p = {.ca = NULL};
+    struct names *n = calloc(1, sizeof(*n));
+    const char *port = strrchr(s->listen, ':');
+    snprintf(p.dir, sizeof(p.dir), "%s", s->state_dir);
+    const char *name = n != NULL && names_find(&p, s, n) == SK_OK ? n->v[0] : "THIS-MANAGER";
+    bool v6 = strchr(name, ':') != NULL;
+    snprintf(buf, cap, "https://%s%s%s%s", v6 ? "[" : "", name, v6 ? "]" : "", port != NULL ? port : "");
+    free(n);
+    return buf;
+}
+
 /* ---- the server's certificate ---- */
 
 /* What server.pem was made for: CA and names. Another text, another certificate. */

@@ -49,6 +49,8 @@ SK_MUST_USE int place_signing_keys(const char *state_dir, uint8_t keys[PLACE_KEY
 const char *place_key_text(const uint8_t key[PKI_ED25519_KEY], char *buf);
 /* Certificate of the CA without its key, the caller's (free). */
 SK_MUST_USE int place_ca_pem(const char *state_dir, char **pem);
+/* What agents call this manager, for hints: https://NAME:PORT. */
+const char *place_url(const struct settings *s, char *buf, size_t cap);
 /* DIR/NAME in buf of PLACE_PATH. */
 const char *place_path(const struct place *p, const char *name, char *buf);
 

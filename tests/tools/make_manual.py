@@ -98,8 +98,8 @@ MANAGER_TAIL = r""".El
 .Sh FILES
 .Pa /etc/sekisho/manager.yaml
 .Sh SEE ALSO
-.Xr sekisho-manager 8 ,
-.Xr sekisho 1
+.Xr sekisho 1 ,
+.Xr sekisho-manager 8
 """
 
 
