@@ -35,7 +35,7 @@ static const char *reason_of(const json_t *item)
 void sns_subject(const struct parcel *p, char buf[100])
 {
     const char *type = json_string_value(json_object_get(p->item, "type"));
-    snprintf(buf, 100, "Sekisho %s on %s: %s", type != NULL && strcmp(type, "block") == 0 ? "block" : "alert",
+    snprintf(buf, 100, "Sekisho %s on %.32s: %.48s", type != NULL && strcmp(type, "block") == 0 ? "block" : "alert",
              p->agent.host[0] != '\0' ? p->agent.host : "the manager", reason_of(p->item));
     for (char *s = buf; *s != '\0'; s++)
         if ((unsigned char)*s < ' ' || (unsigned char)*s > '~')
