@@ -302,12 +302,9 @@ static bool status_of(const json_t *j, struct req_in *in)
         if (ok && n >= 0)
             (void)json_object_set_new(out, own[i], json_integer(n));
     }
-    size_t n = ok ? json_dumpb(out, in->status, sizeof(in->status) - 1, JSON_COMPACT) : 0;
+    in->status = ok ? json_dumps(out, JSON_COMPACT) : NULL;
     json_decref(out);
-    if (n == 0 || n >= sizeof(in->status))
-        return false;
-    in->status[n] = '\0';
-    return true;
+    return in->status != NULL && strlen(in->status) < sizeof(((struct store_agent *)NULL)->status);
 }
 
 enum api_code check_heartbeat(struct req *r)

@@ -107,7 +107,7 @@ static int start_http(struct api *a, char *why, size_t cap)
     struct MHD_OptionItem options[] = {
         {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)on_http_error, a},
         {MHD_OPTION_LISTEN_SOCKET, a->listen_fd, NULL},
-        {MHD_OPTION_HTTPS_CERT_CALLBACK, (intptr_t)tls_retrieve, NULL},
+        {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(uintptr_t)tls_retrieve},
         {MHD_OPTION_HTTPS_MEM_TRUST, 0, (void *)(uintptr_t)pki_ca_pem(a->o.ca)},
         {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)PRIORITIES},
         {MHD_OPTION_CONNECTION_LIMIT, a->o.max_connections, NULL},

@@ -256,7 +256,8 @@ const struct route *route_at(unsigned i);
 
 struct req_in { /* what check found */
     const char *token, *csr, *host, *version, *identity, *spool, *reason;
-    char token_hash[STORE_HASH_LEN], tags[STORE_TEXT_MAX], status[2048];
+    char *status; /* its own */
+    char token_hash[STORE_HASH_LEN], tags[STORE_TEXT_MAX];
     int64_t seq, rules, policy, seconds, uses, after, before, limit;
     bool in_force, by_target, admin;
     enum store_token_kind kind;
@@ -413,8 +414,9 @@ void poll_answer(struct api *a, struct req *r);
 
 #define API_COUNTS(X)                                                                                                  \
     X(requests)                                                                                                        \
-    X(connections_closed_slow) X(connections_refused) X(batches) X(duplicates) X(gaps) X(items) X(items_refused)       \
-        X(commits) X(jobs) X(retried) X(store_failures) X(polls) X(polls_superseded) X(wakes) X(enrolled) X(renewed)
+    X(connections_closed_slow)                                                                                         \
+    X(connections_refused) X(batches) X(duplicates) X(gaps) X(items) X(items_refused) X(commits) X(jobs) X(retried)    \
+        X(store_failures) X(polls) X(polls_superseded) X(wakes) X(enrolled) X(renewed)
 struct counts {
 #define X(name) uint64_t name;
     API_COUNTS(X)

@@ -313,6 +313,7 @@ void http_completed(void *arg, struct MHD_Connection *c, void **state, enum MHD_
         OPENSSL_cleanse(r->text.p, r->text.len);
     sk_strbuf_free(&r->text);
     json_decref(r->json);
+    free(r->in.status);
     body_drop(r->answer);
     free(r);
     *state = NULL;

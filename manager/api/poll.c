@@ -142,10 +142,10 @@ void poll_park(struct api *a, struct req *r)
     }
     count_add(&a->counts.polls, 1);
     feed_lock(f);
-    r->agent = agent_find(f, r->cert.agent, sk_now_mono());
-    if (r->agent != NULL) {
-        if (r->agent->poll[1] != NULL) {
-            oldest = r->agent->poll[0];
+    struct agent *g = r->agent = agent_find(f, r->cert.agent, sk_now_mono());
+    if (g != NULL) {
+        if (g->poll[1] != NULL) {
+            oldest = g->poll[0];
             poll_unlink(f, oldest);
             set_page(a, oldest);
         }
@@ -153,12 +153,12 @@ void poll_park(struct api *a, struct req *r)
         f->news = true;
         pthread_cond_signal(&f->cond);
     }
-    feed_unlock(f);
+    feed_unlock(f); /* r is the other thread's from here on */
     if (oldest != NULL) {
         count_add(&a->counts.polls_superseded, 1);
         http_resume(oldest);
     }
-    if (r->agent == NULL) {
+    if (g == NULL) {
         answer_code(r, API_BUSY, "no memory");
         http_resume(r);
     }
