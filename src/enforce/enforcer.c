@@ -314,7 +314,8 @@ void enforcer_request(struct enforcer *e, const struct decide_request *req, enum
  */
 static bool kernel_lets_go(const struct block *b, enum journal_end why, int64_t now)
 {
-    return why == JOURNAL_EXPIRED && now - b->expires < ENFORCER_LATE && b->kernel_expires <= now + ENFORCER_SLACK;
+    return why == JOURNAL_EXPIRED && b->expires <= now && now - b->expires < ENFORCER_LATE &&
+           b->kernel_expires <= now + ENFORCER_SLACK;
 }
 
 static void pend_gone(struct enforcer *e, const struct block *b, int64_t now)

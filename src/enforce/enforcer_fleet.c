@@ -42,13 +42,22 @@ static struct spared *spared_place(struct enforcer *e)
     struct fleet_state *f = &e->fleet;
     if (!f->spared && !(f->spared = calloc(ENFORCER_SPARED_MAX, sizeof *f->spared)))
         return NULL;
-    if (f->nspared < ENFORCER_SPARED_MAX)
-        return &f->spared[f->nspared++];
     struct spared *first = f->spared;
     for (size_t i = 1; i < f->nspared; i++)
         if (spared_end(&f->spared[i]) < spared_end(first))
             first = &f->spared[i];
+    if (f->nspared < ENFORCER_SPARED_MAX)
+        first = &f->spared[f->nspared++];
+    *first = (struct spared){0};
     return first;
+}
+
+static void spare_fleets(struct spared *s, const struct block *b)
+{
+    if (!b->fleet)
+        return;
+    s->fleet = b->fleet->expires;
+    memcpy(s->fleet_id, b->fleet->id, sizeof s->fleet_id);
 }
 
 void enforcer_spare(struct enforcer *e, const struct block *b, int64_t now)
@@ -56,21 +65,26 @@ void enforcer_spare(struct enforcer *e, const struct block *b, int64_t now)
     if (b->expires <= now)
         return;
     struct spared *s = spared_find(e, &b->target);
-    if (!s)
-        s = spared_place(e);
-    if (!s)
+    if (!s && !(s = spared_place(e)))
         return;
-    *s = (struct spared){.target = b->target, .own = b->own, .fleet = b->fleet ? b->fleet->expires : 0};
+    s->target = b->target;
+    s->own = b->own;
+    memset(s->own_id, 0, sizeof s->own_id);
     if (b->origin != BLOCK_FLEET)
         memcpy(s->own_id, b->id, sizeof s->own_id);
-    if (b->fleet)
-        memcpy(s->fleet_id, b->fleet->id, sizeof s->fleet_id);
+    spare_fleets(s, b); /* else it is still spared as it was before this host's own */
 }
 
 void enforcer_spare_restored(struct enforcer *e, const struct block *b, int64_t now)
 {
-    if (!spared_find(e, &b->target))
+    struct spared *s = spared_find(e, &b->target);
+    const struct block *there = block_table_find(e->s.table, &b->target);
+    if (there && there->fleet)
+        return; /* that was news then */
+    if (!s)
         enforcer_spare(e, b, now);
+    else if (!s->fleet)
+        spare_fleets(s, b);
 }
 
 /* Is that what was unblocked here, and no news? */
