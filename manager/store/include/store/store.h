@@ -175,8 +175,8 @@ struct store_entry {
     int64_t last; /* time of the latest block of it */
 };
 typedef void store_entry_fn(void *arg, const struct store_entry *e);
-/* Those changed after `seq`, in the order of seq. Entries that have run out are not told; lifted ones are kept for a
- * day. */
+/* Those changed after `seq`, in the order of seq. Entries that have run out are not told, unless their end was moved
+ * nearer after `seq`: then, as lifted ones (expires 0). Those are kept for a day (store_seq: first). */
 SK_MUST_USE int store_entries_since(struct store *s, int64_t seq, unsigned limit, int64_t now, store_entry_fn *fn,
                                     void *arg);
 /* All in force at now, in no order. */
@@ -251,8 +251,12 @@ struct store_keep {
  * of more than seven days. */
 SK_MUST_USE int store_prune(struct store *s, const struct store_keep *k, int64_t now, unsigned most, bool *more);
 
+#define STORE_SILENT_MS (5 * 60 * INT64_C(1000)) /* without a heartbeat for that long */
 struct store_counts {
-    int64_t agents, silent, blocks, entries, events, outgoing;
+    int64_t agents, silent;  /* active ones; those of them that are silent */
+    int64_t blocks, entries; /* in force */
+    int64_t events;          /* from the oldest to the newest; those that went out of turn are counted */
+    int64_t outgoing;
     int64_t bytes; /* of the database; -1 not known */
 };
 SK_MUST_USE int store_counts(struct store *s, int64_t now, struct store_counts *out);
