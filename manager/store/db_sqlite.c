@@ -1,6 +1,7 @@
 /* One file in WAL mode. synchronous=FULL: a commit that has returned is on the disk. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,20 +46,26 @@ static int on_busy(void *arg, int calls)
     return 1;
 }
 
-/* The file exists with mode 0600 before SQLite opens it; SQLite gives -wal and -shm the same mode. */
+static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+
+/* The file exists with mode 0600 before SQLite opens it; SQLite gives -wal and -shm the same mode. One that is there is
+ * looked at and not opened: closing it would take away the locks that this process's other connections have on it
+ * (fcntl(2)), and the next process that closes the database would take their log for its own. */
 static int touch(const char *path, char *why, size_t cap)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     struct stat st;
-    int rc = fd >= 0 && fstat(fd, &st) == 0 ? SK_OK : SK_EIO;
+    pthread_mutex_lock(&making); /* whoever makes it has closed it before another thread finds it */
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int rc = fd >= 0 || (errno == EEXIST && lstat(path, &st) == 0) ? SK_OK : SK_EIO;
     if (rc != SK_OK)
         snprintf(why, cap, "%s: %s", path, strerror(errno));
-    else if (!S_ISREG(st.st_mode)) {
+    else if (fd < 0 && !S_ISREG(st.st_mode)) {
         snprintf(why, cap, "%s: this is no regular file", path);
         rc = SK_EIO;
     }
     if (fd >= 0)
         close(fd);
+    pthread_mutex_unlock(&making);
     return rc;
 }
 
