@@ -46,26 +46,31 @@ static int on_busy(void *arg, int calls)
     return 1;
 }
 
-static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t touching = PTHREAD_MUTEX_INITIALIZER;
 
-/* The file exists with mode 0600 before SQLite opens it; SQLite gives -wal and -shm the same mode. One that is there is
- * looked at and not opened: closing it would take away the locks that this process's other connections have on it
- * (fcntl(2)), and the next process that closes the database would take their log for its own. */
+/*
+ * The file exists with mode 0600 before SQLite opens it; SQLite gives -wal and -shm the same mode. One that is there is
+ * never opened here: closing it would give up the locks that this process's other connections have on it (fcntl(2)),
+ * and the next process to leave would take the WAL away from under them.
+ */
 static int touch(const char *path, char *why, size_t cap)
 {
     struct stat st;
-    pthread_mutex_lock(&making); /* whoever makes it has closed it before another thread finds it */
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    int rc = fd >= 0 || (errno == EEXIST && lstat(path, &st) == 0) ? SK_OK : SK_EIO;
-    if (rc != SK_OK)
+    pthread_mutex_lock(&touching);
+    int rc = lstat(path, &st) == 0 ? SK_OK : SK_EIO;
+    if (rc != SK_OK && errno == ENOENT) {
+        int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        rc = fd >= 0 && fstat(fd, &st) == 0 ? SK_OK : errno == EEXIST && lstat(path, &st) == 0 ? SK_OK : SK_EIO;
+        if (fd >= 0)
+            close(fd);
+    }
+    pthread_mutex_unlock(&touching);
+    if (rc != SK_OK) {
         snprintf(why, cap, "%s: %s", path, strerror(errno));
-    else if (fd < 0 && !S_ISREG(st.st_mode)) {
+    } else if (!S_ISREG(st.st_mode)) {
         snprintf(why, cap, "%s: this is no regular file", path);
         rc = SK_EIO;
     }
-    if (fd >= 0)
-        close(fd);
-    pthread_mutex_unlock(&making);
     return rc;
 }
 
