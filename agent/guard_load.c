@@ -227,9 +227,10 @@ static void adopt_conf(struct guard *g, json_t *later)
         changes_later(later, "capture.snaplen");
     if (strcmp(g->conf->metrics_listen, old->metrics_listen) != 0)
         changes_later(later, "metrics.listen");
-    conf_free(old);
     guard_log_open(g);
+    guard_uplink_reload(g, old);
     guard_never_reload(g);
+    conf_free(old);
 }
 
 static void answer_client(struct guard *g, const struct ipc_loaded *l, json_t *later)

@@ -163,6 +163,12 @@ static void name_manager(struct run *r)
     snprintf(r->name, sizeof(r->name), "%s%s", host, colon != NULL ? colon : "");
 }
 
+static void lead_outputs(struct run *r)
+{
+    if (r->output != NULL)
+        output_lead(r->output, leader_leads(r->leader));
+}
+
 static int start(struct run *r)
 {
     char why[512] = "";
@@ -179,8 +185,10 @@ static int start(struct run *r)
         return rc;
     if (leader_start(s, r->where, r->name, s->waf.enabled ? r->aws : NULL, &r->leader, why, sizeof(why)) != SK_OK)
         return fail("the writer of AWS WAF", why);
-    if (s->noutputs > 0 && output_start(r->where, r->aws, s->outputs, s->noutputs, &r->output) != SK_OK)
-        return fail("the outputs", "");
+    if (s->noutputs > 0 &&
+        output_start(r->where, r->aws, s->outputs, s->noutputs, &r->output, why, sizeof(why)) != SK_OK)
+        return fail("the outputs", why);
+    lead_outputs(r);
     return start_api(r);
 }
 
@@ -296,6 +304,7 @@ static void serve(struct run *r, const sigset_t *signals)
             return;
         if (s == SIGHUP)
             reload(r);
+        lead_outputs(r);
         if (tick % REPORT_EVERY == 0)
             report(r, false);
         if (tick % RENEW_EVERY == RENEW_EVERY - 1)

@@ -218,10 +218,12 @@ int aws_form_encode(const char *s, char *buf, size_t cap)
         unsigned char c = (unsigned char)*s;
         bool plain =
             (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("-._~", c) != NULL;
-        if (n + (plain ? 1 : 3) >= cap)
+        if (n + (plain || c == ' ' ? 1 : 3) >= cap)
             return SK_EFULL;
         if (plain) {
             buf[n++] = (char)c;
+        } else if (c == ' ') {
+            buf[n++] = '+';
         } else {
             buf[n++] = '%';
             buf[n++] = digits[c >> 4];

@@ -20,9 +20,24 @@ static bool wants(const struct output_sink *k, const json_t *item)
     return k->events && is(type, "event") && (is(event, "alert") || is(event, "flood"));
 }
 
+/* The fields that an item has (docs/manager-api.yaml): what else an agent writes into it is not passed on. */
+static json_t *known_fields(json_t *item)
+{
+    static const char *const known[] = {"type",       "time_ms", "event",    "id",  "target", "created_ms",
+                                        "expires_ms", "origin",  "cause",    "sid", "gid",    "score",
+                                        "repeat",     "reason",  "ended_ms", "why"};
+    json_t *out = json_object();
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (json_object_get(item, known[i]) != NULL)
+            json_object_set(out, known[i], json_object_get(item, known[i]));
+    if (!is(json_object_get(item, "type"), "event"))
+        json_object_del(out, "event");
+    return out;
+}
+
 static char *payload_make(const char *agent, json_t *item)
 {
-    json_t *root = json_pack("{s:s, s:O}", "agent", agent, "item", item);
+    json_t *root = json_pack("{s:s, s:o}", "agent", agent, "item", known_fields(item));
     char *text = root != NULL ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     return text;

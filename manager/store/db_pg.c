@@ -32,7 +32,7 @@
 struct pg {
     PGconn *conn;
     char *where, *password;
-    int64_t tried; /* mono ns of the last attempt to connect */
+    int64_t tried; /* mono ns of the last attempt to connect, when it failed */
     uint64_t lead; /* generation in which the lock was taken */
     bool lost;     /* since the last db_changed */
 };
@@ -104,6 +104,7 @@ static int connect_now(struct db *db)
     if (PQstatus(p->conn) != CONNECTION_OK)
         return pg_fail(db, NULL);
     PQsetNoticeProcessor(p->conn, quiet, NULL);
+    p->tried = 0;
     p->lost = true;
     return run(db, SESSION);
 }

@@ -389,6 +389,22 @@ static void test_signed(void **state)
     assert_memory_equal(at + strlen("X-Sekisho-Signature: "), want, strlen(want));
 }
 
+/* Beside the fields of an item an agent may write what it likes; it goes nowhere. */
+static void test_only_known_fields(void **state)
+{
+    (void)state;
+    struct output_sink k = hook("h");
+    struct output *o = start(&k, 1);
+    take(&k, 1,
+         "{\"type\":\"block\",\"id\":\"B0\",\"target\":\"192.0.2.0\",\"reason\":\"x\",\"junk\":\"junk\",\"event\":{"
+         "\"a\":1}}");
+    wait_for(1, 10);
+    output_stop(o);
+    assert_order(0, 1);
+    assert_null(strstr(r.got[0], "junk"));
+    assert_null(strstr(r.got[0], "event"));
+}
+
 static void test_start_refuses(void **state)
 {
     (void)state;
@@ -410,7 +426,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(test_order),       T(test_again),     T(test_restart), T(test_given_up),      T(test_dry_run),
-        T(test_not_leading), T(test_two_sinks), T(test_signed),  T(test_start_refuses),
+        T(test_not_leading), T(test_two_sinks), T(test_signed),  T(test_start_refuses), T(test_only_known_fields),
     };
     return cmocka_run_group_tests(tests, setup_all, teardown_all);
 }
