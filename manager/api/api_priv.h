@@ -102,6 +102,7 @@ enum api_code {
 /* An answer's body, shared by requests; the last that lets go frees it. */
 struct body {
     struct MHD_Response *http;
+    const char *text; /* the response's */
     size_t len;
     unsigned refs;
 };
@@ -415,8 +416,9 @@ void poll_answer(struct api *a, struct req *r);
 #define API_COUNTS(X)                                                                                                  \
     X(requests)                                                                                                        \
     X(connections_closed_slow)                                                                                         \
-    X(connections_refused) X(batches) X(duplicates) X(gaps) X(items) X(items_refused) X(commits) X(jobs) X(retried)    \
-        X(store_failures) X(polls) X(polls_superseded) X(wakes) X(enrolled) X(renewed)
+    X(connections_refused)                                                                                             \
+    X(batches) X(duplicates) X(gaps) X(items) X(items_refused) X(commits) X(jobs) X(retried) X(store_failures)         \
+        X(polls) X(polls_superseded) X(wakes) X(enrolled) X(renewed)
 struct counts {
 #define X(name) uint64_t name;
     API_COUNTS(X)
