@@ -367,7 +367,6 @@ def run(t, program, moto):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--manager", required=True)
-    p.add_argument("--agent", help="not used here")
     args = p.parse_args()
     t = Tally("outputs")
     program = os.path.abspath(args.manager)
