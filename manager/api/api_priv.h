@@ -104,6 +104,7 @@ enum api_code {
 /* An answer's body, shared by requests; the last that lets go frees it. */
 struct body {
     struct MHD_Response *http;
+    const char *text; /* the response's */
     size_t len;
     unsigned refs;
 };
