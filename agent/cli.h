@@ -45,5 +45,6 @@ int cmd_stop(int argc, char **argv);
 int role_engine(int argc, char **argv);
 int role_reporter(int argc, char **argv);
 int role_exporter(int argc, char **argv);
+int role_uplink(int argc, char **argv);
 
 #endif

@@ -74,6 +74,7 @@ static const struct cli_command roles[] = {
     {"role-engine", "", "", "", role_engine},
     {"role-reporter", "", "", "", role_reporter},
     {"role-exporter", "", "", "", role_exporter},
+    {"role-uplink", "", "", "", role_uplink},
 };
 
 static const struct cli_command *find_in(const struct cli_command *t, unsigned n, const char *verb)

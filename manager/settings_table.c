@@ -62,7 +62,7 @@ const struct settings_entry settings_table[] = {
         "certificate and chain of the server, PEM; empty: made by the manager's own CA, and renewed"),
     ROW("key", SET_TEXT, F(key), 0, PATH_LEN, "", NULL, "key of `certificate`, PEM; nobody else may read it"),
 
-    ROW("agents.retire-after", SET_TIME, F(agents.retire_after), 60 * S, 10 * YEAR, "7d", never,
+    ROW("agents.retire-after", SET_TIME, F(agents.retire_after), S, 10 * YEAR, "7d", never,
         "an agent that has been silent for so long is retired: it must enrol again"),
     ROW("agents.cert-lifetime", SET_TIME, F(agents.cert_lifetime), 60 * S, 10 * YEAR, "30d", NULL,
         "certificates of agents; renewed from two thirds on"),

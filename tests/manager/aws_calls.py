@@ -13,7 +13,7 @@ import urllib.parse
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "../live")]
-VENV = os.path.join(HERE, "../../build/venv/bin/python")
+VENV = os.path.join(os.environ.get("SEKISHO_VENV") or os.path.join(HERE, "../../build/venv"), "bin/python")
 if os.path.exists(VENV) and "AWS_CALLS" not in os.environ:
     os.environ["AWS_CALLS"] = "1"
     os.execv(VENV, [VENV, "-B"] + sys.argv)

@@ -12,7 +12,7 @@ import urllib.parse
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "../live")]
-VENV = os.path.join(HERE, "../../build/venv/bin")
+VENV = os.path.join(os.environ.get("SEKISHO_VENV") or os.path.join(HERE, "../../build/venv"), "bin")
 if os.path.exists(os.path.join(VENV, "python")) and "AWS_MOTO" not in os.environ:
     os.environ["AWS_MOTO"] = "1"
     os.execv(os.path.join(VENV, "python"), [os.path.join(VENV, "python"), "-B"] + sys.argv)

