@@ -1,33 +1,6 @@
 /* "did you mean": the nearest known key, by edit distance and by last part. */
+#include "base/distance.h"
 #include "conf_priv.h"
-
-/* Edits (insert, delete, replace, swap of neighbours) from a to b, both shorter than CONF_PATH_MAX. */
-static unsigned distance(const char *a, const char *b)
-{
-    unsigned row[3][CONF_PATH_MAX];
-    unsigned la = (unsigned)strlen(a), lb = (unsigned)strlen(b);
-    unsigned *prev2 = row[0], *prev = row[1], *cur = row[2];
-    for (unsigned j = 0; j <= lb; j++)
-        prev[j] = j;
-    for (unsigned i = 1; i <= la; i++) {
-        cur[0] = i;
-        for (unsigned j = 1; j <= lb; j++) {
-            unsigned best = prev[j - 1] + (a[i - 1] != b[j - 1]);
-            if (prev[j] + 1 < best)
-                best = prev[j] + 1;
-            if (cur[j - 1] + 1 < best)
-                best = cur[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && prev2[j - 2] + 1 < best)
-                best = prev2[j - 2] + 1;
-            cur[j] = best;
-        }
-        unsigned *old = prev2;
-        prev2 = prev;
-        prev = cur;
-        cur = old;
-    }
-    return prev[lb];
-}
 
 static const char *last_part(const char *path)
 {
@@ -58,7 +31,7 @@ static const char *nearest_on_level(const char *path, unsigned *best)
         if (strncmp(known, path, level) != 0)
             continue;
         const char *name = section_of(known, level, buf);
-        unsigned d = distance(name + level, path + level);
+        unsigned d = sk_distance(name + level, path + level);
         if (d < *best) {
             *best = d;
             result = strcpy(found, name);
@@ -79,7 +52,7 @@ const char *conf_suggest(const char *path)
     for (unsigned i = 0; i < conf_table_len; i++) {
         const char *known = conf_table[i].path;
         /* Right name in the wrong section, or a typo in a section's name within --set. */
-        unsigned d = strcmp(last_part(known), name) == 0 ? 1 : distance(known, path);
+        unsigned d = strcmp(last_part(known), name) == 0 ? 1 : sk_distance(known, path);
         if (d < best) {
             best = d;
             result = known;

@@ -17,6 +17,9 @@ static const char *const words_mode[] = {"detect", "prevent", NULL};
 static const char *const words_tristate[] = {"auto", "yes", "no", NULL};
 static const char *const words_eve[] = {"alert", "http", "flow", "drop", "stats", "anomaly", "fileinfo", NULL};
 static const char *const words_flood[] = {"none", "alert", "block", NULL};
+/* As enum event_type (event/event.h) has them. */
+static const char *const words_event[] = {"alert",   "drop",     "http",  "flow",  "stats",
+                                          "anomaly", "fileinfo", "block", "flood", NULL};
 static const char *const words_auto[] = {"auto", NULL};
 
 #define F(field) offsetof(struct conf, field)
@@ -216,6 +219,17 @@ const struct conf_entry conf_table[] = {
     FLAGS("outputs.eve.types", eve.types, words_eve, "alert,http,flow,drop,stats,anomaly,fileinfo", "kinds of events; floods come with alerts"),
     BOOL("outputs.eve.payload", eve.payload, "no", "alerts carry the payload in base64"),
     BOOL("outputs.eve.payload-printable", eve.payload_printable, "no", "alerts carry the payload as text"),
+    WORD("manager.enabled", manager.enabled, words_tristate, "auto",
+         "report to the fleet's manager and take from it; auto: when this host has enrolled (sekisho enroll)"),
+    TEXT("manager.state-dir", manager.state_dir, 1, PATH_LEN, "/var/lib/sekisho/uplink",
+         "folder of this host's key and certificate for the manager, and of what waits to be told"),
+    SIZE64("manager.spool-size", manager.spool_size, 1 * MIB, 64 * GIB, "256mb",
+           "disk for what waits while the manager cannot be reached; when it is full the oldest events go"),
+    FLAGS("manager.forward", manager.forward, words_event, "alert,flood",
+          "kinds of events that the manager is told, without payloads; blocks are always told"),
+    BOOL("manager.fleet-blocks", manager.fleet_blocks, "yes", "block here whom the other hosts of the fleet block"),
+    BOOL("manager.rules", manager.rules, "yes", "take rules from the manager, beside rule-files, when they are signed"),
+    BOOL("manager.policy", manager.policy, "yes", "take settings from the manager, when they are signed"),
     TEXT("metrics.listen", metrics_listen, 0, SUN_PATH, "",
          "where metrics are served as Prometheus reads them: a unix socket (/PATH), or a port of a loopback address "
          "(127.0.0.1:9469); empty: nowhere"),

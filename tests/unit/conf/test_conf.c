@@ -174,6 +174,24 @@ static void set_knows_suricatas_names(void **state)
     conf_free(c);
 }
 
+static void manager_keys(void **state)
+{
+    (void)state;
+    static const char text[] = "manager:\n  enabled: no\n  spool-size: 2mb\n  forward: [flood]\n  rules: no\n";
+    struct conf *c;
+    assert_int_equal(conf_load("t.yaml", text, strlen(text), NULL, &c), SK_OK);
+    assert_int_equal(c->manager.enabled, CONF_NO);
+    assert_string_equal(c->manager.state_dir, "/var/lib/sekisho/uplink");
+    assert_int_equal(c->manager.spool_size, 2 << 20);
+    assert_int_equal(c->manager.forward, 1 << 8); /* EVENT_FLOOD */
+    assert_false(c->manager.rules);
+    assert_true(c->manager.policy && c->manager.fleet_blocks);
+    assert_int_equal(conf_set(c, "manager.forward", "[]", NULL), SK_OK);
+    assert_int_equal(c->manager.forward, 0);
+    assert_int_equal(conf_set(c, "manager.spool-size", "1kb", NULL), SK_EINVAL);
+    conf_free(c);
+}
+
 static void set_arg_splits_at_the_first_equals(void **state)
 {
     (void)state;
@@ -264,6 +282,7 @@ int main(void)
         cmocka_unit_test(groups_add_to_the_defaults),
         cmocka_unit_test(set_takes_every_type),
         cmocka_unit_test(set_knows_suricatas_names),
+        cmocka_unit_test(manager_keys),
         cmocka_unit_test(set_arg_splits_at_the_first_equals),
         cmocka_unit_test(vars_are_json),
         cmocka_unit_test(the_shipped_file_shows_the_defaults),

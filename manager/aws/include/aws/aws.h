@@ -2,7 +2,10 @@
  * AWS, as far as the manager needs it: credentials, Signature Version 4, and calls with AWS's errors understood. Our
  * own signer: libcurl's signs too few headers in the versions that RHEL 9 and Ubuntu 22.04 ship.
  *
- * struct aws may be used by several threads at once (credentials are refreshed under a lock). Blocking.
+ * struct aws may be used by several threads at once (credentials are refreshed under a lock). Blocking. A thread that
+ * has made calls keeps connections: it ends with fetch_thread_end (fetch/fetch.h). The environment is read by aws_open
+ * only: AWS_ACCESS_KEY_ID and its fellows, AWS_PROFILE, AWS_SHARED_CREDENTIALS_FILE, AWS_CONFIG_FILE, AWS_REGION,
+ * AWS_DEFAULT_REGION, AWS_CONTAINER_*, AWS_EC2_METADATA_*.
  * Reference: AWS General Reference "Signature Version 4", botocore's retry and credential rules.
  */
 #ifndef AWS_AWS_H
@@ -22,8 +25,9 @@ struct aws_creds {
 
 struct aws_options {
     const char *endpoint; /* NULL: AWS's own; else every service is asked there (moto, a fake, a VPC endpoint) */
-    const char *imds;     /* NULL: http://169.254.169.254 */
-    const char *profile;  /* NULL: AWS_PROFILE or "default" */
+    const char *imds;     /* NULL: AWS_EC2_METADATA_SERVICE_ENDPOINT, or http://169.254.169.254, or its IPv6 address
+                             when AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE is IPv6 */
+    const char *profile;  /* NULL: AWS_PROFILE or "default"; given: the keys in the environment do not count */
     const char *ca_file;  /* NULL: the system's */
     int timeout_ms;       /* of one call; 0: 10 s */
 };
@@ -32,18 +36,22 @@ struct aws;
 SK_MUST_USE int aws_open(const struct aws_options *o, struct aws **out);
 void aws_close(struct aws *a);
 /* As a call would use them now; refreshed when they are about to run out: 15 minutes before their end if possible, and
- * old ones are kept as long as the source fails and they last. why: text, no secret. SK_ENOENT: no source has any. */
+ * old ones are kept as long as the source fails and they last. why: text, no secret. SK_ENOENT: no source has any;
+ * else: the first source that is configured fails, and no other is asked in its place. */
 SK_MUST_USE int aws_creds_get(struct aws *a, int64_t now, struct aws_creds *out, char *why, size_t cap);
-/* The region of this instance from IMDS, for a configuration that names none. buf of 32. */
+/* For a configuration that names none: AWS_REGION, AWS_DEFAULT_REGION, or that of this instance from IMDS. buf of 32.
+ */
 SK_MUST_USE int aws_region(struct aws *a, char *buf);
 
 /* ---- the signer ---- */
 
 struct aws_sign {
     const char *method, *host, *path, *query; /* host as in the Host header, with a port that is not the default one;
-                                                 path and query already encoded; query "" */
+                                                 path and query already encoded, path without "." and ".." and
+                                                 "//"; query "" for none */
     const char *region, *service;
-    const char *const *headers; /* "name:value", lower-case names, without host and x-amz-date; n of them */
+    const char *const *headers; /* "name:value", lower-case names, each once, without host, x-amz-date and
+                                   x-amz-security-token (which is signed when c has a token); n of them, at most 16 */
     unsigned n;
     const void *body;
     size_t body_len;

@@ -190,6 +190,15 @@ struct conf_eve {
     uint32_t types; /* enum conf_eve_type bits */
 };
 
+/* The fleet that this host belongs to, once it has enrolled. */
+struct conf_manager {
+    enum conf_tristate enabled; /* auto: when the host has enrolled (agent.json is in state_dir) */
+    const char *state_dir;
+    uint64_t spool_size; /* bytes of the file in which what is to be told waits */
+    uint32_t forward;    /* 1 << enum event_type (event/event.h): events that the manager is told */
+    bool fleet_blocks, rules, policy;
+};
+
 struct conf_tunnel {
     bool enabled;
     uint16_t ports[CONF_MAX_PORTS]; /* 0 ends the list */
@@ -212,6 +221,7 @@ struct conf {
     struct conf_guard guard;
     struct conf_eve eve;
     int64_t stats_interval;
+    struct conf_manager manager;
     const char *metrics_listen; /* "": off; /PATH of a unix socket, or a loopback ADDRESS:PORT */
     struct conf_tunnel vxlan, geneve, teredo;
     struct conf_priv *priv; /* memory, and where each key stood */

@@ -6,7 +6,8 @@
  *   many at once:    fetch_loop_create → { fetch_start* → fetch_loop_run }* → fetch_loop_free
  *
  * A loop and what was started in it belong to one thread; fetch_do may be called by any thread. Connections of a loop,
- * and of fetch_do within one thread, are kept and used again. Call fetch_init once, before any thread.
+ * and of fetch_do within one thread, are kept and used again, with the certificate with which they were made: after a
+ * new one has been written to its files, make a new loop, or call fetch_thread_end. Call fetch_init before any thread.
  */
 #ifndef FETCH_FETCH_H
 #define FETCH_FETCH_H
@@ -29,7 +30,7 @@ struct fetch_tls {
 struct fetch_request {
     const char *method;         /* "GET", "POST", "PUT", "DELETE" */
     const char *url;            /* https:// or http:// */
-    const char *const *headers; /* "Name: value", nheaders of them; sent as they are, in this order */
+    const char *const *headers; /* "Name: value", nheaders of them; sent as they are, in this order; no empty value */
     unsigned nheaders;
     const void *body; /* NULL: none; copied by fetch_start */
     size_t body_len;
@@ -41,11 +42,12 @@ struct fetch_request {
 
 enum fetch_result {
     FETCH_ANSWERED,    /* status says how */
-    FETCH_UNREACHABLE, /* name, connection, or it broke before the answer was whole */
+    FETCH_UNREACHABLE, /* name, connection, or it broke before the answer was whole; a peer that refuses our
+                          certificate and hangs up at once may look like this too */
     FETCH_TLS,         /* the peer's certificate was refused, or it refused ours */
     FETCH_TIMEOUT,
     FETCH_TOO_LARGE,
-    FETCH_FAILED, /* memory, or a request that makes no sense */
+    FETCH_FAILED, /* memory, a request that makes no sense, a file of tls that cannot be read */
 };
 
 struct fetch_response {

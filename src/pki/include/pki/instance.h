@@ -9,7 +9,8 @@
 
 #include "pki/pki.h"
 
-#define INSTANCE_DOC_MAX 16384
+#define INSTANCE_DOC_MAX   16384 /* bytes of base64 */
+#define INSTANCE_CERTS_MAX 256
 
 struct instance_doc {
     char instance_id[32], account[16], region[32], image_id[32], instance_type[32], private_ip[48];
@@ -17,10 +18,15 @@ struct instance_doc {
 };
 
 struct instance_certs;
-/* A file of PEM certificates, each behind a line "# region: eu-west-1" (several may share a region). SK_EINVAL with the
- * line in *line. */
+/*
+ * A file of PEM certificates, each behind a line of its own "# region: eu-west-1" (several may share a region). Other
+ * lines that begin with # and empty lines are passed over, and anything else is SK_EINVAL with the line in *line: a
+ * certificate without its region never counts for the one before. SK_ENOENT: no file, or no certificate in it;
+ * SK_EFULL.
+ */
 SK_MUST_USE int instance_certs_open(const char *path, struct instance_certs **out, int *line);
-void instance_certs_free(struct instance_certs *c);
+unsigned instance_certs_count(const struct instance_certs *c);
+void instance_certs_free(struct instance_certs *c); /* NULL is fine */
 
 struct instance_policy {
     const char *const *accounts; /* allowed; naccounts 0: any */
@@ -30,8 +36,8 @@ struct instance_policy {
     int64_t max_age; /* ns since pendingTime; 0: any */
 };
 
-/* rsa2048: base64 as IMDS gives it, line breaks allowed. SK_EPERM: forged, another region's, too old, from the future
- * by more than a minute, not allowed; SK_EINVAL: no such document. why: static text. */
+/* By any thread. rsa2048: base64 as IMDS gives it, line breaks allowed. SK_EPERM: forged, another region's, too old,
+ * from the future by more than a minute, not allowed; SK_EINVAL: no such document. why: static text. */
 SK_MUST_USE int instance_verify(const struct instance_certs *c, const struct instance_policy *p, const char *rsa2048,
                                 size_t len, int64_t now, struct instance_doc *out, const char **why);
 

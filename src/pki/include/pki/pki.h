@@ -24,6 +24,8 @@
 #define PKI_ED25519_KEY 32
 #define PKI_ED25519_SIG 64
 #define PKI_NAMES_MAX   16
+#define PKI_RANDOM_MAX  64                          /* bytes of pki_random_text */
+#define PKI_BACKDATE    (INT64_C(300) * 1000000000) /* certificates begin so long ago: clocks differ */
 
 /* A new EC P-256 key in PEM. */
 SK_MUST_USE int pki_key_make(char **pem);
@@ -43,20 +45,27 @@ struct pki_cert {
 };
 /* SK_EINVAL: no certificate. Nothing about its signature is checked. */
 SK_MUST_USE int pki_cert_read(const char *pem, struct pki_cert *out);
+/* SHA-256 of the DER, 64 hex digits and NUL: what a person compares. SK_EINVAL. */
+SK_MUST_USE int pki_cert_fingerprint(const char *pem, char buf[65]);
+/* Is the certificate's key that one? SK_EPERM: no; SK_EINVAL: one of them is malformed. */
+SK_MUST_USE int pki_cert_fits(const char *cert_pem, const char *key_pem);
 
+/* May be used by several threads at once. */
 struct pki_ca;
-/* Opens DIR/ca.pem and DIR/ca.key; where both are missing makes them (ten years). The folder is made, mode 0700. */
+/* Opens DIR/ca.pem and DIR/ca.key; where both are missing makes them (ten years); a key that is alone gets its
+ * certificate, a certificate without its key is SK_ENOENT. The folder is made, mode 0700. Failures are logged. */
 SK_MUST_USE int pki_ca_open(const char *dir, int64_t now, struct pki_ca **out);
 void pki_ca_free(struct pki_ca *ca);
 const char *pki_ca_pem(const struct pki_ca *ca);
-/* An agent's certificate. SK_EINVAL: the request is malformed, not signed by its key, or its key is neither EC P-256,
- * P-384, Ed25519 nor RSA of 2048..4096 bits; why tells which, static text. */
+/* An agent's certificate, which ends with the CA at the latest. SK_EINVAL: the request is malformed, not signed by its
+ * key, or its key is neither EC P-256, P-384, Ed25519 nor RSA of 2048..4096 bits; why tells which, static text. */
 SK_MUST_USE int pki_ca_sign(const struct pki_ca *ca, const char *csr_pem, const char *agent, int64_t now,
                             int64_t lifetime, char **cert_pem, struct pki_cert *out, const char **why);
-/* A server's key and certificate for DNS names and addresses (as text). */
+/* A server's key and certificate for DNS names and addresses (as text). SK_EINVAL: a name that is neither. */
 SK_MUST_USE int pki_ca_server(const struct pki_ca *ca, const char *const *names, unsigned n, int64_t now,
                               int64_t lifetime, char **key_pem, char **cert_pem);
-/* Was it issued by this CA, and is it within its time? DER as TLS hands it over. SK_EPERM: no. */
+/* Is it an agent's, issued by this CA, and within its time? DER as TLS hands it over. Nothing of it is believed before
+ * the signature is right. SK_EPERM: no. SK_EEND: all is right but its time is over; *out is filled then too. */
 SK_MUST_USE int pki_ca_check(const struct pki_ca *ca, const void *der, size_t len, int64_t now, struct pki_cert *out);
 
 /* New agent ID, from the system's random numbers. buf of PKI_AGENT_LEN. */
@@ -72,7 +81,8 @@ SK_MUST_USE int pki_sign(const uint8_t secret[PKI_ED25519_KEY], const void *p, s
 SK_MUST_USE int pki_verify(const uint8_t public_key[PKI_ED25519_KEY], const void *p, size_t len,
                            const uint8_t sig[PKI_ED25519_SIG]);
 
-/* Random bytes as lower-case base32 text (RFC 4648 alphabet, no padding); buf holds len * 8 / 5 + 2. */
+/* At most PKI_RANDOM_MAX random bytes as lower-case base32 text (RFC 4648 alphabet, no padding); buf holds len * 8 / 5
+ * + 2. */
 SK_MUST_USE int pki_random_text(size_t len, char *buf);
 /* SHA-256 as 64 hex digits and NUL: how tokens are stored. */
 void pki_hash_text(const void *p, size_t len, char buf[65]);
