@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Compares sekisho(1) with the agent's own tables: each verb with its arguments, each option; and sekisho.yaml(5)."""
+"""Compares sekisho(1) or sekisho-manager(8) with the program's own tables: each verb with its arguments, each option;
+and sekisho.yaml(5) or sekisho-manager.yaml(5)."""
 import argparse
 import os
 import re
@@ -33,25 +34,25 @@ def options_in_page(text):
     return found
 
 
-def check(agent):
-    problems = []
-    page = sections(open(os.path.join(ROOT, "agent/man/sekisho.1"), encoding="utf-8").read())
+def check(agent, path="agent/man/sekisho.1"):
+    problems, name = [], os.path.basename(path)
+    page = sections(open(os.path.join(ROOT, path), encoding="utf-8").read())
     table = {}
     for line in run(agent, "help", "--table").splitlines():
         verb, arguments, _ = line.split("\t")
         table[f"{verb} {arguments}".strip()] = verb
     for missing in sorted(set(table) - set(page)):
-        problems.append(f"sekisho.1 has no subsection '{missing}'")
+        problems.append(f"{name} has no subsection '{missing}'")
     for extra in sorted(set(page) - set(table)):
-        problems.append(f"sekisho.1 has a subsection '{extra}' that is no verb of the agent")
+        problems.append(f"{name} has a subsection '{extra}' that is no verb of the program")
     for heading in set(table) & set(page):
-        helped = options_of("\n".join(l for l in run(agent, "help", table[heading]).splitlines() if l.startswith("  ")
+        helped = options_of("\n".join(l for l in run(agent, "help", *table[heading].split()).splitlines() if l.startswith("  ")
                                       or l.startswith("    ")))
         written = options_in_page(page[heading])
         for option in sorted(helped - written):
-            problems.append(f"sekisho.1: {table[heading]}: option {option} of the agent is missing")
+            problems.append(f"{name}: {table[heading]}: option {option} of the program is missing")
         for option in sorted(written - helped):
-            problems.append(f"sekisho.1: {table[heading]}: there is no option {option}")
+            problems.append(f"{name}: {table[heading]}: there is no option {option}")
     return problems
 
 
@@ -72,13 +73,27 @@ def check_ledger(agent):
         ([] if page == table else ["sekisho.1, LEDGER: the order differs"])
 
 
+def check_agent(agent):
+    problems = check(agent) + check_ledger(agent)
+    if open(make_manual.PAGE, encoding="utf-8").read() != make_manual.page(agent):
+        problems.append("sekisho.yaml.5 is not what tests/tools/make_manual.py makes: run it with --agent PATH")
+    return problems
+
+
+def check_manager(manager):
+    problems = check(manager, "manager/man/sekisho-manager.8")
+    if open(make_manual.MANAGER_PAGE, encoding="utf-8").read() != make_manual.manager_page(manager):
+        problems.append("sekisho-manager.yaml.5 is not what tests/tools/make_manual.py makes: run it with --manager PATH")
+    return problems
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__)
-    ap.add_argument("--agent", required=True)
+    which = ap.add_mutually_exclusive_group(required=True)
+    which.add_argument("--agent")
+    which.add_argument("--manager")
     args = ap.parse_args()
-    problems = check(args.agent) + check_ledger(args.agent)
-    if open(make_manual.PAGE, encoding="utf-8").read() != make_manual.page(args.agent):
-        problems.append("sekisho.yaml.5 is not what tests/tools/make_manual.py makes: run it with --agent PATH")
+    problems = check_agent(args.agent) if args.agent else check_manager(args.manager)
     for p in problems:
         print(p)
     return 1 if problems else 0

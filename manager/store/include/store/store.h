@@ -13,8 +13,9 @@
  * Times are wall-clock milliseconds unless a name says otherwise. Strings that come out are valid until the callback
  * returns, or are in the struct. Text is UTF-8 without control characters (the API checks); no string ever becomes part
  * of a statement.
- * Errors: SK_ENOENT, SK_EEXIST, SK_EFULL as each call says; SK_EIO: the database failed, store_error() has its words,
- * the transaction is lost, and the next call tries to connect again.
+ * Errors: SK_ENOENT, SK_EEXIST, SK_EFULL as each call says; SK_EINVAL: a text that is no UTF-8 (nothing has happened,
+ * and an open transaction goes on); SK_EIO: the database failed, store_error() has its words, the transaction is lost,
+ * and the next call tries to connect again. A callback may use the same store.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -50,8 +51,10 @@ SK_MUST_USE int store_begin(struct store *s);
 SK_MUST_USE int store_commit(struct store *s);
 void store_rollback(struct store *s);
 
-/* Has anything changed since the last call, by whatever process? PostgreSQL: LISTEN; SQLite: data_version and own
- * commits. fd to poll for it, or -1: call it every 100 ms. */
+/* May anything have changed since the last call, by whatever process, that others wait for: entries, bundles, outgoing
+ * things, agents' states, tokens? PostgreSQL: LISTEN; SQLite: data_version and own commits, so any change. fd to poll
+ * for it, or -1: call it every 100 ms. Other calls may take in what the fd would tell: call store_changed after them
+ * and before poll. The fd is another one after a connection was lost: ask each time. */
 bool store_changed(struct store *s);
 int store_changed_fd(const struct store *s);
 
@@ -102,15 +105,19 @@ struct store_agent {
     char status[2048];                     /* its last heartbeat, JSON */
     char serial[STORE_SERIAL_LEN];         /* of its current certificate */
 };
-/* SK_EEXIST: an agent of that instance is there already (instance "" joins as often as it likes). */
+/* SK_EEXIST: the ID is there, or an agent of that instance that is not retired (instance "" joins as often as it
+ * likes).
+ */
 SK_MUST_USE int store_agent_add(struct store *s, const struct store_agent *a);
 SK_MUST_USE int store_agent_get(struct store *s, const char *id, struct store_agent *out);
 /* A renewed certificate: from now on this serial counts, and the one before it until it has been used once. */
 SK_MUST_USE int store_agent_renewed(struct store *s, const char *id, const char *serial, int64_t cert_until);
 /* May this certificate speak for that agent now? SK_EPERM: revoked, retired, or an older certificate; SK_ENOENT. */
 SK_MUST_USE int store_agent_check(struct store *s, const char *id, const char *serial);
+/* SK_ENOENT. SK_EFULL: a text is longer than its field in struct store_agent. */
 SK_MUST_USE int store_agent_beat(struct store *s, const char *id, int64_t now, const char *address, const char *version,
                                  const char *status, int64_t rules_version, int64_t policy_version);
+/* SK_ENOENT. SK_EEXIST: back to life, while another agent of that instance is there. */
 SK_MUST_USE int store_agent_set_state(struct store *s, const char *id, enum store_agent_state state, int64_t now);
 /* Retires those that have been silent since before `since`. *n: how many. */
 SK_MUST_USE int store_agents_retire(struct store *s, int64_t since, int64_t now, unsigned *n);
@@ -120,7 +127,8 @@ SK_MUST_USE int store_agents(struct store *s, store_agent_fn *fn, void *arg);
 /* ---- batches ---- */
 
 /* May batch `seq` of this spool be taken? SK_OK: it is the next (recorded in the transaction); SK_EEXIST: it has been
- * taken before; SK_EPROTO: there is a gap, *next says which is wanted. A spool that is not known begins at 1. */
+ * taken before; SK_EPROTO: there is a gap, *next says which is wanted. A spool that is not known begins at 1. The last
+ * eight spools of an agent are known. */
 SK_MUST_USE int store_batch(struct store *s, const char *agent, const char *spool, int64_t seq, int64_t *next);
 
 struct store_event {
@@ -130,6 +138,7 @@ struct store_event {
     char type[16]; /* "alert", "block" ... */
     const char *json;
 };
+/* SK_EFULL: more than STORE_JSON_MAX. */
 SK_MUST_USE int store_event_add(struct store *s, const struct store_event *e);
 typedef void store_event_fn(void *arg, const struct store_event *e);
 /* After id `after`, oldest first; before: newest first with after < 0. agent, type: NULL all. */
@@ -151,15 +160,16 @@ struct store_block {
     int64_t repeat;
     char reason[STORE_TEXT_MAX];
 };
-/* A new block, or news of one that is there (a later end). */
+/* A new block, or news of one that is there (a later end, a higher score). Ends only move away, and what has been ended
+ * stays so. SK_EINVAL: a block of that name has another target. */
 SK_MUST_USE int store_block_put(struct store *s, const struct store_block *b, int64_t now);
-/* The agent's own only. SK_ENOENT. */
+/* The agent's own only. SK_ENOENT. SK_OK also when it was ended before. */
 SK_MUST_USE int store_block_end(struct store *s, const char *agent, const char *id, int64_t now, const char *why);
-/* Every block of exactly this target, whoever set it. SK_ENOENT: none. *n: how many. */
+/* Every block in force of exactly this target, whoever set it. SK_ENOENT: none. *n: how many. */
 SK_MUST_USE int store_unblock(struct store *s, const struct sk_prefix *target, int64_t now, const char *why,
                               unsigned *n);
 typedef void store_block_fn(void *arg, const struct store_block *b);
-/* Newest first. target, agent: NULL all; in_force: only those. after: created before that time; 0 from the newest. */
+/* Newest first. target, agent: NULL all; in_force: only those. before: created before that time; 0 from the newest. */
 SK_MUST_USE int store_blocks(struct store *s, const struct sk_prefix *target, const char *agent, bool in_force,
                              int64_t before, unsigned limit, int64_t now, store_block_fn *fn, void *arg);
 
@@ -170,20 +180,22 @@ struct store_entry {
     char agent[STORE_AGENT_LEN], host[STORE_HOST_MAX], id[STORE_ID_LEN]; /* of the block that lasts longest */
     char origin[16], reason[STORE_TEXT_MAX];
     int64_t sid, gid;
-    unsigned agents; /* that block it themselves */
+    /* For ranking: a change of these alone takes no number. */
+    unsigned agents; /* that block it themselves; operators do not count */
     int64_t score, repeat;
-    int64_t last; /* time of the latest block of it */
+    int64_t last; /* time of the latest news of it */
 };
 typedef void store_entry_fn(void *arg, const struct store_entry *e);
-/* Those changed after `seq`, in the order of seq. Entries that have run out are not told; lifted ones are kept for a
- * day. */
+/* Those changed after `seq`, in the order of seq. Entries that have run out are not told, unless their end was moved
+ * nearer after `seq`: then, as lifted ones (expires 0). Those are kept for a day (store_seq: first). */
 SK_MUST_USE int store_entries_since(struct store *s, int64_t seq, unsigned limit, int64_t now, store_entry_fn *fn,
                                     void *arg);
 /* All in force at now, in no order. */
 SK_MUST_USE int store_entries(struct store *s, int64_t now, store_entry_fn *fn, void *arg);
 SK_MUST_USE int store_entry_get(struct store *s, const struct sk_prefix *target, int64_t now, struct store_entry *out);
-/* Number of the last change, the first number from which changes are still known, and the name of this sequence
- * (another database, another name). */
+/* Number of the last change, the first number from which changes are still known (a reader at N with N + 1 < first
+ * begins anew), and the name of this sequence (another database, another name). A database that was restored from a
+ * copy has the old name and lower numbers: a reader beyond `last` begins anew too. */
 SK_MUST_USE int store_seq(struct store *s, int64_t *last, int64_t *first, char epoch[STORE_SPOOL_LEN]);
 
 /* ---- bundles ---- */
@@ -224,7 +236,7 @@ struct store_out {
     const char *payload;
 };
 SK_MUST_USE int store_out_add(struct store *s, const char *sink, const char *payload, int64_t now);
-/* Due ones of a sink, oldest first. */
+/* Due ones of a sink, longest due first. */
 typedef void store_out_fn(void *arg, const struct store_out *o);
 SK_MUST_USE int store_out_due(struct store *s, const char *sink, int64_t now, unsigned limit, store_out_fn *fn,
                               void *arg);
@@ -234,6 +246,7 @@ SK_MUST_USE int store_out_retry(struct store *s, int64_t id, int64_t next, const
 /* ---- audit, retention ---- */
 
 /* who: "operator:TOKEN-ID", "agent:ID", "local:USER", "manager". */
+/* A text that is too long is cut. */
 SK_MUST_USE int store_audit(struct store *s, int64_t now, const char *who, const char *what, const char *detail);
 struct store_audit {
     int64_t id, time;
@@ -251,8 +264,12 @@ struct store_keep {
  * of more than seven days. */
 SK_MUST_USE int store_prune(struct store *s, const struct store_keep *k, int64_t now, unsigned most, bool *more);
 
+#define STORE_SILENT_MS (5 * 60 * INT64_C(1000)) /* without a heartbeat for that long */
 struct store_counts {
-    int64_t agents, silent, blocks, entries, events, outgoing;
+    int64_t agents, silent;  /* active ones; those of them that are silent */
+    int64_t blocks, entries; /* in force */
+    int64_t events;          /* from the oldest to the newest; those that went out of turn are counted */
+    int64_t outgoing;
     int64_t bytes; /* of the database; -1 not known */
 };
 SK_MUST_USE int store_counts(struct store *s, int64_t now, struct store_counts *out);

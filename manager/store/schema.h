@@ -1,0 +1,16 @@
+/* The tables, as steps from one version to the next; step 0 makes them in an empty database. */
+#ifndef STORE_SCHEMA_H
+#define STORE_SCHEMA_H
+
+#include "db.h"
+
+struct schema {
+    const char *const *steps;
+    unsigned n; /* the version that all steps lead to */
+};
+extern const struct schema schema_current;
+
+/* In one transaction, one process at a time. SK_ENOTSUP: the tables are of a later version; db_error has both. */
+SK_MUST_USE int schema_migrate(struct db *db, const struct schema *to);
+
+#endif

@@ -1,0 +1,35 @@
+/* The tests of the store, the same on each database. */
+#ifndef TESTS_STORE_SUITE_H
+#define TESTS_STORE_SUITE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "inside.h"
+#include "store/store.h"
+
+#define T0 INT64_C(1800000000000) /* ms: when the tests take place */
+
+struct bed {
+    char where[512];
+    int (*fresh)(void); /* an empty database at `where` */
+};
+extern struct bed bed;
+extern struct store *s; /* opened for each test */
+
+int suite_setup(void **state);
+int suite_teardown(void **state);
+struct store *suite_open(void);
+struct sk_prefix prefix(const char *text);
+struct store_block block(const char *agent, const char *id, const char *target, int64_t created, int64_t expires);
+void put(const char *agent, const char *id, const char *target, int64_t expires, int64_t now);
+/* When the entry ends; 0: there is none. */
+int64_t entry_end(const char *target, int64_t now);
+
+int suite_calls(const char *name);
+int suite_blocks(const char *name);
+int suite_many(const char *name);
+
+#endif

@@ -1,0 +1,193 @@
+/* The store on PostgreSQL; and what only PostgreSQL has: a connection that can be lost, and a password. */
+#include <libpq-fe.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "pg_server.h"
+#include "suite.h"
+
+#define SKIP 77
+
+static struct pg_server server;
+
+static int raw(const char *sql)
+{
+    PGconn *c = PQconnectdb(bed.where);
+    PGresult *res = PQexec(c, sql);
+    ExecStatusType st = PQresultStatus(res);
+    bool ok = st == PGRES_COMMAND_OK || st == PGRES_TUPLES_OK;
+    if (!ok)
+        print_message("%s", PQerrorMessage(c));
+    PQclear(res);
+    PQfinish(c);
+    return ok ? 0 : -1;
+}
+
+static int fresh(void)
+{
+    return raw("SET client_min_messages=warning;DROP SCHEMA public CASCADE;CREATE SCHEMA public");
+}
+
+static void nap(int ms)
+{
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
+}
+
+static void end_session(struct store *who)
+{
+    int64_t pid;
+    char sql[128];
+    assert_int_equal(inside_int(who, "SELECT pg_backend_pid()", NULL, 0, &pid), SK_OK);
+    snprintf(sql, sizeof sql, "SELECT pg_terminate_backend(%lld, 5000)", (long long)pid);
+    assert_int_equal(raw(sql), 0);
+}
+
+static void a_lost_connection_is_made_again(void **state)
+{
+    (void)state;
+    put("A1", "b1", "203.0.113.1", T0 + 1000, T0);
+    (void)store_changed(s);
+    end_session(s);
+    assert_int_equal(entry_end("203.0.113.1", T0), T0 + 1000);
+    assert_true(store_changed(s)); /* who knows what was missed */
+    end_session(s);
+    put("A1", "b2", "203.0.113.2", T0 + 1000, T0);
+    end_session(s);
+    assert_true(store_changed(s));
+    assert_int_equal(entry_end("203.0.113.2", T0), T0 + 1000);
+}
+
+static void a_transaction_is_lost_with_its_connection(void **state)
+{
+    (void)state;
+    assert_int_equal(store_begin(s), SK_OK);
+    put("A1", "b1", "203.0.113.1", T0 + 1000, T0);
+    end_session(s);
+    struct store_block b = block("A1", "b2", "203.0.113.2", T0, T0 + 1000);
+    assert_int_equal(store_block_put(s, &b, T0), SK_EIO);
+    assert_int_equal(store_block_put(s, &b, T0), SK_EIO);
+    assert_int_equal(store_commit(s), SK_EIO);
+    assert_int_equal(entry_end("203.0.113.1", T0), 0);
+    assert_int_equal(store_begin(s), SK_OK);
+    put("A1", "b1", "203.0.113.1", T0 + 1000, T0);
+    end_session(s);
+    assert_int_equal(store_commit(s), SK_EIO);
+    put("A1", "b1", "203.0.113.1", T0 + 2000, T0);
+    assert_int_equal(entry_end("203.0.113.1", T0), T0 + 2000);
+}
+
+static void who_loses_the_connection_leads_no_more(void **state)
+{
+    (void)state;
+    struct store *other = suite_open();
+    assert_int_equal(store_lead(s), SK_OK);
+    assert_int_equal(store_lead(other), SK_EAGAIN);
+    end_session(s);
+    assert_int_equal(store_lead(other), SK_OK);
+    assert_int_equal(store_lead(s), SK_EAGAIN);
+    assert_int_equal(store_lead(s), SK_EAGAIN);
+    end_session(other);
+    assert_int_equal(store_lead(s), SK_OK);
+    store_close(other);
+}
+
+static void the_server_goes_and_comes(void **state)
+{
+    (void)state;
+    int rc = SK_EIO;
+    put("A1", "b1", "203.0.113.1", T0 + 1000, T0);
+    (void)store_changed(s);
+    pg_server_stop(&server);
+    struct store_block b = block("A1", "b2", "203.0.113.2", T0, T0 + 1000);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(store_block_put(s, &b, T0), SK_EIO);
+        assert_false(store_changed(s));
+        assert_int_equal(store_lead(s), SK_EIO);
+    }
+    assert_true(strlen(store_error(s)) > 0);
+    assert_null(pg_server_start(&server));
+    for (int i = 0; i < 100 && rc != SK_OK; i++, nap(50))
+        rc = store_block_put(s, &b, T0);
+    assert_int_equal(rc, SK_OK);
+    assert_int_equal(entry_end("203.0.113.1", T0), T0 + 1000);
+    assert_true(store_changed(s));
+}
+
+/* Whatever is wrong with the connection string, and whatever the server says of it. */
+static void the_password_is_in_no_message(void **state)
+{
+    (void)state;
+    static const char *const wheres[] = {
+        "postgresql://u:s3cretpw@nowhere.invalid/db?connect_timeout=2",
+        "postgresql://u:s3cretpw@[::bad/db",
+        "postgresql://u:s3cretpw@/db?host=/nowhere&s3cretpw=1",
+        "host=/nowhere password=s3cretpw",
+        "host=/nowhere password='s3cretpw",
+        "password s3cretpw",
+        "s3cretpw",
+        "host=/nowhere user=s3cretpw password=s3cretpw dbname=s3cretpw",
+        "host=/s3cretpw password=s3cretpw",
+    };
+    for (size_t i = 0; i < sizeof wheres / sizeof wheres[0]; i++) {
+        struct store *other;
+        char why[512] = "";
+        assert_int_not_equal(store_open(wheres[i], &other, why, sizeof why), SK_OK);
+        assert_null(other);
+        assert_true(strlen(why) > 0);
+        assert_null(strstr(why, "s3cret"));
+    }
+}
+
+/* A statement that the server refuses. */
+static void a_failed_statement_leaves_the_connection(void **state)
+{
+    (void)state;
+    int64_t v;
+    assert_int_equal(inside_int(s, "SELECT 1/(SELECT 0::bigint)", NULL, 0, &v), SK_EIO);
+    assert_non_null(strstr(store_error(s), "22012"));
+    put("A1", "b1", "203.0.113.1", T0 + 1000, T0);
+}
+
+static int suite_pg(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_lost_connection_is_made_again, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(a_transaction_is_lost_with_its_connection, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(who_loses_the_connection_leads_no_more, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(the_server_goes_and_comes, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(the_password_is_in_no_message, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(a_failed_statement_leaves_the_connection, suite_setup, suite_teardown),
+    };
+    int bad = suite_calls("postgresql: calls") + suite_blocks("postgresql: blocks") + suite_many("postgresql: many");
+    return bad + cmocka_run_group_tests_name("postgresql: connection", tests, NULL, NULL);
+}
+
+/* The tests are a process of their own: if it crashes, somebody is left to clean up. */
+int main(void)
+{
+    sk_log_setup("test", SK_LOG_ERROR, 0);
+    signal(SIGPIPE, SIG_IGN);
+    const char *why = pg_server_make(&server);
+    if (!why)
+        why = pg_server_start(&server);
+    if (why) {
+        printf("SKIP: %s\n", why);
+        pg_server_remove(&server);
+        return SKIP;
+    }
+    snprintf(bed.where, sizeof bed.where, "host=%s user=postgres dbname=postgres", server.dir);
+    bed.fresh = fresh;
+    int st = 1;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(suite_pg() != 0);
+    if (pid < 0 || waitpid(pid, &st, 0) != pid)
+        st = 1;
+    pg_server_remove(&server);
+    return WIFEXITED(st) ? WEXITSTATUS(st) : 1;
+}
