@@ -36,12 +36,13 @@ static bool parts_unwritten(const struct group *g, const struct sk_prefix *p)
     return false;
 }
 
-bool set_keeps(const struct set *s, const struct sk_prefix *p)
+int64_t set_keeps(const struct set *s, const struct sk_prefix *p)
 {
     const struct group *g = s->g;
     if (!wider_unwritten(g, p) && !parts_unwritten(g, p))
-        return false;
-    return items_blocked_until(&g->w->family[g->v6], p) > g->w->cutoff;
+        return 0;
+    int64_t until = items_blocked_until(&g->w->family[g->v6], p);
+    return until > g->w->times.now ? until : 0;
 }
 
 /* Walks content and want side by side; fn gets each prefix once. */
@@ -52,7 +53,7 @@ struct walk {
 struct step {
     const struct sk_prefix *p;
     bool there, owned, wanted;
-    int64_t since;
+    int64_t since, ready;
 };
 
 static const struct sk_prefix *wanted_at(const struct set *s, size_t i)
@@ -71,6 +72,7 @@ static bool walk_next(struct walk *k, struct step *out)
     out->there = cmp <= 0;
     out->wanted = cmp >= 0;
     out->since = cmp >= 0 ? s->g->items.e[s->want[k->w]].since : 0;
+    out->ready = cmp >= 0 ? s->g->items.e[s->want[k->w]].ready : 0;
     while (k->o < s->owned.n && plist_cmp(&s->owned.p[k->o], out->p) < 0)
         k->o++;
     out->owned = k->o < s->owned.n && plist_same(&s->owned.p[k->o], out->p);
@@ -91,7 +93,7 @@ void set_diff(struct set *s, int64_t now)
     struct step x;
     int64_t del_since = s->del_since;
     s->nadd = s->ndel = s->nkeep = s->nforeign = s->nours = 0;
-    s->add_since = s->del_since = INT64_MAX;
+    s->add_since = s->add_ready = s->del_since = s->keep_until = INT64_MAX;
     if (!s->known)
         return;
     size_t spare = spare_room(s, s->nwant + s->content.n - plist_count_both(&s->content, &s->owned));
@@ -102,10 +104,14 @@ void set_diff(struct set *s, int64_t now)
             s->nadd++;
             if (x.since < s->add_since)
                 s->add_since = x.since;
+            if (x.ready < s->add_ready)
+                s->add_ready = x.ready;
         } else if (!x.wanted && x.there && x.owned) {
-            bool keep = s->nkeep < spare && set_keeps(s, x.p);
-            s->nkeep += keep;
-            s->ndel += !keep;
+            int64_t until = s->nkeep < spare ? set_keeps(s, x.p) : 0;
+            s->nkeep += until != 0;
+            s->ndel += until == 0;
+            if (until != 0 && until < s->keep_until)
+                s->keep_until = until;
         }
     }
     s->nstale = s->owned.n - s->nours;

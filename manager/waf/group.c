@@ -48,6 +48,7 @@ static void carry_over(struct items *to, const struct items *from)
             continue;
         to->e[i].set = from->e[j].set;
         to->e[i].since = from->e[j].since;
+        to->e[i].ready = from->e[j].ready;
         to->e[i].evicted = from->e[j].evicted;
     }
 }
@@ -89,7 +90,7 @@ static int collect(struct group *g, size_t room, struct items *out)
         shown += in->e[i].shown;
     g->aggregating = shown > room || (g->aggregating && shown > room / 10 * 9);
     g->next = INT64_MAX;
-    int rc = items_collect(in, g->aggregating ? widest(g) : 128, g->w->cutoff, out, &g->next);
+    int rc = items_collect(in, g->aggregating ? widest(g) : 128, &g->w->times, out, &g->next);
     if (rc == SK_OK)
         drop_refused(g, out);
     return rc;
@@ -220,8 +221,10 @@ static int place(struct group *g, struct items *l, int64_t now)
     }
     for (size_t i = 0; i < l->n; i++) {
         struct item *x = &l->e[i];
-        if (x->since == 0)
+        if (x->since == 0) {
             x->since = now;
+            x->ready = (x->ready < now ? x->ready : now) + g->w->o.coalesce;
+        }
         if (x->set >= 0 || x->evicted)
             continue;
         int s = choose_set(g, &x->p, left);

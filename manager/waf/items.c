@@ -33,6 +33,7 @@ void items_item(struct item *x, const struct sk_prefix *p, const struct waf_entr
     x->expires = x->latest = e->expires;
     x->own = (struct rank){e->score, e->repeat, e->agents, e->last / RANK_STEP, e->expires / RANK_STEP};
     x->rank = x->own;
+    x->ready = e->last; /* plus `coalesce`: one that has been blocked for long does not wait */
     x->set = -1;
 }
 
@@ -118,16 +119,16 @@ static void earlier(int64_t *t, int64_t when)
 }
 
 /* Is x covered by one of those that stand over it, for long enough? Then their rank is at least its own. */
-static bool covered(struct items *l, const size_t *over, unsigned depth, const struct item *x, int64_t cutoff,
+static bool covered(struct items *l, const size_t *over, unsigned depth, const struct item *x, const struct times *t,
                     int64_t *next)
 {
     bool is = false;
     for (unsigned i = 0; i < depth; i++) {
         struct item *o = &l->e[over[i]];
-        if (o->expires < x->expires && o->expires <= cutoff + ITEMS_LEAD)
+        if (o->over || (o->expires < x->expires && o->expires <= t->cutoff + t->lead))
             continue;
         if (o->expires < x->expires)
-            earlier(next, o->expires - ITEMS_LEAD);
+            earlier(next, o->expires - t->lead);
         if (rank_cmp(&o->rank, &x->own) < 0)
             o->rank = x->own;
         is = true;
@@ -135,21 +136,23 @@ static bool covered(struct items *l, const size_t *over, unsigned depth, const s
     return is;
 }
 
-int64_t items_sweep(struct items *l, int64_t cutoff)
+int64_t items_sweep(struct items *l, const struct times *t)
 {
     int64_t next = INT64_MAX;
     size_t over[DEPTH], k = 0;
     unsigned depth = 0;
     for (size_t i = 0; i < l->n; i++) {
-        if (l->e[i].expires <= cutoff)
+        if (l->e[i].expires <= t->now)
             continue;
         struct item *x = &l->e[k];
         *x = l->e[i];
         x->rank = x->own;
-        earlier(&next, x->expires);
+        x->over = x->expires <= t->cutoff;
+        if (!x->over)
+            earlier(&next, x->expires);
         while (depth > 0 && !sk_prefix_covers(&l->e[over[depth - 1]].p, &x->p))
             depth--;
-        x->shown = !covered(l, over, depth, x, cutoff, &next);
+        x->shown = !x->over && !covered(l, over, depth, x, t, &next);
         over[depth++] = k++;
     }
     l->n = k;
@@ -205,15 +208,15 @@ static bool siblings(const struct item *a, const struct item *b, uint8_t widest)
 }
 
 /* Not those of which one part ends soon and the other does not. */
-static bool joinable(const struct item *a, const struct item *b, int64_t cutoff, int64_t *next)
+static bool joinable(const struct item *a, const struct item *b, const struct times *t, int64_t *next)
 {
     int64_t first = a->expires < b->expires ? a->expires : b->expires;
     int64_t last = a->latest > b->latest ? a->latest : b->latest;
     if (first == last)
         return true;
-    if (first <= cutoff + ITEMS_LEAD)
+    if (first <= t->cutoff + t->lead)
         return false;
-    earlier(next, first - ITEMS_LEAD);
+    earlier(next, first - t->lead);
     return true;
 }
 
@@ -229,7 +232,7 @@ static void join_into(struct item *a, const struct item *b)
     a->merged = true;
 }
 
-int items_collect(const struct items *in, uint8_t widest, int64_t cutoff, struct items *out, int64_t *next)
+int items_collect(const struct items *in, uint8_t widest, const struct times *t, struct items *out, int64_t *next)
 {
     out->n = 0;
     for (size_t i = 0; i < in->n; i++) {
@@ -240,7 +243,7 @@ int items_collect(const struct items *in, uint8_t widest, int64_t cutoff, struct
         out->e[out->n - 1].own = out->e[out->n - 1].rank;
         while (out->n >= 2) {
             struct item *a = &out->e[out->n - 2], *b = a + 1;
-            if (!siblings(a, b, widest) || !joinable(a, b, cutoff, next))
+            if (!siblings(a, b, widest) || !joinable(a, b, t, next))
                 break;
             join_into(a, b);
             out->n--;

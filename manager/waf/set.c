@@ -103,6 +103,8 @@ static void worked(struct set *s, enum call call, int64_t now)
 {
     s->g->at->fails[call] = 0;
     s->g->w->stats.last_ok = now;
+    if (call == CALL_WRITE)
+        s->g->w->write_failed = false;
     if (call == CALL_WRITE || !s->failing_write)
         recovered(s);
 }
@@ -147,6 +149,7 @@ static void failed(struct set *s, enum call call, const struct aws_answer *e, in
     switch (e->error) {
     case AWS_LOCKED:
         w->stats.conflicts++;
+        w->trouble_at = now;
         s->stale = true;
         return;
     case AWS_THROTTLED:
@@ -338,6 +341,7 @@ static bool may_write(struct set *s, int64_t now)
         return false;
     }
     w->called[CALL_WRITE] = true;
+    w->write_failed = true; /* until it has not */
     w->write_at = now;
     return true;
 }
@@ -512,6 +516,7 @@ void set_forget(struct set *s)
     s->stale = true;
     s->wait_until = 0;
     s->nadd = s->ndel = s->nkeep = 0;
+    s->keep_until = INT64_MAX;
     s->add_max = SIZE_MAX;
     plist_reset(&s->owned);
     plist_reset(&s->content);

@@ -17,6 +17,8 @@
 
 #define HANDICAP      (3 * SK_NS_PER_S)
 #define LATE          (3 * SK_NS_PER_S)
+#define FAILS_MAX     500 /* per mille */
+#define LEAD          (30 * SK_NS_PER_S)
 #define EARLY_MAX     (90 * SK_NS_PER_S)
 #define TROUBLE_EARLY (4 * SK_NS_PER_S)
 #define TROUBLE_LASTS (60 * SK_NS_PER_S)
@@ -143,6 +145,7 @@ int waf_create(const struct waf_options *o, const struct waf_world *world, const
     w->ops = ops;
     w->ops_ctx = ops_ctx;
     w->sweep_next = INT64_MAX;
+    w->times.lead = LEAD;
     struct sk_hash_key k;
     sk_hash_key_random(&k);
     w->rng = k.k0;
@@ -230,7 +233,7 @@ static void sweep(struct waf *w)
 {
     w->sweep_next = INT64_MAX;
     for (int i = 0; i < 2; i++) {
-        int64_t next = items_sweep(&w->family[i], w->cutoff);
+        int64_t next = items_sweep(&w->family[i], &w->times);
         if (next < w->sweep_next)
             w->sweep_next = next;
     }
@@ -277,11 +280,13 @@ static int64_t lateness(struct waf *w, int64_t now)
     for (unsigned i = 0; due && i < w->ngroups; i++)
         for (unsigned j = 0; j < w->groups[i].nsets; j++)
             if (w->groups[i].planned)
-                due[n++] = next_end(&w->groups[i].sets[j], w->cutoff, now);
+                due[n++] = next_end(&w->groups[i].sets[j], w->times.cutoff, now);
     if (n > 0)
         qsort(due, n, sizeof *due, cmp_time);
+    int64_t fails = w->write_fails < FAILS_MAX ? w->write_fails : FAILS_MAX;
+    int64_t each = (w->o.write_gap + w->write_takes) * 1000 / (1000 - fails);
     for (size_t i = 0; i < n && due[i] != INT64_MAX; i++) {
-        int64_t at = now + (int64_t)(i + 1) * w->o.write_gap;
+        int64_t at = now + (int64_t)(i + 1) * each;
         if (at - due[i] > late)
             late = at - due[i];
     }
@@ -289,34 +294,65 @@ static int64_t lateness(struct waf *w, int64_t now)
     return late;
 }
 
+/* Up by two seconds a second, so that an entry does not end before what it covers is written (`lead`); down slowly. */
+static int64_t towards(int64_t from, int64_t to, int64_t passed)
+{
+    int64_t up = from + 2 * passed, down = from - passed / 10;
+    return to > up ? up : to < down ? down : to;
+}
+
 static void feel_pressure(struct waf *w, int64_t now)
 {
-    int64_t late = lateness(w, now);
-    w->early = late > LATE ? (late - LATE) / 4 * 5 : 0;
+    int64_t late = lateness(w, now), early = late > LATE ? (late - LATE) / 4 * 5 : 0;
     if (w->trouble_at != 0 && now - w->trouble_at < TROUBLE_LASTS)
-        w->early += TROUBLE_EARLY;
-    if (w->early > EARLY_MAX)
-        w->early = EARLY_MAX;
+        early += TROUBLE_EARLY + w->write_fails * TROUBLE_EARLY / 250;
+    if (early > EARLY_MAX)
+        early = EARLY_MAX;
+    w->early = towards(w->early, early, w->pressed_at ? now - w->pressed_at : 0);
+    w->times.lead = LEAD + 2 * w->early;
+    w->pressed_at = now;
 }
 
 static void move_cutoff(struct waf *w, int64_t now)
 {
-    if (w->cutoff > now + EARLY_MAX + CLOCK_BACK) {
-        w->cutoff = now;
+    if (w->times.cutoff > now + EARLY_MAX + CLOCK_BACK) {
+        w->times.cutoff = now;
         w->loaded = false; /* what was over is not any more */
     }
-    if (now + w->early > w->cutoff)
-        w->cutoff = now + w->early;
+    if (now + w->early > w->times.cutoff)
+        w->times.cutoff = now + w->early;
+    w->times.now = now;
 }
 
 /* ---- plan ---- */
+
+static void sooner(int64_t *t, int64_t when)
+{
+    if (when < *t)
+        *t = when;
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* When the first of what is kept for something else must go whether or not that is written. */
+static int64_t keep_due(const struct waf *w)
+{
+    int64_t due = INT64_MAX;
+    for (unsigned i = 0; i < w->ngroups; i++)
+        for (unsigned j = 0; j < w->groups[i].nsets; j++)
+            sooner(&due, w->groups[i].sets[j].keep_until);
+    return due;
+}
 
 static bool plan_groups(struct waf *w, int64_t now)
 {
     bool planned = false;
     for (unsigned i = 0; i < w->ngroups; i++) {
         struct group *g = &w->groups[i];
-        if (!plannable(g) || (g->planned && !g->dirty && w->cutoff < g->next))
+        if (!plannable(g) || (g->planned && !g->dirty && w->times.cutoff < g->next))
             continue;
         if (group_plan(g, now) != SK_OK) {
             g->planned = false;
@@ -342,7 +378,7 @@ static bool refresh(struct waf *w, int64_t now)
     bool load = !w->loaded || w->world.changed(w->world.ctx) != w->loaded_at;
     if (load && (now < w->load_wait || !load_entries(w, now)))
         return false;
-    if (load || w->cutoff >= w->sweep_next)
+    if (load || w->times.cutoff >= w->sweep_next || now >= keep_due(w))
         sweep(w);
     w->refreshed_at = now;
     if (plan_groups(w, now))
@@ -395,17 +431,6 @@ struct turn {
     int64_t next; /* when something may be due */
 };
 
-static void sooner(int64_t *t, int64_t when)
-{
-    if (when < *t)
-        *t = when;
-}
-
-static int64_t later(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* When this set wants to write (INT64_MAX: not), and its place in the queue. */
 static int64_t write_wanted(const struct waf *w, const struct set *s, int64_t *key)
 {
@@ -422,8 +447,7 @@ static int64_t write_wanted(const struct waf *w, const struct set *s, int64_t *k
         *key = s->del_since;
     }
     if (s->nadd > 0) {
-        int64_t at = later(s->add_since + w->o.coalesce, s->add_wait);
-        sooner(&due, at);
+        sooner(&due, later(s->add_ready, s->add_wait));
         sooner(key, later(s->add_since + w->o.coalesce + HANDICAP, s->add_wait));
     }
     return due == INT64_MAX ? due : later(due, s->wait_until);
@@ -539,11 +563,19 @@ static void clock_back(int64_t *t, int64_t now)
         *t = now;
 }
 
+static void average(int64_t *of, int64_t x, int64_t most)
+{
+    *of += ((x > most ? most : x) - *of) / 16;
+}
+
 /* A call of the step before has returned by now. */
 static void stamp(struct waf *w, int64_t now)
 {
-    if (w->called[CALL_WRITE])
+    if (w->called[CALL_WRITE]) {
+        average(&w->write_takes, now > w->write_at ? now - w->write_at : 0, 5 * SK_NS_PER_S);
+        average(&w->write_fails, w->write_failed ? 1000 : 0, 1000);
         w->write_at = now;
+    }
     if (w->called[CALL_READ] || w->called[CALL_WRITE])
         w->read_at = w->called[CALL_READ] ? now : w->read_at;
     w->called[CALL_READ] = w->called[CALL_WRITE] = false;
@@ -551,6 +583,7 @@ static void stamp(struct waf *w, int64_t now)
     clock_back(&w->read_at, now);
     clock_back(&w->refreshed_at, now);
     clock_back(&w->trouble_at, now);
+    clock_back(&w->pressed_at, now);
 }
 
 static bool is_changed(struct waf *w)
@@ -571,6 +604,7 @@ static int64_t refresh_due(struct waf *w, int64_t now)
             continue;
         sooner(&due, g->dirty || !g->planned ? now : g->next == INT64_MAX ? g->next : g->next - w->early);
     }
+    sooner(&due, keep_due(w));
     sooner(&due, w->sweep_next == INT64_MAX ? INT64_MAX : w->sweep_next - w->early);
     return due == INT64_MAX ? due : later(due, soonest);
 }

@@ -36,9 +36,9 @@ struct set {
     size_t nwant, want_cap;
     /* set_diff */
     size_t nadd, ndel, nkeep, nforeign, nours, nstale;
-    int64_t add_since, del_since; /* INT64_MAX: nothing */
-    size_t add_max;               /* after a refusal: so many additions at once; SIZE_MAX all */
-    unsigned refusals;            /* in a row, of a single addition */
+    int64_t add_since, add_ready, del_since, keep_until; /* INT64_MAX: nothing */
+    size_t add_max;                                      /* after a refusal: so many additions at once; SIZE_MAX all */
+    unsigned refusals;                                   /* in a row, of a single addition */
     int64_t read_at, written_at, wait_until, settle_at;
     int64_t add_wait;      /* no additions before */
     int64_t failing_since; /* 0: not */
@@ -83,11 +83,14 @@ struct waf {
     bool loading_failed;
     bool loaded, led;
     uint64_t loaded_at; /* what `changed` said */
-    int64_t cutoff;     /* entries that end by then are over; at least now; never goes back */
+    struct times times; /* cutoff: at least now; never goes back */
     int64_t early;      /* so much before its end an entry is over: see waf.c, pressure */
-    int64_t sweep_next, refreshed_at, load_wait;
+    int64_t sweep_next, refreshed_at, pressed_at, load_wait;
     int64_t write_at, read_at, trouble_at; /* the last calls, when they returned */
     bool called[2];                        /* the step before made such a call: it returned by this step's time */
+    bool write_failed;                     /* that write */
+    int64_t write_takes;                   /* moving averages: of a write's time, and of those that fail (per mille) */
+    int64_t write_fails;
     bool complained;
     uint64_t rng;
     struct plist tmp, tmp2, tmp3;
@@ -115,8 +118,8 @@ void group_diff(struct group *g, int64_t now);
 void set_diff(struct set *s, int64_t now);
 /* What is to be written: all of it into `out`, with at most s->add_max additions; new: those that are not owned yet. */
 SK_MUST_USE int set_build(struct set *s, struct plist *out, struct plist *new, size_t *nadd);
-/* An entry of ours that is not wanted here, but must stay until what replaces it is written. */
-bool set_keeps(const struct set *s, const struct sk_prefix *p);
+/* An entry of ours that is not wanted here, but stays until what replaces it is written: until when at most; 0: not. */
+int64_t set_keeps(const struct set *s, const struct sk_prefix *p);
 
 /* set.c: one call to AWS each */
 void set_look(struct set *s, int64_t now);  /* find or read */

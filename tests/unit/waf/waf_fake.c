@@ -219,6 +219,18 @@ static bool chance(struct fake *f, unsigned percent)
     return true;
 }
 
+static void trace(struct fake *f, const char *call, const struct wafv2_set *q, const struct aws_answer *e, int64_t at)
+{
+    snprintf(f->calls[f->ncalls++ % 32], sizeof f->calls[0], "%8lld ms %s %s %.24s: %s",
+             (long long)((at - START) / SK_NS_PER_MS), call, q->region, q->name, e->code);
+}
+
+void fake_print_calls(struct fake *f)
+{
+    for (unsigned i = f->ncalls > 32 ? f->ncalls - 32 : 0; i < f->ncalls; i++)
+        print_message("%s\n", f->calls[i % 32]);
+}
+
 static int answer(struct aws_answer *e, enum aws_error error, const char *code)
 {
     memset(e, 0, sizeof *e);
@@ -437,7 +449,27 @@ static int fake_ops_find(void *ctx, struct wafv2_set *q, struct aws_answer *e)
     return answer(e, AWS_MISSING, "");
 }
 
-const struct wafv2_ops fake_ops = {fake_get, fake_update, fake_create, fake_ops_find};
+#define TRACED(name, fn)                                                                                               \
+    static int traced_##name(void *ctx, struct wafv2_set *q, struct aws_answer *e)                                     \
+    {                                                                                                                  \
+        int64_t at = ((struct fake *)ctx)->now;                                                                        \
+        int rc = fn(ctx, q, e);                                                                                        \
+        trace(ctx, #name, q, e, at);                                                                                   \
+        return rc;                                                                                                     \
+    }
+TRACED(get, fake_get)
+TRACED(create, fake_create)
+TRACED(find, fake_ops_find)
+
+static int traced_update(void *ctx, struct wafv2_set *q, const struct sk_prefix *addr, size_t n, struct aws_answer *e)
+{
+    int64_t at = ((struct fake *)ctx)->now;
+    int rc = fake_update(ctx, q, addr, n, e);
+    trace(ctx, "update", q, e, at);
+    return rc;
+}
+
+const struct wafv2_ops fake_ops = {traced_get, traced_update, traced_create, traced_find};
 
 /* ---- the store ---- */
 

@@ -85,6 +85,8 @@ struct fake {
     unsigned notes;
     char last_note[1024];
     char notes_text[65536];
+    char calls[32][256]; /* the last ones */
+    unsigned ncalls;
     const struct sk_prefix *never;
     size_t nnever;
 };
@@ -115,5 +117,6 @@ void fake_run(struct fake *f, struct waf *w, int64_t until, bool converge);
 /* Is it in some set of that family, itself or in a wider one? */
 bool fake_blocked(struct fake *f, const struct sk_prefix *p);
 size_t fake_total(struct fake *f);
+void fake_print_calls(struct fake *f);
 
 #endif
