@@ -107,6 +107,9 @@ int cmd_unblock(int argc, char **argv)
     rc = control_call(&a, json_pack("{s:s}", "target", argv[optind]), CONTROL_TIMEOUT_S, &answer);
     if (rc == CLI_OK)
         printf("unblocked %s\n", argv[optind]);
+    const char *warning = json_string_value(json_object_get(answer, "warning"));
+    if (rc == CLI_OK && warning != NULL)
+        fprintf(stderr, "sekisho: %s\n", warning);
     json_decref(answer);
     return rc;
 }

@@ -158,8 +158,10 @@ static int start(struct guard *g)
     if (rc != SK_OK)
         return rc;
     g->generation = 1;
+    guard_uplink_look(g);
     guard_child_start(g, GUARD_REPORTER);
     guard_child_start(g, GUARD_ENGINE);
+    guard_uplink_start(g);
     return SK_OK;
 }
 
@@ -239,6 +241,8 @@ static int timeout_ms(const struct guard *g)
     int64_t left = mono == INT64_MAX ? SK_NS_PER_S : mono - sk_now_mono();
     if (wall < left)
         left = wall;
+    if (guard_uplink_deadline(g) != INT64_MAX && guard_uplink_deadline(g) - sk_now_mono() < left)
+        left = guard_uplink_deadline(g) - sk_now_mono();
     if (g->watch_pending && g->next_look - sk_now_mono() < left)
         left = g->next_look - sk_now_mono();
     if (g->admins_pending && g->next_admins - sk_now_mono() < left)
@@ -284,6 +288,7 @@ static void each_turn(struct guard *g)
     guard_iface_leave(g, false);
     guard_ledger_tick(g);
     guard_metrics_tick(g);
+    guard_uplink_tick(g);
     follow_watch(g);
     follow_home(g);
     guard_block_tick(g, sk_now_wall());
@@ -291,7 +296,26 @@ static void each_turn(struct guard *g)
     follow_log(g);
 }
 
-enum { P_SIGNAL, P_CONTROL, P_WATCH, P_MONITOR, P_LOGINS, P_ENGINE, P_BLOCKS, P_REPORTER, P_EXPORTER, P_COUNT };
+/* Blocks of the fleet go to the kernel together. */
+static void take_fleet(struct guard *g)
+{
+    guard_child_receive(g, GUARD_UPLINK);
+    (void)!enforcer_flush(g->enforcer, sk_now_wall()); /* a failure is counted, and repaired by the next tick */
+}
+
+enum {
+    P_SIGNAL,
+    P_CONTROL,
+    P_WATCH,
+    P_MONITOR,
+    P_LOGINS,
+    P_ENGINE,
+    P_BLOCKS,
+    P_REPORTER,
+    P_EXPORTER,
+    P_UPLINK,
+    P_COUNT
+};
 
 static void loop(struct guard *g)
 {
@@ -307,6 +331,8 @@ static void loop(struct guard *g)
             [P_BLOCKS] = {g->child[GUARD_ENGINE].blocks, POLLIN, 0},
             [P_REPORTER] = {g->child[GUARD_REPORTER].chan, POLLIN, 0},
             [P_EXPORTER] = {g->child[GUARD_EXPORTER].chan, POLLIN, 0},
+            [P_UPLINK] = {guard_uplink_paused(g) ? -1 : g->child[GUARD_UPLINK].chan,
+                          guard_uplink_wants_out(g) ? POLLIN | POLLOUT : POLLIN, 0},
         };
         if (poll(p, P_COUNT, timeout_ms(g)) < 0 && errno != EINTR)
             usleep(10000);
@@ -318,6 +344,8 @@ static void loop(struct guard *g)
             guard_child_receive(g, GUARD_REPORTER);
         if (p[P_EXPORTER].revents)
             guard_child_receive(g, GUARD_EXPORTER);
+        if (p[P_UPLINK].revents & ~POLLOUT)
+            take_fleet(g);
         if (p[P_SIGNAL].revents)
             on_signals(g);
         if (p[P_MONITOR].revents)
@@ -337,7 +365,8 @@ static void close_fd(int fd)
         close(fd);
 }
 
-/* The engine first: it inspects what is in the rings, and the reporter still takes what it has to say. */
+/* The engine first: it inspects what is in the rings, and the reporter still takes what it has to say; and from both
+ * the uplink. */
 static void stop_roles(struct guard *g)
 {
     guard_child_stop(g, GUARD_EXPORTER);
@@ -348,6 +377,9 @@ static void stop_roles(struct guard *g)
     guard_iface_close(g);
     guard_ledger_finish(g);
     guard_child_stop(g, GUARD_REPORTER);
+    guard_news_tick(g, sk_now_wall());
+    guard_child_stop(g, GUARD_UPLINK);
+    guard_uplink_stop(g);
 }
 
 static void finish(struct guard *g)
@@ -380,6 +412,8 @@ int guard_run(const struct guard_options *opt)
 {
     static struct guard g;
     g = (struct guard){.opt = *opt, .signal_fd = -1, .watch_fd = -1, .rings_fd = -1, .wake_fd = -1};
+    g.uplink.forward_fd = g.uplink.forward_wake = -1;
+    g.bundles.of[BUNDLE_POLICY].fd = g.bundles.of[BUNDLE_RULES].fd = -1;
     g.blocked_fd = g.lock_fd = g.status_fd = g.log_fd = g.bundle_fd = g.next_bundle_fd = -1;
     g.started_mono = sk_now_mono();
     g.started_wall = sk_now_wall();
@@ -388,7 +422,7 @@ int guard_run(const struct guard_options *opt)
     hold_standard_files();
     raise_file_limit();
     sk_log_setup("sekisho", SK_LOG_INFO, getenv("JOURNAL_STREAM") != NULL);
-    if (guard_read_conf(opt, &sk_diag_stderr, &g.conf) != SK_OK)
+    if (guard_read_conf(&g, &sk_diag_stderr, &g.conf) != SK_OK)
         return CLI_FAILED;
     if (check_privilege() != SK_OK) {
         conf_free(g.conf);

@@ -10,6 +10,9 @@
  *   guard_never.c   whom to spare                   guard_kill.c     connections, and who is blocked
  *   guard_ledger.c  what was not inspected          guard_status.c   what status shows
  *   guard_metrics.c the exporter's socket and answers
+ *   guard_uplink.c  the role that speaks with the manager, and what is known of it
+ *   guard_bundle.c  signed policy and rules of the fleet
+ *   guard_news.c    this host's blocks to the manager   guard_fleet.c   the fleet's blocks to this host
  *
  * One thread, to which everything in struct guard belongs; the journal has one of its own, for the disk.
  */
@@ -27,25 +30,31 @@
 #include "enforce/sockkill.h"
 #include "ipc/blocked.h"
 #include "ipc/control.h"
+#include "ipc/bundle.h"
 #include "ipc/message.h"
 #include "ipc/status.h"
+#include "pki/bundle.h"
 
-#define GUARD_RING_SIZE   (4u << 20) /* bytes of one event ring */
-#define GUARD_ARGS_MAX    64         /* -S and --set options */
-#define GUARD_RESTART_MIN (SK_NS_PER_S / 10)
-#define GUARD_RESTART_MAX (30 * SK_NS_PER_S)
-#define GUARD_STEADY      (60 * SK_NS_PER_S)  /* a role that lived that long begins again with the shortest wait */
-#define GUARD_STUCK       (15 * SK_NS_PER_S)  /* without a heartbeat: killed */
-#define GUARD_LOAD_TIME   (300 * SK_NS_PER_S) /* for the first load of rules */
-#define GUARD_STOP_TIME   (5 * SK_NS_PER_S)
-#define GUARD_GONE_TIME   (2 * SK_NS_PER_S)  /* between the end of a role's channel and its own */
-#define GUARD_SAY_EVERY   (10 * SK_NS_PER_S) /* lines of the log that others can cause */
-#define GUARD_SAY_BLOCKS  200                /* lines about new blocks within that time */
-#define GUARD_LOOK_EVERY  (SK_NS_PER_S / 5)  /* looks at addresses and interfaces, however much changes */
-#define GUARD_LEAVE_TIME  (2 * SK_NS_PER_S)  /* for the engine to read what an interface that has gone left behind */
-#define GUARD_HOME_RETRY  (10 * SK_NS_PER_S) /* between loads for new addresses, however often those change */
-#define GUARD_FILES       16384              /* descriptors: SK_MAX_INTERFACES * SK_MAX_WORKERS sockets, and others */
-#define GUARD_BLOCK_BATCH 1024               /* requests taken before they go to the kernel */
+#define GUARD_RING_SIZE    (4u << 20) /* bytes of one event ring */
+#define GUARD_ARGS_MAX     64         /* -S and --set options */
+#define GUARD_RESTART_MIN  (SK_NS_PER_S / 10)
+#define GUARD_RESTART_MAX  (30 * SK_NS_PER_S)
+#define GUARD_STEADY       (60 * SK_NS_PER_S)  /* a role that lived that long begins again with the shortest wait */
+#define GUARD_STUCK        (15 * SK_NS_PER_S)  /* without a heartbeat: killed */
+#define GUARD_LOAD_TIME    (300 * SK_NS_PER_S) /* for the first load of rules */
+#define GUARD_STOP_TIME    (5 * SK_NS_PER_S)
+#define GUARD_GONE_TIME    (2 * SK_NS_PER_S)  /* between the end of a role's channel and its own */
+#define GUARD_SAY_EVERY    (10 * SK_NS_PER_S) /* lines of the log that others can cause */
+#define GUARD_SAY_BLOCKS   200                /* lines about new blocks within that time */
+#define GUARD_LOOK_EVERY   (SK_NS_PER_S / 5)  /* looks at addresses and interfaces, however much changes */
+#define GUARD_LEAVE_TIME   (2 * SK_NS_PER_S)  /* for the engine to read what an interface that has gone left behind */
+#define GUARD_HOME_RETRY   (10 * SK_NS_PER_S) /* between loads for new addresses, however often those change */
+#define GUARD_FILES        16384              /* descriptors: SK_MAX_INTERFACES * SK_MAX_WORKERS sockets, and others */
+#define GUARD_BLOCK_BATCH  1024               /* requests taken before they go to the kernel */
+#define GUARD_FLEET_RATE   2000 /* blocks of the fleet that are looked at, a second: more wait in the channel */
+#define GUARD_FLEET_PAUSE  (SK_NS_PER_S / 20)
+#define GUARD_LOOK_UPS     16                /* questions to the manager at once */
+#define GUARD_LOOK_UP_TIME (2 * SK_NS_PER_S) /* `explain` waits no longer for an answer */
 
 struct guard_options {
     const char *conf_path;                                    /* NULL: CLI_CONF_PATH if it is there */
@@ -64,7 +73,7 @@ struct guard_iface {
     bool told;
 };
 
-enum guard_role { GUARD_ENGINE, GUARD_REPORTER, GUARD_EXPORTER, GUARD_ROLES };
+enum guard_role { GUARD_ENGINE, GUARD_REPORTER, GUARD_EXPORTER, GUARD_UPLINK, GUARD_ROLES };
 
 struct guard_child {
     const char *name, *verb;
@@ -98,6 +107,61 @@ struct guard_metrics {
     int64_t retry, answered, window; /* monotonic */
     unsigned asked;                  /* within the window */
     uint64_t beats;
+};
+
+/* A client of the control socket that waits for what the manager says of a block. */
+struct guard_look_up {
+    uint64_t client, id; /* client 0: free */
+    int64_t until;       /* monotonic */
+    json_t *answer;      /* what is known here */
+};
+
+/* NEWS_DUE: everything is to be told anew, from BEGIN on. */
+enum guard_news { NEWS_OFF, NEWS_DUE, NEWS_TELLING, NEWS_LIVE };
+
+struct guard_uplink {
+    bool wanted;      /* this host has enrolled, and the configuration wants the manager */
+    bool replace;     /* it was told to end, for another one to begin */
+    int64_t enrolled; /* when agent.json was written; ns */
+    int forward_fd, forward_wake;
+    uint64_t beats;
+    struct ipc_manager said; /* texts are plain */
+    bool heard;              /* since the uplink began */
+    bool addr_pending;       /* the manager has other addresses than the never-list */
+    int64_t next_addr, say_state;
+    /* fleet blocks */
+    struct sk_rate rate;
+    int64_t paused_until; /* monotonic */
+    bool sweeping;
+    uint64_t feed_seq;
+    int64_t snapshot; /* when the last one was whole; wall, 0: never */
+    /* own blocks */
+    enum guard_news news;
+    uint32_t cursor;
+    uint64_t told, syncs;
+    /* explain */
+    struct guard_look_up look_up[GUARD_LOOK_UPS];
+    uint64_t look_up_id;
+};
+
+/* Policy or rules of the fleet. */
+struct guard_bundle {
+    uint64_t in_force, trial; /* versions; 0: none. trial: being loaded */
+    int fd;                   /* one that waits; -1 */
+    struct ipc_signed said;   /* of that one */
+    int64_t since;            /* wall; 0: before this start */
+    uint64_t refused;         /* the last one that was */
+    int64_t refused_at;
+    char why[IPC_TEXT_MAX];
+};
+
+struct guard_bundles {
+    struct guard_bundle of[BUNDLE_KINDS];
+    bool read;                    /* the versions in force are known */
+    bool floor_off;               /* the keys are those of another enrolment: versions begin anew */
+    char keys[65], next_keys[65]; /* hash of the keys that what is in force, or on trial, was signed by */
+    int64_t next;                 /* look at a signature not before; monotonic */
+    json_t *settings;             /* of the policy that was laid over the configuration read last; NULL: none */
 };
 
 struct guard {
@@ -159,6 +223,8 @@ struct guard {
     int blocked_fd;
     struct guard_ledger ledger;
     struct guard_metrics metrics;
+    struct guard_uplink uplink;
+    struct guard_bundles bundles;
     uint64_t monitor_wakes, events_lost;
     int64_t next_discover;
     uint64_t discover_failures; /* in a row */
@@ -180,7 +246,8 @@ void guard_stop(struct guard *g, const char *why);
 void guard_make_folder(const char *path, mode_t mode);
 
 /* guard_load.c */
-SK_MUST_USE int guard_read_conf(const struct guard_options *opt, const struct sk_diag_sink *diag, struct conf **out);
+/* The file, over it the policy of the fleet, over that --set. */
+SK_MUST_USE int guard_read_conf(struct guard *g, const struct sk_diag_sink *diag, struct conf **out);
 bool guard_home_is_auto(const struct conf *c);
 /* Configuration and rules as they are on disk now, sealed. */
 SK_MUST_USE int guard_make_bundle(struct guard *g, const struct conf *conf, const struct sk_diag_sink *diag, int *fd);
@@ -288,12 +355,68 @@ bool guard_metrics_may_speak(struct guard *g);
 void guard_metrics_answer(struct guard *g);
 void guard_metrics_stop(struct guard *g);
 
+/* guard_uplink.c */
+/* Is there a manager? Before the reporter begins. */
+void guard_uplink_look(struct guard *g);
+void guard_uplink_start(struct guard *g);
+/* The configuration may be another, or this host has enrolled. */
+void guard_uplink_reload(struct guard *g, const struct conf *old);
+SK_MUST_USE int guard_uplink_send_start(struct guard *g);
+/* To the reporter: what to pass on. Nothing when there is no manager. */
+SK_MUST_USE int guard_uplink_send_forward(struct guard *g);
+void guard_uplink_ready(struct guard *g);
+void guard_uplink_died(struct guard *g);
+/* False: it has no business sending that. */
+bool guard_uplink_message(struct guard *g, struct ipc_msg *m);
+/* Messages wait until then, because the fleet's blocks come too fast. */
+bool guard_uplink_paused(const struct guard *g);
+/* The channel is to be looked at for writing. */
+bool guard_uplink_wants_out(const struct guard *g);
+void guard_uplink_tick(struct guard *g);
+int64_t guard_uplink_deadline(const struct guard *g); /* monotonic; INT64_MAX: none */
+/* Adds the manager's addresses to a never-list that is being made. */
+void guard_uplink_spare(const struct guard *g, struct never_list *l);
+/* What the manager knows of target goes into the block of answer. NULL: the answer follows. */
+json_t *guard_uplink_explain(struct guard *g, uint64_t client, const struct sk_prefix *target, json_t *answer);
+json_t *guard_uplink_json(const struct guard *g);
+void guard_uplink_stop(struct guard *g);
+/* Text of others: what is not printable ASCII becomes a question mark. */
+void guard_make_plain(char *s);
+
+/* guard_bundle.c */
+/* Takes fd. */
+void guard_bundle_message(struct guard *g, const struct ipc_signed *m, int fd);
+void guard_bundle_tick(struct guard *g);
+/* A load has ended that may have been of a bundle on trial. */
+void guard_bundle_loaded(struct guard *g, const struct ipc_loaded *l);
+bool guard_bundle_on_trial(const struct guard *g);
+/* What is in force, to an uplink that has just begun. */
+void guard_bundle_tell(struct guard *g);
+/* Settings to lay over c, which is what the host says by itself: {KEY: TEXT}; NULL: none. The caller's. */
+json_t *guard_bundle_settings(struct guard *g, const struct conf *c);
+SK_MUST_USE int guard_bundle_add_rules(const struct guard *g, struct ipc_bundle *b, const struct conf *c);
+json_t *guard_bundle_json(const struct guard *g, enum bundle_kind k);
+void guard_bundle_stop(struct guard *g);
+
+/* guard_news.c */
+void guard_news_event(struct guard *g, enum enforcer_event ev, const struct block *b, int64_t now);
+void guard_news_tick(struct guard *g, int64_t now);
+
+/* guard_fleet.c */
+void guard_fleet_message(struct guard *g, const struct ipc_fleet *f);
+void guard_fleet_done(struct guard *g, const struct ipc_fleet_done *d);
+void guard_fleet_tick(struct guard *g);
+/* The fleet's blocks are wanted no more. */
+void guard_fleet_drop(struct guard *g);
+json_t *guard_fleet_json(const struct guard *g);
+
 /* guard_control.c */
 json_t *guard_control(void *arg, uint64_t id, const struct ipc_peer *peer, const json_t *request);
 
 /* guard_explain.c */
 /* As in lists; brief: what a line of text needs. */
 json_t *guard_block_json(const struct block *b, bool brief);
+const char *guard_block_reason(const struct block *b);
 /* Of one that is over. */
 void guard_ended_json(json_t *o, const struct block *b, int64_t ended, enum journal_end why);
 /* By its ID, or what blocks or has last blocked an address or network. NULL: nothing does or did. */

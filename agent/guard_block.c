@@ -41,6 +41,7 @@ static void on_block_event(void *arg, enum enforcer_event ev, const struct block
     struct guard *g = (struct guard *)arg;
     guard_event_block(g, ev, b, now);
     guard_blocked_event(g, ev, b);
+    guard_news_event(g, ev, b, now);
     if (ev == ENFORCER_ADDED)
         say_blocked(g, b, now);
 }

@@ -39,10 +39,11 @@ int guard_child_setup(struct guard *g)
     g->child[GUARD_ENGINE] = (struct guard_child){.name = "engine", .verb = "role-engine"};
     g->child[GUARD_REPORTER] = (struct guard_child){.name = "reporter", .verb = "role-reporter"};
     g->child[GUARD_EXPORTER] = (struct guard_child){.name = "exporter", .verb = "role-exporter"};
+    g->child[GUARD_UPLINK] = (struct guard_child){.name = "uplink", .verb = "role-uplink"};
     choose_user(&g->child[GUARD_ENGINE], g->conf->guard.user);
     choose_user(&g->child[GUARD_REPORTER], g->conf->guard.reporter_user);
-    g->child[GUARD_EXPORTER].uid = g->child[GUARD_REPORTER].uid;
-    g->child[GUARD_EXPORTER].gid = g->child[GUARD_REPORTER].gid;
+    g->child[GUARD_EXPORTER].uid = g->child[GUARD_UPLINK].uid = g->child[GUARD_REPORTER].uid;
+    g->child[GUARD_EXPORTER].gid = g->child[GUARD_UPLINK].gid = g->child[GUARD_REPORTER].gid;
     for (int r = 0; r < GUARD_ROLES; r++) {
         g->child[r].chan = g->child[r].blocks = -1;
         g->child[r].wait = GUARD_RESTART_MIN;
@@ -169,6 +170,8 @@ static int send_start(struct guard *g, enum guard_role r)
         rc = ipc_send(c->chan, IPC_BLOCKED, &e, &g->blocked_fd, 1);
     if (rc == SK_OK && r == GUARD_REPORTER && g->log_fd >= 0)
         rc = ipc_send(c->chan, IPC_LOG, &log, &g->log_fd, 1);
+    if (rc == SK_OK && r == GUARD_REPORTER)
+        rc = guard_uplink_send_forward(g);
     if (rc == SK_OK)
         rc = ipc_send(c->chan, IPC_START, &e, NULL, 0);
     if (rc == SK_OK && r == GUARD_ENGINE) {
@@ -178,6 +181,15 @@ static int send_start(struct guard *g, enum guard_role r)
     if (rc == SK_OK)
         guard_iface_send_all(g, r);
     return rc;
+}
+
+static int send_all(struct guard *g, enum guard_role r)
+{
+    switch (r) {
+    case GUARD_EXPORTER: return send_start_exporter(g);
+    case GUARD_UPLINK: return guard_uplink_send_start(g);
+    default: return send_start(g, r);
+    }
 }
 
 void guard_child_start(struct guard *g, enum guard_role r)
@@ -193,7 +205,7 @@ void guard_child_start(struct guard *g, enum guard_role r)
         c->start_at = now + GUARD_RESTART_MAX;
         return;
     }
-    if ((r == GUARD_EXPORTER ? send_start_exporter(g) : send_start(g, r)) != SK_OK)
+    if (send_all(g, r) != SK_OK)
         guard_child_kill(g, r, "does not take messages");
 }
 
@@ -226,22 +238,35 @@ static void plan_restart(struct guard_child *c)
     c->wait = c->wait * 2 > GUARD_RESTART_MAX ? GUARD_RESTART_MAX : c->wait * 2;
 }
 
+/* One that was told to end, for another one to begin at once, or none. */
+static bool replaced(struct guard *g)
+{
+    if (!g->uplink.replace)
+        return false;
+    g->uplink.replace = false;
+    g->child[GUARD_UPLINK].start_at = g->uplink.wanted ? sk_now_mono() : INT64_MAX;
+    return true;
+}
+
 static void buried(struct guard *g, enum guard_role r, int status)
 {
     struct guard_child *c = &g->child[r];
+    bool planned = r == GUARD_UPLINK && g->uplink.replace;
     if (r == GUARD_ENGINE && c->blocks >= 0)
         guard_block_receive(g); /* what it asked for before it died still counts */
     bool was_ready = c->ready;
     if (r == GUARD_ENGINE)
         guard_ledger_died(g);
-    if (!g->stopping)
+    if (!g->stopping && !planned)
         say_death(c, status);
     c->pid = 0;
     c->ready = false;
     close_channels(c);
+    if (r == GUARD_UPLINK)
+        guard_uplink_died(g);
     if (r == GUARD_ENGINE)
         guard_iface_leave(g, true);
-    if (g->stopping)
+    if (g->stopping || (planned && replaced(g)))
         return;
     if (r == GUARD_ENGINE)
         guard_reload_drop(g, "the engine died while loading");
@@ -266,6 +291,8 @@ static uint64_t beat_of(const struct guard *g, enum guard_role r, unsigned i)
 {
     if (r == GUARD_EXPORTER)
         return g->metrics.beats;
+    if (r == GUARD_UPLINK)
+        return g->uplink.beats;
     return ipc_status_get(r == GUARD_ENGINE ? &g->status->worker[i].heartbeat : &g->status->reporter.heartbeat);
 }
 
@@ -330,12 +357,17 @@ static void on_ready(struct guard *g, enum guard_role r)
         sk_log(SK_LOG_INFO, "the %s is working (pid %d)", c->name, (int)c->pid);
     if (r == GUARD_ENGINE)
         guard_ledger_ready(g, true);
+    if (r == GUARD_UPLINK && !c->ready)
+        guard_uplink_ready(g);
+    bool first = !c->ready;
     c->ready = true;
+    if (r == GUARD_UPLINK && first)
+        guard_bundle_tell(g);
     c->beat_time = sk_now_mono();
 }
 
 /* False: this role has no business sending that. */
-static bool on_message(struct guard *g, enum guard_role r, const struct ipc_msg *m)
+static bool on_message(struct guard *g, enum guard_role r, struct ipc_msg *m)
 {
     if (r == GUARD_EXPORTER && !guard_metrics_may_speak(g))
         return false;
@@ -358,6 +390,8 @@ static bool on_message(struct guard *g, enum guard_role r, const struct ipc_msg 
         guard_metrics_answer(g);
         return true;
     }
+    if (r == GUARD_UPLINK)
+        return guard_uplink_message(g, m);
     if (m->type == IPC_GARBAGE && r == GUARD_REPORTER) {
         guard_child_kill(g, GUARD_ENGINE, "writes garbage to its event ring");
         return true;
@@ -369,7 +403,7 @@ void guard_child_receive(struct guard *g, enum guard_role r)
 {
     static struct ipc_msg m;
     struct guard_child *c = &g->child[r];
-    for (int i = 0; i < 64 && c->chan >= 0; i++) {
+    for (int i = 0; i < 64 && c->chan >= 0 && !(r == GUARD_UPLINK && guard_uplink_paused(g)); i++) {
         int rc = ipc_recv(c->chan, &m);
         if (rc == SK_EAGAIN)
             return;

@@ -105,35 +105,57 @@ static json_t *unblock_all(struct guard *g)
     return o;
 }
 
+static const struct block *find_block(const struct guard *g, const char *what)
+{
+    struct sk_prefix p;
+    if (sk_prefix_parse(what, strlen(what), false, &p) == SK_OK)
+        return block_table_find(g->table, &p);
+    return block_table_find_id(g->table, what);
+}
+
+/* Does another host want it too? */
+static bool others_block_it(const struct block *b)
+{
+    return b->fleet != NULL && strcmp(b->fleet->id, b->id) != 0;
+}
+
 static json_t *do_unblock(struct guard *g, uint64_t id, const json_t *req)
 {
     (void)id;
+    char buf[SK_PREFIX_STRLEN], note[160] = "";
     const char *what = text_of(req, "target");
-    struct sk_prefix p;
-    int rc;
     if (json_is_true(json_object_get(req, "all")))
         return unblock_all(g);
-    if (sk_prefix_parse(what, strlen(what), false, &p) == SK_OK)
-        rc = enforcer_unblock(g->enforcer, &p, sk_now_wall());
-    else
-        rc = enforcer_unblock_id(g->enforcer, what, sk_now_wall());
-    if (rc != SK_OK)
+    const struct block *b = find_block(g, what);
+    if (b == NULL)
         return no_such_block(g, what, false);
+    if (others_block_it(b))
+        snprintf(note, sizeof(note),
+                 "only here: the fleet goes on blocking it; `sekisho-manager unblock %s` lifts it everywhere",
+                 sk_prefix_format(&b->target, buf));
+    struct sk_prefix target = b->target;
+    (void)!enforcer_unblock(g->enforcer, &target, sk_now_wall()); /* it is there */
     if (enforcer_flush(g->enforcer, sk_now_wall()) != SK_OK)
         return fail("the kernel did not take it yet; it is tried again");
-    return json_pack("{s:b}", "ok", 1);
+    json_t *o = json_pack("{s:b}", "ok", 1);
+    if (note[0] != '\0')
+        json_object_set_new(o, "warning", json_string(note));
+    return o;
 }
 
 static json_t *do_explain(struct guard *g, uint64_t id, const json_t *req)
 {
-    (void)id;
+    struct sk_prefix target;
     const char *what = text_of(req, "id");
     json_t *block = guard_explain(g, what);
     if (block == NULL)
         return no_such_block(g, what, true);
     json_t *o = json_pack("{s:b}", "ok", 1);
     json_object_set_new(o, "block", block);
-    return o;
+    const char *of = text_of(block, "target");
+    if (sk_prefix_parse(of, strlen(of), false, &target) != SK_OK)
+        return o;
+    return guard_uplink_explain(g, id, &target, o);
 }
 
 static json_t *do_brake(struct guard *g, uint64_t id, const json_t *req)

@@ -4,9 +4,10 @@
 #include "guard.h"
 
 static const enum event_block_action action_of[] = {
-    [ENFORCER_ADDED] = EVENT_BLOCK_SET,       [ENFORCER_CHANGED] = EVENT_BLOCK_SET,
-    [ENFORCER_EXPIRED] = EVENT_BLOCK_EXPIRED, [ENFORCER_UNBLOCKED] = EVENT_BLOCK_REMOVED,
-    [ENFORCER_LIFTED] = EVENT_BLOCK_REMOVED,  [ENFORCER_ADOPTED] = EVENT_BLOCK_SET,
+    [ENFORCER_ADDED] = EVENT_BLOCK_SET,        [ENFORCER_CHANGED] = EVENT_BLOCK_SET,
+    [ENFORCER_EXPIRED] = EVENT_BLOCK_EXPIRED,  [ENFORCER_UNBLOCKED] = EVENT_BLOCK_REMOVED,
+    [ENFORCER_LIFTED] = EVENT_BLOCK_REMOVED,   [ENFORCER_ADOPTED] = EVENT_BLOCK_SET,
+    [ENFORCER_RECALLED] = EVENT_BLOCK_REMOVED,
 };
 
 void guard_send_event(struct guard *g, const struct ipc_event *e)
@@ -48,7 +49,7 @@ void guard_event_block(struct guard *g, enum enforcer_event ev, const struct blo
     r->block.score = b->score;
     r->block.threshold = b->threshold;
     event_add_str(&eb, EVENT_I_BLOCK_ID, b->id);
-    event_add_str(&eb, EVENT_I_BLOCK_REASON, b->msg);
+    event_add_str(&eb, EVENT_I_BLOCK_REASON, guard_block_reason(b));
     add_origin(&eb, b->origin, b->reason);
     e.len = event_end(&eb);
     guard_send_event(g, &e);

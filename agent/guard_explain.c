@@ -63,13 +63,42 @@ static json_t *nft_json(const struct block *b)
     return o;
 }
 
+/* What the fleet says of it; its texts are plain. */
+static json_t *fleet_json(const struct block *b)
+{
+    const struct block_fleet *f = b->fleet;
+    json_t *o = json_pack("{s:s,s:s,s:s}", "host", f->host, "id", f->id, "reason", f->reason);
+    json_object_set_new(o, "created", time_json(f->created));
+    json_object_set_new(o, "expires", time_json(f->expires));
+    if (f->sid != 0) {
+        json_object_set_new(o, "signature_id", json_integer(f->sid));
+        json_object_set_new(o, "gid", json_integer(f->gid));
+    }
+    return o;
+}
+
+static void put_fleet(json_t *o, const struct block *b)
+{
+    if (b->fleet == NULL)
+        return;
+    json_object_set_new(o, "fleet", fleet_json(b));
+    if (b->own != 0)
+        json_object_set_new(o, "own_expires", time_json(b->own));
+}
+
+/* The fleet may mean another host's block by now than it did first. */
+const char *guard_block_reason(const struct block *b)
+{
+    return b->origin == BLOCK_FLEET && b->fleet != NULL ? b->fleet->reason : b->msg;
+}
+
 static void put_cause(json_t *o, const struct block *b)
 {
     char text[4 * DECIDE_EVIDENCE_MAX + 8];
     if (b->origin == BLOCK_RULE)
         json_object_set_new(o, "cause", json_string(decide_reason_name((enum decide_reason)b->reason)));
     json_object_set_new(o, "repeat", json_integer(b->repeat));
-    if (b->sid == 0)
+    if (b->sid == 0 || b->origin == BLOCK_FLEET) /* the evidence is on the other host */
         return;
     json_object_set_new(o, "signature_id", json_integer(b->sid));
     json_object_set_new(o, "gid", json_integer(b->gid));
@@ -87,7 +116,7 @@ json_t *guard_block_json(const struct block *b, bool brief)
     json_object_set_new(o, "target", prefix_json(&b->target));
     json_object_set_new(o, "origin", json_string(block_origin_name((enum block_origin)b->origin)));
     json_object_set_new(o, "dry_run", json_boolean(b->dry_run));
-    sk_escape(text, sizeof(text), sk_span_str(b->msg));
+    sk_escape(text, sizeof(text), sk_span_str(guard_block_reason(b)));
     json_object_set_new(o, "reason", json_string(text));
     json_object_set_new(o, "created", time_json(b->created));
     json_object_set_new(o, "expires", time_json(b->expires));
@@ -96,6 +125,7 @@ json_t *guard_block_json(const struct block *b, bool brief)
     if (!brief) {
         json_object_set_new(o, "requests", json_integer(b->requests));
         put_cause(o, b);
+        put_fleet(o, b);
     }
     json_object_set_new(o, "nft", brief ? hits_json(b) : nft_json(b));
     return o;

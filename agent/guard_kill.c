@@ -93,6 +93,7 @@ void guard_blocked_event(struct guard *g, enum enforcer_event ev, const struct b
         break;
     case ENFORCER_EXPIRED:
     case ENFORCER_UNBLOCKED:
+    case ENFORCER_RECALLED:
     case ENFORCER_LIFTED: ipc_blocked_remove(g->blocked, &b->target); break;
     }
 }

@@ -47,7 +47,7 @@ static bool fits(const struct filter *f, const struct block *b)
 {
     return (f->origin == NULL || strcmp(f->origin, block_origin_name((enum block_origin)b->origin)) == 0) &&
            (!f->by_net || sk_prefix_covers(&f->net, &b->target)) &&
-           (f->match == NULL || strcasestr(b->msg, f->match) != NULL);
+           (f->match == NULL || strcasestr(guard_block_reason(b), f->match) != NULL);
 }
 
 static json_t *page_take(struct page *p, const struct block *b)

@@ -24,13 +24,22 @@ static void discover_failed(struct guard *g)
                never_complete(g->never) ? "those found before stay protected" : "nothing is blocked until that works");
 }
 
+/* What neither kernel nor configuration tells. */
+static void spare_others(void *arg, struct never_list *l)
+{
+    struct guard *g = (struct guard *)arg;
+    guard_uplink_spare(g, l);
+    if (g->conf->decide.spare_administrators)
+        admins_spare(g->admins, l);
+}
+
 static bool discover(struct guard *g)
 {
-    bool spare = g->conf->decide.spare_administrators, changed = false;
+    bool changed = false;
     struct discover_what what = {.resolv_conf = DISCOVER_RESOLV_CONF,
                                  .local_nets = g->conf->decide.spare_local_networks,
-                                 .extra = spare ? admins_spare : NULL,
-                                 .arg = g->admins};
+                                 .extra = spare_others,
+                                 .arg = g};
     g->next_discover = sk_now_mono() + DISCOVER_PERIOD_S * SK_NS_PER_S;
     if (never_discover(g->never, &what, &changed) != SK_OK)
         discover_failed(g);

@@ -17,7 +17,8 @@ static json_t *roles(const struct guard *g)
                                        "state", "working"));
     for (int r = 0; r < GUARD_ROLES; r++) {
         const struct guard_child *c = &g->child[r];
-        if (r == GUARD_EXPORTER && !guard_metrics_wanted(g))
+        if ((r == GUARD_EXPORTER && !guard_metrics_wanted(g)) ||
+            (r == GUARD_UPLINK && !g->uplink.wanted && c->pid == 0))
             continue;
         const char *state = c->pid == 0 ? "waiting to restart" : c->ready ? "working" : "starting";
         int64_t up = c->pid != 0 ? (now - c->started) / SK_NS_PER_S : 0;
@@ -171,6 +172,7 @@ json_t *guard_status_json(struct guard *g)
     json_object_set_new(o, "rules", rules(g));
     json_object_set_new(o, "blocks", blocks(g));
     json_object_set_new(o, "brake", guard_brake_json(g));
+    json_object_set_new(o, "manager", guard_uplink_json(g));
     json_object_set_new(o, "events", events(g));
     json_object_set_new(o, "counters", counters(g));
     return o;

@@ -170,6 +170,24 @@ static void put_blocks(struct sk_strbuf *b, const json_t *k)
     one(b, "nftables_errors_total", COUNTER, "Failed changes to nftables.", num(k, "nft_errors"));
 }
 
+/* Nothing of it where there is no manager. */
+static void put_manager(struct sk_strbuf *b, const json_t *m)
+{
+    const json_t *f = at(m, "fleet");
+    if (f == NULL)
+        return;
+    one(b, "manager_up", GAUGE, "1: connected to the manager.", strcmp(str(m, "state"), "connected") == 0);
+    one(b, "manager_spooled", GAUGE, "Events and blocks that wait to be told to the manager.", num(m, "spooled"));
+    one(b, "manager_spooled_bytes", GAUGE, "Bytes of them.", num(m, "spooled_bytes"));
+    one(b, "manager_sent_total", COUNTER, "Events and blocks that the manager was told, since the uplink began.",
+        num(m, "sent"));
+    one(b, "manager_lost_total", COUNTER, "Those for which there was no room, since the uplink began.", num(m, "lost"));
+    one(b, "manager_certificate_seconds", GAUGE, "Seconds until this host's certificate ends.",
+        num(m, "certificate_seconds"));
+    one(b, "fleet_blocks", GAUGE, "Blocks in force that only other hosts of the fleet want.", num(f, "in_force"));
+    one(b, "fleet_blocks_refused_total", COUNTER, "Blocks of the fleet that this host refused.", num(f, "refused"));
+}
+
 static void put_events(struct sk_strbuf *b, const json_t *e)
 {
     one(b, "events_written_total", COUNTER, "Events in the EVE log.", num(e, "written"));
@@ -212,6 +230,7 @@ int metrics_render(const json_t *status, struct sk_strbuf *out)
     put_workers(out, at(status, "workers"));
     put_state(out, status);
     put_blocks(out, at(status, "blocks"));
+    put_manager(out, at(status, "manager"));
     put_events(out, at(status, "events"));
     put_counters(out, at(status, "counters"));
     return out->full ? SK_EFULL : SK_OK;

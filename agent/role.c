@@ -58,7 +58,8 @@ int role_enter(enum role_kind kind, int argc, char **argv)
         const char *log, *process;
     } names[] = {[ROLE_ENGINE] = {"sekisho engine", "sekisho-engine"},
                  [ROLE_REPORTER] = {"sekisho reporter", "sekisho-report"},
-                 [ROLE_EXPORTER] = {"sekisho exporter", "sekisho-export"}};
+                 [ROLE_EXPORTER] = {"sekisho exporter", "sekisho-export"},
+                 [ROLE_UPLINK] = {"sekisho uplink", "sekisho-uplink"}};
     sk_log_setup(names[kind].log, SK_LOG_INFO, getenv("JOURNAL_STREAM") != NULL);
     if (argc != 4) {
         sk_log(SK_LOG_ERROR, "this verb is for sekisho run itself");

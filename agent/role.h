@@ -14,7 +14,7 @@ enum { ROLE_FD_CHANNEL = 3, ROLE_FD_BLOCKS = 4 };
 
 #define ROLE_FILES_MAX 4096 /* descriptors: sockets of every interface and worker; a power of two */
 
-enum role_kind { ROLE_ENGINE, ROLE_REPORTER, ROLE_EXPORTER };
+enum role_kind { ROLE_ENGINE, ROLE_REPORTER, ROLE_EXPORTER, ROLE_UPLINK };
 
 /*
  * argv of a role: VERB UID GID GUARD-PID. Changes to that user without capabilities, sets no_new_privs, undumpable,

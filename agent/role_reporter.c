@@ -1,11 +1,16 @@
-/* The reporter: event rings to the EVE file. Holds no privilege; opens nothing: the guard hands the file in. */
+/*
+ * The reporter: event rings to the EVE file, and the kinds that the manager is told to the uplink's ring, as lines of
+ * EVE JSON. Holds no privilege; opens nothing: the guard hands file and ring in.
+ */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli.h"
+#include "event/json.h"
 #include "ipc/ring.h"
 #include "ipc/status.h"
 #include "report/eve.h"
@@ -13,6 +18,18 @@
 
 #define RINGS_MAX   (SK_MAX_WORKERS + 1)
 #define TURN_BUDGET 4096 /* records of one ring before the next one has its turn */
+
+/* For the manager. Full: the event is dropped and counted; the file has it. */
+struct forward {
+    struct ipc_rings *rings; /* NULL: there is no uplink */
+    struct ipc_producer ring;
+    uint32_t types; /* 1 << enum event_type */
+    struct sk_strbuf line;
+    struct event_json_opts opts;
+    char iface[EVE_INTERFACES][EVE_IFNAME_MAX];
+    const char *ifaces[EVE_INTERFACES];
+    uint64_t lost;
+};
 
 struct reporter {
     struct ipc_rings *rings;
@@ -23,6 +40,7 @@ struct reporter {
     struct eve_writer *eve;
     uint64_t garbage;
     struct ipc_reporter_status before; /* what earlier reporters had counted */
+    struct forward forward;
     bool stopping;
     struct ipc_msg msg;
     _Alignas(8) uint8_t rec[IPC_RING_REC_MAX];
@@ -65,6 +83,56 @@ static void on_log(struct reporter *r)
     eve_set_payload(r->eve, l->payload, l->payload_printable);
 }
 
+/* The ring stays the same; which kinds are wanted may change. */
+static int on_forward(struct reporter *r)
+{
+    const struct ipc_setup *s = (const struct ipc_setup *)(const void *)r->msg.body;
+    struct forward *f = &r->forward;
+    f->types = s->forward;
+    if (f->rings != NULL)
+        return SK_OK;
+    int rc = ipc_rings_map(r->msg.fd[0], s->rings, s->ring_size, &f->rings);
+    if (rc != SK_OK)
+        return rc;
+    ipc_producer_init(&f->ring, f->rings, 0, take_fd(&r->msg, 1));
+    sk_strbuf_init(&f->line, IPC_RING_REC_MAX);
+    return SK_OK;
+}
+
+static void set_iface(struct reporter *r, const struct ipc_ring_note *n)
+{
+    struct forward *f = &r->forward;
+    eve_set_iface(r->eve, n->iface, n->name);
+    if (n->iface >= EVE_INTERFACES)
+        return;
+    memcpy(f->iface[n->iface], n->name, EVE_IFNAME_MAX - 1);
+    f->ifaces[n->iface] = f->iface[n->iface];
+    if (n->iface >= f->opts.nifaces)
+        f->opts.nifaces = n->iface + 1u;
+}
+
+/* rec has been found valid. */
+static void forward_event(struct forward *f, const void *rec, uint32_t len)
+{
+    const struct event_rec *e = (const struct event_rec *)rec;
+    if (f->rings == NULL || (f->types & 1u << e->type) == 0)
+        return;
+    sk_strbuf_clear(&f->line);
+    f->line.full = false;
+    if (event_to_line(rec, len, &f->opts, &f->line) != SK_OK ||
+        ipc_produce(&f->ring, f->line.p, (uint32_t)f->line.len) != SK_OK)
+        f->lost++;
+}
+
+/* SK_EPROTO: garbage. */
+static int take_event(struct reporter *r, const void *rec, uint32_t len)
+{
+    int rc = eve_write(r->eve, rec, len);
+    if (rc != SK_EPROTO)
+        forward_event(&r->forward, rec, len);
+    return rc;
+}
+
 static int on_message(struct reporter *r)
 {
     const struct ipc_ring_note *note = (const struct ipc_ring_note *)(const void *)r->msg.body;
@@ -73,9 +141,10 @@ static int on_message(struct reporter *r)
     switch (r->msg.type) {
     case IPC_SETUP: return on_setup(r);
     case IPC_STATUS: return on_status(r);
-    case IPC_IFACE: eve_set_iface(r->eve, note->iface, note->name); return SK_OK;
+    case IPC_IFACE: set_iface(r, note); return SK_OK;
     case IPC_LOG: on_log(r); return SK_OK;
-    case IPC_EVENT: (void)!eve_write(r->eve, ev->rec, ev->len); return SK_OK;
+    case IPC_FORWARD: return on_forward(r);
+    case IPC_EVENT: (void)!take_event(r, ev->rec, ev->len); return SK_OK;
     case IPC_START: return ipc_send(ROLE_FD_CHANNEL, IPC_READY, &ready, NULL, 0);
     case IPC_STOP: r->stopping = true; return SK_OK;
     default: return SK_EPROTO;
@@ -116,7 +185,7 @@ static unsigned drain_rings(struct reporter *r)
             if (rc == SK_EAGAIN)
                 break;
             total++;
-            if (rc == SK_EPROTO || (rc == SK_OK && eve_write(r->eve, r->rec, len) == SK_EPROTO)) {
+            if (rc == SK_EPROTO || (rc == SK_OK && take_event(r, r->rec, len) == SK_EPROTO)) {
                 tell_garbage(r, i);
                 break;
             }
@@ -136,6 +205,7 @@ static void publish(struct reporter *r)
     ipc_status_set(&p->write_errors, r->before.write_errors + s->write_errors);
     ipc_status_set(&p->invalid, r->before.invalid + s->invalid);
     ipc_status_set(&p->held, s->held);
+    ipc_status_set(&p->forward_lost, r->before.forward_lost + r->forward.lost);
     ipc_status_set(&p->garbage, r->before.garbage + r->garbage);
     ipc_status_set(&p->heartbeat, p->heartbeat + 1);
 }
@@ -163,6 +233,8 @@ static int loop(struct reporter *r)
     for (;;) {
         int rc = drain_channel(r);
         unsigned n = drain_rings(r);
+        if (r->forward.rings != NULL)
+            ipc_producer_wake(&r->forward.ring);
         publish(r);
         if (rc != SK_OK)
             return rc;

@@ -5,6 +5,7 @@
 #include <seccomp.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -62,14 +63,29 @@ static const int exporter_only[] = {
     SCMP_SYS(recvfrom),   SCMP_SYS(accept4),     SCMP_SYS(shutdown),   SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl),
     SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(getsockname)};
 
+/* Its own folder's files (whose owner it is: users and modes say which), connections, and a memfd for what is signed.
+ */
+static const int uplink_only[] = {
+    SCMP_SYS(write),      SCMP_SYS(writev),      SCMP_SYS(close),        SCMP_SYS(sendmsg),
+    SCMP_SYS(sendto),     SCMP_SYS(sendmmsg),    SCMP_SYS(recvfrom),     SCMP_SYS(connect),
+    SCMP_SYS(shutdown),   SCMP_SYS(getsockname), SCMP_SYS(getpeername),  SCMP_SYS(getsockopt),
+    SCMP_SYS(pipe2),      SCMP_SYS(eventfd2),    SCMP_SYS(memfd_create), SCMP_SYS(open),
+    SCMP_SYS(openat),     SCMP_SYS(stat),        SCMP_SYS(lstat),        SCMP_SYS(statx),
+    SCMP_SYS(access),     SCMP_SYS(faccessat),   SCMP_SYS(faccessat2),   SCMP_SYS(readlink),
+    SCMP_SYS(readlinkat), SCMP_SYS(getcwd),      SCMP_SYS(pread64),      SCMP_SYS(pwrite64),
+    SCMP_SYS(fsync),      SCMP_SYS(fdatasync),   SCMP_SYS(ftruncate),    SCMP_SYS(fallocate),
+    SCMP_SYS(fchmod),     SCMP_SYS(rename),      SCMP_SYS(renameat),     SCMP_SYS(renameat2),
+    SCMP_SYS(unlink),     SCMP_SYS(unlinkat),    SCMP_SYS(getuid),       SCMP_SYS(geteuid),
+    SCMP_SYS(getgid),     SCMP_SYS(getegid),     SCMP_SYS(clock_getres), SCMP_SYS(epoll_create1),
+    SCMP_SYS(epoll_ctl),  SCMP_SYS(epoll_wait),  SCMP_SYS(epoll_pwait),  SCMP_SYS(select),
+    SCMP_SYS(pselect6),
+};
+
 static const int deadly[] = {
     SCMP_SYS(execve),
     SCMP_SYS(execveat),
     SCMP_SYS(fork),
     SCMP_SYS(vfork),
-    SCMP_SYS(socket),
-    SCMP_SYS(socketpair),
-    SCMP_SYS(connect),
     SCMP_SYS(bind),
     SCMP_SYS(listen),
     SCMP_SYS(accept),
@@ -94,6 +110,9 @@ static const int deadly[] = {
     SCMP_SYS(open_by_handle_at),
     SCMP_SYS(ptrace),
 };
+
+/* But for the uplink, whose work it is. */
+static const int deadly_connections[] = {SCMP_SYS(socket), SCMP_SYS(socketpair), SCMP_SYS(connect)};
 
 /* A call that this architecture does not have (-EDOM) needs no rule. */
 static int add_all(scmp_filter_ctx ctx, uint32_t action, const int *calls, size_t n)
@@ -193,11 +212,69 @@ static int add_exporter_output(scmp_filter_ctx ctx)
                    : rc;
 }
 
+#define SOCK_TYPE_MASK 0xf /* of socket(2)'s type, without SOCK_CLOEXEC and SOCK_NONBLOCK */
+
+/*
+ * TCP, and UDP for names. What else getaddrinfo(3) tries (netlink, the socket of a cache of names) fails, and it goes
+ * on without it.
+ */
+static int add_sockets(scmp_filter_ctx ctx)
+{
+    static const int families[] = {AF_INET, AF_INET6}, types[] = {SOCK_STREAM, SOCK_DGRAM};
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < 4; i++)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
+                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i / 2]),
+                              SCMP_A1(SCMP_CMP_MASKED_EQ, SOCK_TYPE_MASK, (scmp_datum_t)types[i % 2]));
+    if (rc == 0) /* by which a thread of libcurl wakes another */
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+    return rc;
+}
+
+static int add_socket_options(scmp_filter_ctx ctx)
+{
+    static const int levels[] = {SOL_SOCKET, IPPROTO_TCP, IPPROTO_IP, IPPROTO_IPV6}, ioctls[] = {FIONREAD, FIONBIO};
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < sizeof(levels) / sizeof(levels[0]); i++)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 1,
+                              SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)levels[i]));
+    for (size_t i = 0; rc == 0 && i < sizeof(ioctls) / sizeof(ioctls[0]); i++)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)ioctls[i]));
+    return rc;
+}
+
+/* Flags only so that a descriptor does not block (add_guarded), locks of SQLite, seals. */
+static int add_uplink_fcntl(scmp_filter_ctx ctx)
+{
+    static const int fcntls[] = {F_GETLK, F_SETLK, F_SETLKW, F_ADD_SEALS};
+    int rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 2, SCMP_A1(SCMP_CMP_EQ, F_SETFL),
+                              SCMP_A2(SCMP_CMP_MASKED_EQ, O_NONBLOCK, O_NONBLOCK));
+    for (size_t i = 0; rc == 0 && i < sizeof(fcntls) / sizeof(fcntls[0]); i++)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)fcntls[i]));
+    return rc;
+}
+
+static int add_uplink(scmp_filter_ctx ctx)
+{
+    int rc = ADD(ctx, SCMP_ACT_ALLOW, uplink_only);
+    if (rc == 0)
+        rc = add_sockets(ctx);
+    if (rc == 0)
+        rc = add_socket_options(ctx);
+    if (rc == 0)
+        rc = add_uplink_fcntl(ctx);
+    return rc;
+}
+
 static int add_output(scmp_filter_ctx ctx, enum role_kind kind)
 {
     static const int accepting[] = {SCMP_SYS(accept4)};
     if (kind == ROLE_EXPORTER)
         return add_exporter_output(ctx);
+    if (kind == ROLE_UPLINK) {
+        int err = add_uplink(ctx);
+        return err == 0 ? ADD(ctx, SCMP_ACT_KILL_PROCESS, accepting) : err;
+    }
     int rc = kind == ROLE_ENGINE ? add_engine_output(ctx) : ADD(ctx, SCMP_ACT_ALLOW, reporter_only);
     return rc == 0 ? ADD(ctx, SCMP_ACT_KILL_PROCESS, accepting) : rc;
 }
@@ -210,14 +287,18 @@ int sandbox_enter(enum role_kind kind)
     int rc = ADD(ctx, SCMP_ACT_ALLOW, allowed);
     if (rc == 0)
         rc = ADD(ctx, SCMP_ACT_KILL_PROCESS, deadly);
+    if (rc == 0 && kind != ROLE_UPLINK)
+        rc = ADD(ctx, SCMP_ACT_KILL_PROCESS, deadly_connections);
     if (rc == 0)
         rc = add_guarded(ctx);
     if (rc == 0 && kind == ROLE_ENGINE)
         rc = ADD(ctx, SCMP_ACT_ALLOW, engine_only);
     if (rc == 0 && kind == ROLE_ENGINE)
         rc = add_engine_sockopt(ctx);
-    if (rc == 0)
-        rc = kind == ROLE_ENGINE ? add_threads(ctx) : add_plain_memory(ctx);
+    if (rc == 0 && (kind == ROLE_ENGINE || kind == ROLE_UPLINK))
+        rc = add_threads(ctx);
+    if (rc == 0 && kind != ROLE_ENGINE)
+        rc = add_plain_memory(ctx);
     if (rc == 0)
         rc = add_output(ctx, kind);
     if (rc == 0)

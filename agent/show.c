@@ -2,6 +2,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include "base/clock.h"
 
 const json_t *show_at(const json_t *o, const char *key)
@@ -168,6 +169,39 @@ static void show_clients(const json_t *counters)
                show_num(counters, "identity.cut"));
 }
 
+static void show_bundle(const char *kind, const json_t *b)
+{
+    const json_t *r = show_at(b, "refused");
+    if (show_num(b, "version") != 0)
+        printf("            %s %lld in force\n", kind, show_num(b, "version"));
+    if (r != NULL)
+        printf("            %s %lld REFUSED %.19s: %s\n", kind, show_num(r, "version"), show_str(r, "time"),
+               show_str(r, "why"));
+}
+
+static void show_manager(const json_t *m)
+{
+    char t[32];
+    const json_t *f = show_at(m, "fleet");
+    const char *state = show_str(m, "state");
+    if (strcmp(state, "none") == 0)
+        return;
+    bool up = strcmp(state, "connected") == 0;
+    printf("manager     %s: %s%s%.19s\n", show_str(m, "url"),
+           up                              ? "connected"
+           : strcmp(state, "refused") == 0 ? "REFUSES THIS HOST"
+                                           : "NOT CONNECTED",
+           show_at(m, "since") != NULL ? " since " : "", show_str(m, "since"));
+    if (!up && show_at(m, "failure") != NULL)
+        printf("            %s\n", show_str(m, "failure"));
+    printf("            %lld told, %lld wait, %lld lost; certificate for %s\n", show_num(m, "sent"),
+           show_num(m, "spooled"), show_num(m, "lost"), show_span(show_num(m, "certificate_seconds"), t));
+    printf("fleet       %lld in force, %lld refused, %lld unblocked here\n", show_num(f, "in_force"),
+           show_num(f, "refused"), show_num(f, "unblocked_here"));
+    show_bundle("rules", show_at(m, "rules"));
+    show_bundle("policy", show_at(m, "policy"));
+}
+
 void show_status(const json_t *s)
 {
     char t[32], m[24], ring[24];
@@ -192,6 +226,7 @@ void show_status(const json_t *s)
            show_num(blocks, "refused_never"), show_num(blocks, "refused_brake"), show_num(blocks, "refused_invalid"),
            show_num(blocks, "refused_full"), show_num(blocks, "refused_rate"));
     show_braking(show_at(s, "brake"));
+    show_manager(show_at(s, "manager"));
     show_clients(show_at(s, "counters"));
     printf("connections %lld destroyed, %lld gone before, %lld failed, %lld refused, %lld too fast\n",
            show_num(blocks, "killed"), show_num(blocks, "kill_gone"), show_num(blocks, "kill_failed"),

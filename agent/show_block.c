@@ -121,6 +121,44 @@ static void show_earlier(const json_t *list)
                json_is_true(show_at(b, "dry_run")) ? ", dry run" : "", show_str(b, "reason"));
 }
 
+static void show_fleet(const json_t *f, const char *own)
+{
+    if (f == NULL)
+        return;
+    printf("Fleet     until %s, as %s blocked it (%s): %s\n", show_str(f, "expires"), show_str(f, "host"),
+           show_str(f, "id"), show_str(f, "reason"));
+    if (show_at(f, "signature_id") != NULL)
+        printf("          by rule %lld:%lld there\n", show_num(f, "gid"), show_num(f, "signature_id"));
+    if (own[0] != '\0')
+        printf("          this host by itself until %s\n", own);
+}
+
+static void show_sets(const json_t *sets)
+{
+    size_t i;
+    const json_t *s;
+    if (json_array_size(sets) == 0)
+        puts("AWS WAF   in no IP set");
+    json_array_foreach(sets, i, s) printf("%-9s IP set %s, %s %s\n", i == 0 ? "AWS WAF" : "", show_str(s, "set"),
+                                          show_str(s, "scope"), show_str(s, "region"));
+}
+
+static void show_reported(const json_t *r)
+{
+    const char *state = show_str(r, "state");
+    if (strcmp(state, "no-manager") == 0)
+        puts("AWS WAF   no manager");
+    else if (strcmp(state, "known") != 0)
+        printf("Manager   %s\n", strcmp(state, "waiting") == 0 ? "has not answered for it yet" : "not connected");
+    else if (!json_is_true(show_at(r, "in_force")))
+        puts("Manager   does not block it");
+    else
+        printf("Manager   blocks it until %s; hosts that want it: %lld\n", show_str(r, "expires"),
+               show_num(r, "hosts"));
+    if (json_is_true(show_at(r, "in_force")))
+        show_sets(show_at(r, "aws_waf"));
+}
+
 void show_block(const json_t *b)
 {
     char m[24];
@@ -133,7 +171,8 @@ void show_block(const json_t *b)
     show_cause(b);
     printf("Set       %s, asked for %s\n", show_str(b, "created"), times(show_num(b, "requests"), m));
     show_end(b);
-    puts("AWS WAF   no manager");
+    show_fleet(show_at(b, "fleet"), show_str(b, "own_expires"));
+    show_reported(show_at(b, "reported"));
     show_earlier(show_at(b, "earlier"));
 }
 

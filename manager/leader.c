@@ -98,6 +98,13 @@ static int prune(struct leader *l, int64_t now_ms)
     return rc;
 }
 
+/* Often enough to be in time for a short time to retirement. */
+static int64_t tidy_every(const struct leader *l)
+{
+    int64_t after = l->settings->agents.retire_after / 4;
+    return after > 0 && after < TIDY_EVERY ? after : TIDY_EVERY;
+}
+
 static void tidy(struct leader *l, int64_t now)
 {
     int rc = retire(l, ms(now));
@@ -215,7 +222,7 @@ static void *loop(void *arg)
             follow(l, now);
         else if (l->aws != NULL)
             waf_work(l, now);
-        if (atomic_load(&l->leads) && now - l->tidy_at >= TIDY_EVERY) {
+        if (atomic_load(&l->leads) && now - l->tidy_at >= tidy_every(l)) {
             l->tidy_at = now;
             tidy(l, now);
         }

@@ -92,7 +92,8 @@ int options_parse(struct options *o, int argc, char **argv, const char *which, i
         return cli_usage(o->verb, "an argument is missing");
     if (max >= 0 && o->narg > max)
         return cli_usage(o->verb, "unexpected argument '%s'", o->arg[max]);
-    return CLI_OK;
+    unsigned limit;
+    return options_limit(o, &limit); /* said before anything is opened */
 }
 
 int options_settings(struct options *o)

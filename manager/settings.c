@@ -48,9 +48,9 @@ static void read_mapping(struct settings_reader *r, const char *prefix, const ya
 
 static bool seen_before(struct settings_reader *r, const yaml_node_t *map, const yaml_node_pair_t *pair)
 {
-    const yaml_node_t *key = yaml_document_get_node(r->doc, pair->key);
+    const yaml_node_t *key = yaml_document_get_node(&r->doc, pair->key);
     for (const yaml_node_pair_t *p = map->data.mapping.pairs.start; p < pair; p++) {
-        const yaml_node_t *k = yaml_document_get_node(r->doc, p->key);
+        const yaml_node_t *k = yaml_document_get_node(&r->doc, p->key);
         if (k->type == YAML_SCALAR_NODE &&
             strcmp((const char *)k->data.scalar.value, (const char *)key->data.scalar.value) == 0)
             return true;
@@ -71,7 +71,7 @@ static void read_section(struct settings_reader *r, const char *path, const yaml
 
 static void read_pair(struct settings_reader *r, const char *prefix, const yaml_node_t *map, const yaml_node_pair_t *p)
 {
-    const yaml_node_t *key = yaml_document_get_node(r->doc, p->key), *v = yaml_document_get_node(r->doc, p->value);
+    const yaml_node_t *key = yaml_document_get_node(&r->doc, p->key), *v = yaml_document_get_node(&r->doc, p->value);
     const char *name = key->type == YAML_SCALAR_NODE ? (const char *)key->data.scalar.value : "";
     char path[SETTINGS_KEY_MAX];
     if (key->type != YAML_SCALAR_NODE || strlen(name) != key->data.scalar.length ||
@@ -102,7 +102,7 @@ static void read_mapping(struct settings_reader *r, const char *prefix, const ya
 
 static void read_root(struct settings_reader *r)
 {
-    const yaml_node_t *root = yaml_document_get_root_node(r->doc);
+    const yaml_node_t *root = yaml_document_get_root_node(&r->doc);
     if (root == NULL || (root->type == YAML_SCALAR_NODE && root->data.scalar.length == 0))
         return;
     if (root->type == YAML_MAPPING_NODE)
@@ -139,16 +139,14 @@ static bool has_alias(struct settings_reader *r, const char *text, size_t len)
 static int with_document(struct settings_reader *r, const char *text, size_t len, void (*fn)(struct settings_reader *r))
 {
     yaml_parser_t p;
-    yaml_document_t doc;
     if (has_alias(r, text, len))
         return SK_EINVAL;
     if (!yaml_parser_initialize(&p))
         return SK_ENOMEM;
     yaml_parser_set_input_string(&p, (const unsigned char *)text, len);
-    if (yaml_parser_load(&p, &doc)) {
-        r->doc = &doc;
+    if (yaml_parser_load(&p, &r->doc)) {
         fn(r);
-        yaml_document_delete(&doc);
+        yaml_document_delete(&r->doc);
     } else if (p.error == YAML_MEMORY_ERROR) {
         r->fatal = SK_ENOMEM;
     } else {
@@ -220,7 +218,7 @@ int settings_load(const char *path, const struct sk_diag_sink *sink, struct sett
 
 static void set_root(struct settings_reader *r)
 {
-    const yaml_node_t *root = yaml_document_get_root_node(r->doc);
+    const yaml_node_t *root = yaml_document_get_root_node(&r->doc);
     yaml_node_t nothing = {.type = YAML_SCALAR_NODE};
     nothing.data.scalar.value = (yaml_char_t *)"";
     nothing.data.scalar.style = YAML_PLAIN_SCALAR_STYLE;

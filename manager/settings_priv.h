@@ -49,8 +49,8 @@ struct settings_priv {
 struct settings_reader {
     struct settings *s;
     const struct sk_diag_sink *sink;
-    const char *file; /* in the arena, or static */
-    yaml_document_t *doc;
+    const char *file;                 /* in the arena, or static */
+    yaml_document_t doc;              /* while one is read */
     const struct settings_entry *set; /* --set: the key */
     unsigned errors;
     int fatal;  /* SK_ENOMEM: nothing more is read */

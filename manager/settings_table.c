@@ -62,12 +62,14 @@ const struct settings_entry settings_table[] = {
         "certificate and chain of the server, PEM; empty: made by the manager's own CA, and renewed"),
     ROW("key", SET_TEXT, F(key), 0, PATH_LEN, "", NULL, "key of `certificate`, PEM; nobody else may read it"),
 
-    ROW("agents.retire-after", SET_TIME, F(agents.retire_after), 60 * S, 10 * YEAR, "7d", never,
+    ROW("agents.retire-after", SET_TIME, F(agents.retire_after), S, 10 * YEAR, "7d", never,
         "an agent that has been silent for so long is retired: it must enrol again"),
     ROW("agents.cert-lifetime", SET_TIME, F(agents.cert_lifetime), 60 * S, 10 * YEAR, "30d", NULL,
         "certificates of agents; renewed from two thirds on"),
     ROW("agents.heartbeat", SET_TIME, F(agents.heartbeat), S, 3600 * S, "30s", NULL, "how often agents report"),
     ROW("agents.max-block", SET_TIME, F(agents.max_block), S, YEAR, "7d", NULL, "longest block that is taken from an agent"),
+    ROW("agents.max-blocks", SET_U32, F(agents.max_blocks), 1, 1000000, "100000", NULL,
+        "blocks, and later ends of them, that are taken from one agent in a day; more are refused, and stay that host's own"),
 
     ROW("limits.connections", SET_U32, F(limits.connections), 1, 1000000, "10000", NULL, "open connections in all"),
     ROW("limits.per-address", SET_U32, F(limits.per_address), 1, 1000000, "512", NULL, "open connections of one address"),

@@ -225,7 +225,7 @@ static bool gather(struct settings_reader *r, const struct settings_entry *e, co
     if (it->text == NULL || it->at == NULL)
         return false;
     for (size_t i = 0; seq && i < most; i++) {
-        const yaml_node_t *one = yaml_document_get_node(r->doc, v->data.sequence.items.start[i]);
+        const yaml_node_t *one = yaml_document_get_node(&r->doc, v->data.sequence.items.start[i]);
         if (!is_text(one) || text_of(one)[0] == '\0') {
             bad(r, e, one);
             return false;
@@ -275,7 +275,7 @@ static void store_record(struct settings_reader *r, const struct settings_entry 
     }
     snprintf(prefix, sizeof(prefix), "%s[].", e->path);
     for (const yaml_node_pair_t *p = v->data.mapping.pairs.start; p < v->data.mapping.pairs.top; p++) {
-        const yaml_node_t *key = yaml_document_get_node(r->doc, p->key);
+        const yaml_node_t *key = yaml_document_get_node(&r->doc, p->key);
         const struct settings_entry *f = is_text(key) ? settings_find(e->fields, e->nfields, text_of(key)) : NULL;
         if (f == NULL) {
             settings_unknown(r, key, e->fields, e->nfields, prefix, is_text(key) ? text_of(key) : "?");
@@ -284,7 +284,7 @@ static void store_record(struct settings_reader *r, const struct settings_entry 
         if ((had & UINT64_C(1) << (f - e->fields)) != 0)
             settings_complain(r, key, "duplicate key \"%s%s\"", prefix, f->path);
         had |= UINT64_C(1) << (f - e->fields);
-        settings_store(r, f, record, yaml_document_get_node(r->doc, p->value));
+        settings_store(r, f, record, yaml_document_get_node(&r->doc, p->value));
     }
     for (unsigned i = 0; i < e->nfields; i++)
         if (e->fields[i].type == SET_BUFFER && e->fields[i].min > 0 && ((char *)record)[e->fields[i].off] == '\0')
@@ -308,7 +308,7 @@ static void store_records(struct settings_reader *r, const struct settings_entry
     char *all = settings_alloc(r, (n + 1) * e->size);
     for (size_t i = 0; all != NULL && i < n; i++) {
         settings_defaults(r, e->fields, e->nfields, all + i * e->size);
-        store_record(r, e, all + i * e->size, yaml_document_get_node(r->doc, v->data.sequence.items.start[i]));
+        store_record(r, e, all + i * e->size, yaml_document_get_node(&r->doc, v->data.sequence.items.start[i]));
     }
     if (all == NULL || r->errors != before)
         return;

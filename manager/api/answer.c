@@ -36,7 +36,7 @@ static struct body *body_make(void *text, size_t len)
             free(text);
         return NULL;
     }
-    *b = (struct body){.http = http, .len = len, .refs = 1};
+    *b = (struct body){.http = http, .text = (const char *)text, .len = len, .refs = 1};
     if (len > 0)
         body_header(b, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
     body_header(b, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");

@@ -78,6 +78,10 @@ static int set_state(struct api *a, struct req *r, enum store_agent_state want, 
         if (rc == SK_OK)
             rc = audit(a, r, what, "agent %s, host %.256s", g.id, g.host);
     }
+    if (rc == SK_EEXIST) { /* it had retired, and its instance has joined again */
+        answer_code(r, API_INSTANCE_JOINED, NULL);
+        return SK_EAGAIN;
+    }
     if (rc != SK_OK)
         return SK_EIO;
     answer_empty(r);

@@ -3,6 +3,7 @@
  * is done once more one by one, so that one request cannot spoil others'.
  */
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -58,6 +59,7 @@ static unsigned take(struct work *w, struct req **list)
 static int run_one(struct api *a, struct req *r)
 {
     int rc = SK_OK;
+    r->park = false; /* a poll comes here twice, and may be refused the second time */
     if (r->route->auth == AUTH_AGENT || r->route->auth == AUTH_AGENT_LATE)
         rc = admit_agent(a, r);
     else if (r->route->auth == AUTH_OPERATOR || r->route->auth == AUTH_ADMIN)
@@ -195,10 +197,18 @@ static int refresh(struct api *a)
         return rc;
     }
     feed_publish(&a->feed, last, first, versions);
-    if (!api_flag(&a->store_ok))
-        sk_log(SK_LOG_INFO, "api: the store answers");
-    api_flag_set(&a->store_ok, true);
     return SK_OK;
+}
+
+/* Reading may go on where writing fails: only a write shows that it is over. */
+static void try_again(struct api *a)
+{
+    char now[24];
+    snprintf(now, sizeof(now), "%lld", (long long)now_ms());
+    if (store_memo_set(a->work.store, "api.probe", now) != SK_OK)
+        return;
+    sk_log(SK_LOG_INFO, "api: the store works again");
+    api_flag_set(&a->store_ok, true);
 }
 
 /* --- */
@@ -220,6 +230,8 @@ static void look_for_news(struct api *a, bool *pending)
     if (w->changed || (*pending && since >= REFRESH_MS) || since >= PROBE_MS) {
         (void)!refresh(a);
         *pending = false;
+        if (!api_flag(&a->store_ok))
+            try_again(a);
     }
     w->changed = false;
 }

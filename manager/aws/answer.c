@@ -179,7 +179,7 @@ static struct sk_span xml_text(struct sk_span body, const char *name)
         return (struct sk_span){0};
     p += no;
     const uint8_t *end = (const uint8_t *)memmem(p, (size_t)(body.p + body.len - p), shut, (size_t)ns);
-    return end == NULL ? (struct sk_span){0} : sk_span_of(p, (uint32_t)(end - p));
+    return sk_span_of(p, end != NULL ? (uint32_t)(end - p) : 0);
 }
 
 static void read_xml(struct aws_answer *out, struct sk_span body)

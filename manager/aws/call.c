@@ -104,6 +104,7 @@ static int send_call(struct aws *a, const struct call *c, const struct aws_creds
     q.tls = &a->tls;
     q.timeout_ms = a->timeout_ms;
     q.response_max = AWS_RESPONSE_MAX;
+    q.once = true; /* two writes within a second are one too many */
     *r = (struct fetch_response){.result = FETCH_FAILED, .text = "out of memory"};
     int rc = b.full ? SK_ENOMEM : fetch_do(&q, r);
     if (b.p != NULL)
@@ -218,10 +219,12 @@ int aws_form_encode(const char *s, char *buf, size_t cap)
         unsigned char c = (unsigned char)*s;
         bool plain =
             (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("-._~", c) != NULL;
-        if (n + (plain ? 1 : 3) >= cap)
+        if (n + (plain || c == ' ' ? 1 : 3) >= cap)
             return SK_EFULL;
         if (plain) {
             buf[n++] = (char)c;
+        } else if (c == ' ') {
+            buf[n++] = '+';
         } else {
             buf[n++] = '%';
             buf[n++] = digits[c >> 4];

@@ -59,7 +59,7 @@ static void add_path(struct sk_strbuf *b, const char *path)
 
 static int add_query(struct sk_strbuf *b, const char *query)
 {
-    struct pair params[SIGN_PARAMS_MAX];
+    struct pair params[SIGN_PARAMS_MAX] = {0};
     size_t n = 0;
     for (const char *p = query; *p != '\0';) {
         size_t len = strcspn(p, "&");
@@ -102,7 +102,7 @@ static int collect_headers(const struct aws_creds *c, const struct aws_sign *s, 
     out->n = 0;
     for (unsigned i = 0; i < s->n; i++) {
         out->h[out->n] = split(s->headers[i], strlen(s->headers[i]), ':');
-        if (out->h[out->n].value.p == (const uint8_t *)"" || out->h[out->n].name.len == 0)
+        if (strchr(s->headers[i], ':') == NULL || out->h[out->n].name.len == 0)
             return SK_EINVAL;
         out->n++;
     }

@@ -1,6 +1,7 @@
 /* One file in WAL mode. synchronous=FULL: a commit that has returned is on the disk. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,20 +46,31 @@ static int on_busy(void *arg, int calls)
     return 1;
 }
 
-/* The file exists with mode 0600 before SQLite opens it; SQLite gives -wal and -shm the same mode. */
+static pthread_mutex_t touching = PTHREAD_MUTEX_INITIALIZER;
+
+/*
+ * The file exists with mode 0600 before SQLite opens it; SQLite gives -wal and -shm the same mode. One that is there is
+ * never opened here: closing it would give up the locks that this process's other connections have on it (fcntl(2)),
+ * and the next process to leave would take the WAL away from under them.
+ */
 static int touch(const char *path, char *why, size_t cap)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     struct stat st;
-    int rc = fd >= 0 && fstat(fd, &st) == 0 ? SK_OK : SK_EIO;
-    if (rc != SK_OK)
+    pthread_mutex_lock(&touching);
+    int rc = lstat(path, &st) == 0 ? SK_OK : SK_EIO;
+    if (rc != SK_OK && errno == ENOENT) {
+        int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        rc = fd >= 0 && fstat(fd, &st) == 0 ? SK_OK : errno == EEXIST && lstat(path, &st) == 0 ? SK_OK : SK_EIO;
+        if (fd >= 0)
+            close(fd);
+    }
+    pthread_mutex_unlock(&touching);
+    if (rc != SK_OK) {
         snprintf(why, cap, "%s: %s", path, strerror(errno));
-    else if (!S_ISREG(st.st_mode)) {
+    } else if (!S_ISREG(st.st_mode)) {
         snprintf(why, cap, "%s: this is no regular file", path);
         rc = SK_EIO;
     }
-    if (fd >= 0)
-        close(fd);
     return rc;
 }
 

@@ -35,6 +35,11 @@ bool policy_rule_width(const struct sk_prefix *p)
     return p->len >= (sk_addr_is_v4(&p->addr) ? 96 + POLICY_RULE_LEN4 : POLICY_RULE_LEN6);
 }
 
+bool policy_fleet_width(const struct sk_prefix *p)
+{
+    return p->len >= (sk_addr_is_v4(&p->addr) ? 96 + POLICY_FLEET_LEN4 : POLICY_FLEET_LEN6);
+}
+
 static void clean_msg(char *dst, const char *src)
 {
     size_t i = 0;

@@ -11,6 +11,7 @@ struct block_table {
     struct block **heap;               /* [0] expires first; doubles as the list for block_table_at */
     struct block **prefix;             /* those that are not hosts, few beside many */
     uint32_t lens[129];                /* blocks of each prefix length */
+    size_t of[BLOCK_ORIGINS][2];       /* [1]: hosts */
 };
 
 static uint32_t target_slot(const struct block_table *t, const struct sk_prefix *p)
@@ -48,6 +49,8 @@ struct block_table *block_table_create(uint32_t max)
 
 void block_free(struct block *b)
 {
+    if (b)
+        free(b->fleet);
     free(b);
 }
 
@@ -205,6 +208,12 @@ struct block *block_new(const struct decide_request *r)
     return b;
 }
 
+/* As a place in an array; journals of later versions may know more origins. */
+static unsigned origin_of(const struct block *b)
+{
+    return b->origin < BLOCK_ORIGINS ? b->origin : BLOCK_KERNEL;
+}
+
 int block_table_add(struct block_table *t, const struct decide_request *req, const char *id, enum block_origin origin,
                     int64_t created, int64_t expires, struct block **out)
 {
@@ -225,6 +234,7 @@ int block_table_add(struct block_table *t, const struct decide_request *req, con
     b->origin = (uint8_t)origin;
     b->created = b->last = created;
     b->expires = expires;
+    b->own = origin == BLOCK_FLEET ? 0 : expires;
     b->requests = 1;
     uint32_t ts = target_slot(t, &b->target), is = id_slot(t, b->id);
     b->next_target = t->by_target[ts];
@@ -232,6 +242,7 @@ int block_table_add(struct block_table *t, const struct decide_request *req, con
     b->next_id = t->by_id[is];
     t->by_id[is] = b;
     t->lens[b->target.len]++;
+    t->of[origin_of(b)][host]++;
     if (!host)
         prefix_put(t, t->prefixes++, b);
     heap_put(t, t->n, b);
@@ -241,26 +252,117 @@ int block_table_add(struct block_table *t, const struct decide_request *req, con
     return SK_OK;
 }
 
-bool block_table_extend(struct block_table *t, struct block *b, int64_t expires)
+/* The end follows those who want the block. True: it has moved. */
+static bool follow_claims(struct block_table *t, struct block *b)
 {
-    if (expires <= b->expires)
+    int64_t fleet = b->fleet ? b->fleet->expires : 0, end = b->own > fleet ? b->own : fleet;
+    if (end == b->expires)
         return false;
-    b->expires = expires;
+    b->expires = end;
+    heap_up(t, b->heap_pos);
     heap_down(t, b->heap_pos);
     return true;
 }
 
-void block_table_remove(struct block_table *t, struct block *b)
+bool block_table_extend(struct block_table *t, struct block *b, int64_t expires)
+{
+    int64_t *end = b->origin == BLOCK_FLEET && b->fleet ? &b->fleet->expires : &b->own;
+    if (expires <= *end)
+        return false;
+    *end = expires;
+    (void)follow_claims(t, b);
+    return true;
+}
+
+int block_table_claim(struct block_table *t, struct block *b, const struct block_fleet *f, bool *moved)
+{
+    *moved = false;
+    if (f && !b->fleet && !(b->fleet = malloc(sizeof *f)))
+        return SK_ENOMEM;
+    if (f) {
+        *b->fleet = *f;
+    } else {
+        free(b->fleet);
+        b->fleet = NULL;
+    }
+    *moved = follow_claims(t, b);
+    return SK_OK;
+}
+
+/* Where the pointer to b stands in each chain. */
+static struct block **target_link(struct block_table *t, const struct block *b)
 {
     struct block **p = &t->by_target[target_slot(t, &b->target)];
     while (*p != b)
         p = &(*p)->next_target;
-    *p = b->next_target;
-    p = &t->by_id[id_slot(t, b->id)];
+    return p;
+}
+
+static struct block **id_link(struct block_table *t, const struct block *b)
+{
+    struct block **p = &t->by_id[id_slot(t, b->id)];
     while (*p != b)
         p = &(*p)->next_id;
-    *p = b->next_id;
+    return p;
+}
+
+/* What goes over from one block to the one that takes its place. */
+static void inherit(struct block *n, struct block *o)
+{
+    memcpy(n->id, o->id, sizeof n->id);
+    n->dry_run = o->dry_run;
+    n->expires = o->expires;
+    n->requests = o->requests;
+    n->fleet = o->fleet;
+    o->fleet = NULL;
+    n->hit_packets = o->hit_packets;
+    n->hit_bytes = o->hit_bytes;
+    n->dirty = o->dirty;
+    n->mark = o->mark;
+    n->heap_pos = o->heap_pos;
+    n->prefix_pos = o->prefix_pos;
+    n->table_no = o->table_no;
+    n->kernel_expires = o->kernel_expires;
+    n->seen_packets = o->seen_packets;
+    n->seen_bytes = o->seen_bytes;
+    n->next_target = o->next_target;
+    n->next_id = o->next_id;
+}
+
+int block_table_own(struct block_table *t, struct block **b, const struct decide_request *req, enum block_origin origin,
+                    int64_t created, int64_t own)
+{
+    struct block *o = *b, *n = block_new(req);
+    if (!n)
+        return SK_ENOMEM;
+    *target_link(t, o) = n;
+    *id_link(t, o) = n;
+    t->heap[o->heap_pos] = n;
+    if (!block_is_host(o))
+        t->prefix[o->prefix_pos] = n;
+    inherit(n, o);
+    n->origin = (uint8_t)origin;
+    n->created = n->last = created;
+    n->own = own;
+    t->of[origin_of(o)][block_is_host(o)]--;
+    t->of[origin_of(n)][block_is_host(n)]++;
+    block_free(o);
+    (void)follow_claims(t, n);
+    *b = n;
+    return SK_OK;
+}
+
+size_t block_table_of(const struct block_table *t, enum block_origin origin, bool hosts)
+{
+    return (unsigned)origin < BLOCK_ORIGINS ? t->of[origin][hosts] : 0;
+}
+
+void block_table_remove(struct block_table *t, struct block *b)
+{
+    *target_link(t, b) = b->next_target;
+    *id_link(t, b) = b->next_id;
     t->lens[b->target.len]--;
+    t->of[origin_of(b)][block_is_host(b)]--;
     if (!block_is_host(b))
         prefix_put(t, b->prefix_pos, t->prefix[--t->prefixes]);
     heap_remove(t, b->heap_pos);

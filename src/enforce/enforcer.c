@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 /* What the journal missed is written at the next read-back. */
-static void journal_result(struct enforcer *e, int rc)
+void enforcer_journal_result(struct enforcer *e, int rc)
 {
     if (rc == SK_OK)
         return;
@@ -45,6 +45,7 @@ void enforcer_free(struct enforcer *e)
     pieces_free(&e->want[0]);
     pieces_free(&e->want[1]);
     free(e->changes);
+    free(e->fleet.spared);
     offenders_free(e->offenders);
     free(e);
 }
@@ -84,7 +85,7 @@ static void due(int64_t *at, int64_t when)
 }
 
 /* A block that the kernel does not know yet. */
-static void pend_new(struct enforcer *e, struct block *b, int64_t now)
+void enforcer_pend_new(struct enforcer *e, struct block *b, int64_t now)
 {
     b->dirty = true;
     targets_add(e, &e->fresh, &b->target);
@@ -92,10 +93,8 @@ static void pend_new(struct enforcer *e, struct block *b, int64_t now)
         due(&e->prefix_due[!sk_addr_is_v4(&b->target.addr)], now);
 }
 
-/* A block whose expiry moved: soon enough is in time, and one kernel change covers many requests. */
-static void pend_longer(struct enforcer *e, struct block *b, int64_t was, int64_t now)
+void enforcer_pend_moved(struct enforcer *e, struct block *b, int64_t when)
 {
-    int64_t when = was - SK_NS_PER_S < now ? now : now + ENFORCER_EXTEND_DELAY;
     if (!b->dirty) {
         b->dirty = true;
         targets_add(e, &e->late, &b->target);
@@ -103,6 +102,12 @@ static void pend_longer(struct enforcer *e, struct block *b, int64_t was, int64_
     due(&e->late_due, when);
     if (!block_is_host(b))
         due(&e->prefix_due[!sk_addr_is_v4(&b->target.addr)], when);
+}
+
+/* One that lasts longer: soon enough is in time, and one kernel change covers many requests. */
+static void pend_longer(struct enforcer *e, struct block *b, int64_t was, int64_t now)
+{
+    enforcer_pend_moved(e, b, was - SK_NS_PER_S < now ? now : now + ENFORCER_EXTEND_DELAY);
 }
 
 static enum enforce_result count(uint64_t *n, enum enforce_result r)
@@ -180,10 +185,8 @@ static enum enforce_result extend(struct enforcer *e, struct block *b, int64_t e
     return count(&e->stats.extended, ENFORCE_EXTENDED);
 }
 
-static enum enforce_result may_be_new(struct enforcer *e, enum block_origin origin, int64_t now)
+static enum enforce_result ask_brake(struct enforcer *e, enum block_origin origin, int64_t now)
 {
-    if (block_table_count(e->s.table) >= e->max)
-        return count(&e->stats.refused_full, ENFORCE_REFUSED_FULL);
     if (origin != BLOCK_RULE)
         return ENFORCE_BLOCKED;
     switch (take_brake(e, now)) {
@@ -191,6 +194,13 @@ static enum enforce_result may_be_new(struct enforcer *e, enum block_origin orig
     case BRAKE_RATE: return count(&e->stats.refused_rate, ENFORCE_REFUSED_RATE);
     default: return ENFORCE_BLOCKED;
     }
+}
+
+static enum enforce_result may_be_new(struct enforcer *e, enum block_origin origin, int64_t now)
+{
+    if (block_table_count(e->s.table) >= e->max)
+        return count(&e->stats.refused_full, ENFORCE_REFUSED_FULL);
+    return ask_brake(e, origin, now);
 }
 
 static enum enforce_result add_new(struct enforcer *e, const struct decide_request *r, enum block_origin origin,
@@ -204,7 +214,26 @@ static enum enforce_result add_new(struct enforcer *e, const struct decide_reque
         return count(&e->stats.refused_full, ENFORCE_REFUSED_FULL);
     b->repeat = repeat;
     b->dry_run = e->s.dry_run;
-    pend_new(e, b, now);
+    enforcer_pend_new(e, b, now);
+    out->block = b;
+    return count(&e->stats.blocked, ENFORCE_BLOCKED);
+}
+
+/* What only the fleet wanted blocked, this host wants too: it is a new block to the brake, and to the manager. */
+static enum enforce_result join_fleet(struct enforcer *e, struct block *b, const struct decide_request *r,
+                                      enum block_origin origin, uint32_t repeat, int64_t expires, int64_t now,
+                                      struct enforce_outcome *out)
+{
+    enum enforce_result may = ask_brake(e, origin, now);
+    out->block = NULL;
+    if (may != ENFORCE_BLOCKED)
+        return may;
+    if (block_table_own(e->s.table, &b, r, origin, now, expires) != SK_OK)
+        return count(&e->stats.refused_full, ENFORCE_REFUSED_FULL);
+    b->repeat = repeat;
+    count_on(b, now);
+    enforcer_journal_block(e, b);
+    enforcer_pend_moved(e, b, now);
     out->block = b;
     return count(&e->stats.blocked, ENFORCE_BLOCKED);
 }
@@ -239,9 +268,11 @@ static enum enforce_result carry_out(struct enforcer *e, const struct decide_req
                                      int64_t now, struct enforce_outcome *out)
 {
     struct block *own = own_block(e, &r->target, now);
+    bool fleets = own && own->origin == BLOCK_FLEET;
     uint32_t repeat = 0;
     if (origin == BLOCK_RULE)
-        repeat = own ? own->repeat : offenders_count(e->offenders, &r->target, now - e->s.limits->repeat_memory);
+        repeat =
+            own && !fleets ? own->repeat : offenders_count(e->offenders, &r->target, now - e->s.limits->repeat_memory);
     int64_t expires = now + policy_grown(e->s.limits, r->seconds, repeat) * SK_NS_PER_S;
     struct block *wide = block_table_covering(e->s.table, &r->target);
     if (wide && wide->target.len < r->target.len && wide->expires >= expires) {
@@ -250,6 +281,8 @@ static enum enforce_result carry_out(struct enforcer *e, const struct decide_req
         return count(&e->stats.covered, ENFORCE_COVERED);
     }
     out->block = own;
+    if (fleets)
+        return join_fleet(e, own, r, origin, repeat, expires, now, out);
     return own ? extend(e, own, expires, now) : add_new(e, r, origin, repeat, expires, now, out);
 }
 
@@ -281,7 +314,8 @@ void enforcer_request(struct enforcer *e, const struct decide_request *req, enum
  */
 static bool kernel_lets_go(const struct block *b, enum journal_end why, int64_t now)
 {
-    return why == JOURNAL_EXPIRED && now - b->expires < ENFORCER_LATE && b->kernel_expires <= now + ENFORCER_SLACK;
+    return why == JOURNAL_EXPIRED && b->expires <= now && now - b->expires < ENFORCER_LATE &&
+           b->kernel_expires <= now + ENFORCER_SLACK;
 }
 
 static void pend_gone(struct enforcer *e, const struct block *b, int64_t now)
@@ -301,26 +335,28 @@ static void remember(struct enforcer *e, const struct block *b, enum journal_end
 {
     if (why == JOURNAL_EXPIRED && b->origin == BLOCK_RULE)
         offenders_ended(e->offenders, &b->target, b->repeat + 1, end);
-    else if (why == JOURNAL_UNBLOCKED)
+    else if (why == JOURNAL_UNBLOCKED || (why == JOURNAL_FLEET && b->origin != BLOCK_FLEET))
         offenders_forgive(e->offenders, &b->target);
+    if (why == JOURNAL_UNBLOCKED)
+        enforcer_spare(e, b, end);
 }
 
 /* Takes a block out of table and journal, and has the kernel follow unless it lets go by itself right now. */
 void enforcer_end(struct enforcer *e, struct block *b, enum journal_end why, int64_t now)
 {
     static const enum enforcer_event events[] = {
-        [JOURNAL_EXPIRED] = ENFORCER_EXPIRED,
-        [JOURNAL_UNBLOCKED] = ENFORCER_UNBLOCKED,
-        [JOURNAL_NEVER] = ENFORCER_LIFTED,
-        [JOURNAL_STOPPED] = ENFORCER_UNBLOCKED,
+        [JOURNAL_EXPIRED] = ENFORCER_EXPIRED, [JOURNAL_UNBLOCKED] = ENFORCER_UNBLOCKED,
+        [JOURNAL_NEVER] = ENFORCER_LIFTED,    [JOURNAL_STOPPED] = ENFORCER_UNBLOCKED,
+        [JOURNAL_FLEET] = ENFORCER_RECALLED,
     };
-    uint64_t *counts[] = {&e->stats.expired, &e->stats.unblocked, &e->stats.lifted, &e->stats.unblocked};
+    uint64_t *counts[] = {&e->stats.expired,   &e->stats.unblocked, &e->stats.lifted,
+                          &e->stats.unblocked, &e->stats.switched,  &e->stats.fleet_ended};
     int64_t end = why == JOURNAL_EXPIRED && b->expires < now ? b->expires : now;
     block_table_remove(e->s.table, b);
     if (!kernel_lets_go(b, why, now))
         pend_gone(e, b, now);
     if (e->s.journal)
-        journal_result(e, journal_end(e->s.journal, b, why, end));
+        enforcer_journal_result(e, journal_end(e->s.journal, b, why, end));
     ++*counts[why];
     remember(e, b, why, end);
     enforcer_fire(e, events[why], b, now);
@@ -375,16 +411,16 @@ void enforcer_journal_pending(struct enforcer *e, const struct targets *t, bool 
     for (size_t i = 0; e->s.journal && i < t->n; i++) {
         const struct block *b = block_table_find(e->s.table, &t->v[i]);
         if (b && add)
-            journal_result(e, journal_add(e->s.journal, b));
+            enforcer_journal_result(e, journal_add(e->s.journal, b));
         else if (b)
-            journal_result(e, journal_update(e->s.journal, b));
+            enforcer_journal_result(e, journal_update(e->s.journal, b));
     }
 }
 
 void enforcer_journal_block(struct enforcer *e, const struct block *b)
 {
     if (e->s.journal)
-        journal_result(e, journal_add(e->s.journal, b));
+        enforcer_journal_result(e, journal_add(e->s.journal, b));
 }
 
 void enforcer_journal_catch_up(struct enforcer *e, int64_t now)
@@ -392,13 +428,13 @@ void enforcer_journal_catch_up(struct enforcer *e, int64_t now)
     if (!e->s.journal || !e->journal_stale)
         return;
     e->journal_stale = false;
-    journal_result(e, journal_rewrite(e->s.journal, e->s.table, now));
+    enforcer_journal_result(e, journal_rewrite(e->s.journal, e->s.table, now));
 }
 
 void enforcer_journal_commit(struct enforcer *e)
 {
     if (e->s.journal)
-        journal_result(e, journal_commit(e->s.journal));
+        enforcer_journal_result(e, journal_commit(e->s.journal));
 }
 
 void enforcer_journal_round(struct enforcer *e, int64_t now)
@@ -414,7 +450,7 @@ void enforcer_journal_hits(struct enforcer *e)
     for (size_t i = 0; e->s.journal && i < block_table_count(e->s.table); i++) {
         const struct block *b = block_table_at(e->s.table, i);
         if (b->hit_packets)
-            journal_result(e, journal_update(e->s.journal, b));
+            enforcer_journal_result(e, journal_update(e->s.journal, b));
     }
     enforcer_journal_commit(e);
 }

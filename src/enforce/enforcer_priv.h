@@ -1,6 +1,7 @@
 /*
- * Shared by the enforcer's files only: enforcer.c (requests, life of blocks), enforcer_sync.c (what is pending to the
- * kernel), enforcer_check.c (is it still there?), enforcer_readback.c (what is there at all?).
+ * Shared by the enforcer's files only: enforcer.c (requests, life of blocks), enforcer_fleet.c (what the fleet wants),
+ * enforcer_sync.c (what is pending to the kernel), enforcer_check.c (is it still there?), enforcer_readback.c (what is
+ * there at all?).
  */
 #ifndef ENFORCE_ENFORCER_PRIV_H
 #define ENFORCE_ENFORCER_PRIV_H
@@ -29,8 +30,23 @@ struct check {
     struct sk_addr at[2]; /* pieces that begin here or later are still to be looked at */
 };
 
+/* Somebody has unblocked it here: for the fleet it is not set again as it was. */
+struct spared {
+    struct sk_prefix target;
+    char own_id[BLOCK_ID_LEN], fleet_id[BLOCK_FLEET_ID]; /* "": none */
+    int64_t own, fleet;                                  /* ends */
+};
+
+struct fleet_state {
+    uint32_t round, cursor; /* snapshots begun; where the sweep is */
+    bool collecting, sweeping;
+    struct spared *spared; /* in no order */
+    size_t nspared;
+};
+
 struct enforcer {
     struct enforcer_setup s;
+    struct fleet_state fleet;
     struct enforcer_stats stats;
     struct offenders *offenders;
     struct brake brake;
@@ -70,6 +86,17 @@ void enforcer_journal_hits(struct enforcer *e);
 void enforcer_journal_commit(struct enforcer *e);
 /* What is done once a read-back. */
 void enforcer_journal_round(struct enforcer *e, int64_t now);
+
+void enforcer_journal_result(struct enforcer *e, int rc);
+/* A block whose end has moved: the kernel follows at `when`. */
+void enforcer_pend_moved(struct enforcer *e, struct block *b, int64_t when);
+void enforcer_pend_new(struct enforcer *e, struct block *b, int64_t now);
+
+/* enforcer_fleet.c */
+/* b has been unblocked. */
+void enforcer_spare(struct enforcer *e, const struct block *b, int64_t now);
+/* As the journal tells it, the latest first. */
+void enforcer_spare_restored(struct enforcer *e, const struct block *b, int64_t now);
 
 /* enforcer_sync.c */
 bool enforcer_far(int64_t a, int64_t b); /* more than kernel and table may differ */

@@ -340,6 +340,17 @@ static void on_ended(void *arg, const struct sk_prefix *target, uint32_t repeat,
         offenders_forgive(e->offenders, target);
 }
 
+struct unblocked {
+    struct enforcer *e;
+    int64_t now;
+};
+
+static void on_unblocked(void *arg, const struct block *b)
+{
+    struct unblocked *u = arg;
+    enforcer_spare_restored(u->e, b, u->now);
+}
+
 static int load_journal(struct enforcer *e, int64_t now)
 {
     size_t loaded = 0, switched = 0;
@@ -349,6 +360,9 @@ static int load_journal(struct enforcer *e, int64_t now)
     if (rc == SK_OK)
         rc = journal_load(j, e->s.table, e->s.dry_run, now, &loaded);
     int known = journal_offenders(j, e->s.dry_run, now - e->s.limits->repeat_memory, on_ended, e);
+    struct unblocked u = {e, now};
+    int spared = journal_unblocked(j, now, ENFORCER_SPARED_MAX, on_unblocked, &u);
+    known = known != SK_OK ? known : spared;
     return rc != SK_OK ? rc : known;
 }
 

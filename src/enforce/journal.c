@@ -33,6 +33,9 @@ static const char *const schema_sql[JOURNAL_SCHEMA] = {
     "ALTER TABLE block ADD COLUMN identity TEXT;"
     "ALTER TABLE block ADD COLUMN scores TEXT;"
     "CREATE INDEX block_target ON block(addr,len,created);",
+    "ALTER TABLE block ADD COLUMN own INTEGER;"
+    "ALTER TABLE block ADD COLUMN fleet TEXT;"
+    "CREATE INDEX block_unblocked ON block(expires) WHERE why=1;", /* JOURNAL_UNBLOCKED */
 };
 
 /* Checkpoints write and sync: not in the path of a block, but in a thread (checkpoint.h). */
@@ -44,8 +47,8 @@ static const char setup_sql[] = "PRAGMA synchronous=NORMAL;PRAGMA trusted_schema
 
 #define COLUMNS                                                                                                        \
     "id,addr,len,origin,created,expires,last,requests,sid,gid,rev,proto,dropped,to_server,src,dst,sport,dport,flow,"   \
-    "packet,packet_ts,msg,evidence,hit_packets,hit_bytes,reason,score,threshold,repeat,dry_run,identity,scores,ended," \
-    "why"
+    "packet,packet_ts,msg,evidence,hit_packets,hit_bytes,reason,score,threshold,repeat,dry_run,identity,scores,own,"   \
+    "fleet,ended,why"
 
 enum column {
     C_ID,
@@ -80,6 +83,8 @@ enum column {
     C_DRY_RUN,
     C_IDENTITY,
     C_SCORES,
+    C_OWN,
+    C_FLEET,
     C_ENDED,
     C_WHY,
     C_COUNT
@@ -179,9 +184,10 @@ static int migrate(struct journal *j)
 static int prepare(struct journal *j)
 {
     static const char put[] = "INSERT OR REPLACE INTO block(" COLUMNS
-                              ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+                              ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
     static const char update[] =
-        "UPDATE block SET expires=?2,last=?3,requests=?4,hit_packets=?5,hit_bytes=?6 WHERE id=?1 AND ended IS NULL";
+        "UPDATE block SET expires=?2,last=?3,requests=?4,hit_packets=?5,hit_bytes=?6,own=?7,fleet=?8"
+        " WHERE id=?1 AND ended IS NULL";
     if (sqlite3_prepare_v3(j->db, put, -1, SQLITE_PREPARE_PERSISTENT, &j->put, NULL) != SQLITE_OK ||
         sqlite3_prepare_v3(j->db, update, -1, SQLITE_PREPARE_PERSISTENT, &j->update, NULL) != SQLITE_OK)
         return damage_or_trouble(j);
@@ -387,6 +393,8 @@ static void bind_block(sqlite3_stmt *st, const struct block *b)
     bind_i(st, C_DRY_RUN, b->dry_run);
     sqlite3_bind_text(st, C_IDENTITY + 1, journal_identity_text(b), -1, free); /* NULL is fine */
     sqlite3_bind_text(st, C_SCORES + 1, journal_scores_text(b), -1, free);
+    bind_i(st, C_OWN, b->own);
+    sqlite3_bind_text(st, C_FLEET + 1, journal_fleet_text(b), -1, free);
 }
 
 int journal_add(struct journal *j, const struct block *b)
@@ -437,6 +445,8 @@ int journal_update(struct journal *j, const struct block *b)
     sqlite3_bind_int64(j->update, 4, b->requests);
     sqlite3_bind_int64(j->update, 5, (int64_t)b->hit_packets);
     sqlite3_bind_int64(j->update, 6, (int64_t)b->hit_bytes);
+    sqlite3_bind_int64(j->update, 7, b->own);
+    sqlite3_bind_text(j->update, 8, journal_fleet_text(b), -1, free);
     return step(j, j->update, "cannot update a block");
 }
 
@@ -449,8 +459,10 @@ struct row {
     uint8_t origin;
     bool dry_run;
     uint32_t requests, repeat;
-    int64_t created, expires, last;
+    int64_t created, expires, own, last;
     uint64_t hit_packets, hit_bytes;
+    bool by_fleet;
+    struct block_fleet fleet;
 };
 
 static bool row_addr(sqlite3_stmt *st, enum column c, struct sk_addr *out)
@@ -481,6 +493,20 @@ static uint8_t row_reason(sqlite3_stmt *st)
     return r >= 0 && r < DECIDE_REASON_COUNT ? (uint8_t)r : DECIDE_BY_RULE;
 }
 
+/* Who wants it, and until when. Of both kinds there may be a row from before either was written down. */
+static void row_claims(sqlite3_stmt *st, struct row *r)
+{
+    r->by_fleet = journal_fleet_read((const char *)sqlite3_column_text(st, C_FLEET), &r->fleet);
+    r->own = sqlite3_column_int64(st, C_OWN);
+    if (r->origin == BLOCK_FLEET) {
+        r->own = 0;
+        r->fleet.expires = r->expires;
+        r->by_fleet = true;
+    } else if (r->own == 0 || !r->by_fleet) {
+        r->own = r->expires;
+    }
+}
+
 static void row_numbers(sqlite3_stmt *st, struct row *r)
 {
     struct decide_request *q = &r->req;
@@ -493,6 +519,7 @@ static void row_numbers(sqlite3_stmt *st, struct row *r)
     r->hit_bytes = (uint64_t)sqlite3_column_int64(st, C_HIT_BYTES);
     r->repeat = (uint32_t)sqlite3_column_int64(st, C_REPEAT);
     r->dry_run = sqlite3_column_int(st, C_DRY_RUN) != 0;
+    row_claims(st, r);
     q->sid = (uint32_t)sqlite3_column_int64(st, C_SID);
     q->gid = (uint32_t)sqlite3_column_int64(st, C_GID);
     q->rev = (uint32_t)sqlite3_column_int64(st, C_REV);
@@ -526,8 +553,8 @@ static bool row_read(sqlite3_stmt *st, struct row *r)
     return true;
 }
 
-/* What the table does not set itself. */
-static void row_state(const struct row *r, struct block *b)
+/* What the table does not set itself. False: out of memory. */
+static bool row_state(const struct row *r, struct block *b)
 {
     b->last = r->last;
     b->requests = r->requests;
@@ -535,6 +562,11 @@ static void row_state(const struct row *r, struct block *b)
     b->dry_run = r->dry_run;
     b->hit_packets = r->hit_packets;
     b->hit_bytes = r->hit_bytes;
+    b->own = r->own;
+    b->fleet = r->by_fleet ? malloc(sizeof *b->fleet) : NULL;
+    if (b->fleet)
+        *b->fleet = r->fleet;
+    return b->fleet || !r->by_fleet;
 }
 
 /* A block of its own, for showing. */
@@ -547,8 +579,10 @@ static struct block *row_block(const struct row *r)
     b->origin = r->origin;
     b->created = r->created;
     b->expires = r->expires;
-    row_state(r, b);
-    return b;
+    if (row_state(r, b))
+        return b;
+    block_free(b);
+    return NULL;
 }
 
 static int end_expired(struct journal *j, int64_t now)
@@ -596,9 +630,8 @@ static int load_row(struct block_table *t, const struct row *r, size_t *loaded)
         return SK_OK;
     if (rc != SK_OK)
         return rc;
-    row_state(r, b);
     ++*loaded;
-    return SK_OK;
+    return row_state(r, b) ? SK_OK : SK_ENOMEM;
 }
 
 int journal_load(struct journal *j, struct block_table *t, bool dry_run, int64_t now, size_t *loaded)
@@ -649,8 +682,8 @@ int journal_offenders(struct journal *j, bool dry_run, int64_t since, journal_of
     int s;
     snprintf(sql, sizeof sql,
              "SELECT addr,len,repeat,ended,why FROM block WHERE ended IS NOT NULL AND ended>=?1 AND dry_run=?2 AND"
-             " (why=%d OR (why=%d AND origin=%d)) ORDER BY ended",
-             JOURNAL_UNBLOCKED, JOURNAL_EXPIRED, BLOCK_RULE);
+             " (why=%d OR (why=%d AND origin=%d) OR (why=%d AND origin<>%d)) ORDER BY ended",
+             JOURNAL_UNBLOCKED, JOURNAL_EXPIRED, BLOCK_RULE, JOURNAL_FLEET, BLOCK_FLEET);
     if (sqlite3_prepare_v2(j->db, sql, -1, &st, NULL) != SQLITE_OK)
         return sql_err(j, "cannot read");
     sqlite3_bind_int64(st, 1, since);
@@ -684,6 +717,36 @@ static int give_rows(struct journal *j, sqlite3_stmt *st, unsigned limit, journa
     int rc = s == SQLITE_DONE ? SK_OK : sql_err(j, "cannot read");
     sqlite3_finalize(st);
     return rc;
+}
+
+struct unblocked {
+    void (*fn)(void *arg, const struct block *b);
+    void *arg;
+};
+
+static void give_unblocked(void *arg, const struct block *b, int64_t ended, enum journal_end why)
+{
+    const struct unblocked *u = arg;
+    (void)ended;
+    (void)why;
+    u->fn(u->arg, b);
+}
+
+int journal_unblocked(struct journal *j, int64_t now, unsigned limit, void (*fn)(void *arg, const struct block *b),
+                      void *arg)
+{
+    sqlite3_stmt *st = NULL;
+    char sql[1024];
+    struct unblocked u = {fn, arg};
+    snprintf(sql, sizeof sql,
+             "SELECT " COLUMNS " FROM block WHERE ended IS NOT NULL AND why=%d AND expires>?1 ORDER BY ended DESC"
+             " LIMIT ?2",
+             JOURNAL_UNBLOCKED);
+    if (sqlite3_prepare_v2(j->db, sql, -1, &st, NULL) != SQLITE_OK)
+        return sql_err(j, "cannot read");
+    sqlite3_bind_int64(st, 1, now);
+    sqlite3_bind_int64(st, 2, limit);
+    return give_rows(j, st, limit, give_unblocked, &u, NULL);
 }
 
 int journal_history(struct journal *j, const char *id, unsigned limit, journal_fn *fn, void *arg)

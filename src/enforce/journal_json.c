@@ -1,6 +1,7 @@
 #include "journal_json.h"
 
 #include <jansson.h>
+#include <stdio.h>
 
 static json_t *addr_json(const struct sk_addr *a)
 {
@@ -45,6 +46,16 @@ char *journal_scores_text(const struct block *b)
                                            "sid", (json_int_t)s->sid, "points", (json_int_t)s->points));
     }
     return to_text(a);
+}
+
+char *journal_fleet_text(const struct block *b)
+{
+    const struct block_fleet *f = b->fleet;
+    if (!f)
+        return NULL;
+    return to_text(json_pack("{s:I,s:I,s:s,s:s,s:s,s:I,s:I}", "created", (json_int_t)f->created, "expires",
+                             (json_int_t)f->expires, "id", f->id, "host", f->host, "reason", f->reason, "sid",
+                             (json_int_t)f->sid, "gid", (json_int_t)f->gid));
 }
 
 static bool addr_of(const json_t *o, const char *key, struct sk_addr *out)
@@ -109,4 +120,24 @@ void journal_scores_read(const char *text, struct decide_request *q)
                                                   .points = u32_of(s, "points")};
     }
     json_decref(a);
+}
+
+static void text_of(const json_t *o, const char *key, char *buf, size_t cap)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    snprintf(buf, cap, "%s", s ? s : "");
+}
+
+bool journal_fleet_read(const char *text, struct block_fleet *f)
+{
+    json_t *o = text ? json_loads(text, 0, NULL) : NULL;
+    *f = (struct block_fleet){.created = json_integer_value(json_object_get(o, "created")),
+                              .expires = json_integer_value(json_object_get(o, "expires")),
+                              .sid = u32_of(o, "sid"),
+                              .gid = u32_of(o, "gid")};
+    text_of(o, "id", f->id, sizeof f->id);
+    text_of(o, "host", f->host, sizeof f->host);
+    text_of(o, "reason", f->reason, sizeof f->reason);
+    json_decref(o);
+    return f->expires > 0;
 }

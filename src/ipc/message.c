@@ -23,7 +23,8 @@ static const struct {
 };
 
 _Static_assert(sizeof(struct decide_request) <= IPC_BODY_MAX && sizeof(struct ipc_event) <= IPC_BODY_MAX &&
-                   sizeof(struct ipc_loaded) <= IPC_BODY_MAX,
+                   sizeof(struct ipc_loaded) <= IPC_BODY_MAX && sizeof(struct ipc_found) <= IPC_BODY_MAX &&
+                   sizeof(struct ipc_manager) <= IPC_BODY_MAX,
                "every body fits");
 
 static bool type_valid(unsigned type)
@@ -96,6 +97,47 @@ static bool text_ends(const char *s, size_t cap)
     return memchr(s, '\0', cap) != NULL;
 }
 
+static bool time_valid(int64_t ns)
+{
+    return ns >= 0;
+}
+
+static bool news_valid(const struct ipc_block_news *n)
+{
+    return n->op < IPC_BLOCK_OPS && n->origin < IPC_ORIGINS && n->cause < DECIDE_REASON_COUNT && n->why < IPC_WHYS &&
+           n->target.len <= 128 && time_valid(n->created) && time_valid(n->expires) && time_valid(n->ended) &&
+           text_ends(n->id, sizeof(n->id)) && text_ends(n->reason, sizeof(n->reason));
+}
+
+/* Of what comes from the network by way of the uplink; whether anybody may be blocked so the enforcer says. */
+static bool fleet_valid(const struct ipc_fleet *f)
+{
+    return (f->op == IPC_BLOCK_SET || f->op == IPC_BLOCK_END || f->op == IPC_BLOCK_BEGIN) && f->target.len <= 128 &&
+           time_valid(f->created) && time_valid(f->expires) && text_ends(f->id, sizeof(f->id)) &&
+           text_ends(f->host, sizeof(f->host)) && text_ends(f->reason, sizeof(f->reason));
+}
+
+static bool manager_valid(const struct ipc_manager *m)
+{
+    return m->state < IPC_MANAGER_STATES && m->naddr <= IPC_MANAGER_ADDR && time_valid(m->since) &&
+           time_valid(m->last_ok) && time_valid(m->cert_until) && text_ends(m->agent, sizeof(m->agent)) &&
+           text_ends(m->url, sizeof(m->url)) && text_ends(m->text, sizeof(m->text));
+}
+
+static bool found_valid(const struct ipc_found *f)
+{
+    bool good = f->state < IPC_FOUND_STATES && f->nsets <= IPC_WAF_SETS && time_valid(f->expires) &&
+                text_ends(f->host, sizeof(f->host)) && text_ends(f->block, sizeof(f->block));
+    for (unsigned i = 0; i < IPC_WAF_SETS; i++)
+        good = good && text_ends(f->set[i], sizeof(f->set[i]));
+    return good;
+}
+
+static bool signed_done_valid(const struct ipc_signed_done *d)
+{
+    return d->kind < IPC_SIGNED_KINDS && text_ends(d->text, sizeof(d->text));
+}
+
 /* Values that receivers use as lengths or indices, or print. */
 static bool body_valid(enum ipc_type type, const void *body)
 {
@@ -119,6 +161,14 @@ static bool body_valid(enum ipc_type type, const void *body)
         const struct ipc_event *e = (const struct ipc_event *)body;
         return e->len <= sizeof(e->rec);
     }
+    case IPC_FORWARD: return ((const struct ipc_setup *)body)->rings == 1;
+    case IPC_BLOCK_NEWS: return news_valid((const struct ipc_block_news *)body);
+    case IPC_FLEET: return fleet_valid((const struct ipc_fleet *)body);
+    case IPC_SIGNED: return ((const struct ipc_signed *)body)->kind < IPC_SIGNED_KINDS;
+    case IPC_SIGNED_DONE: return signed_done_valid((const struct ipc_signed_done *)body);
+    case IPC_MANAGER: return manager_valid((const struct ipc_manager *)body);
+    case IPC_LOOK_UP: return ((const struct ipc_look_up *)body)->target.len <= 128;
+    case IPC_FOUND: return found_valid((const struct ipc_found *)body);
     default: return true;
     }
 }

@@ -102,7 +102,7 @@ int uplink_open(const struct uplink_options *o, const struct uplink_sink *s, str
     u->opt.version = u->version;
     u->started = sk_now_mono();
     u->since = sk_now_wall();
-    u->state_changed = true;
+    u->next_state = u->started + SK_NS_PER_S; /* there is something to tell by then */
     for (int k = 0; k < JOB_KINDS; k++) {
         u->job[k].u = u;
         u->job[k].kind = (enum uplink_kind)k;

@@ -20,7 +20,7 @@
 #include "spool.h"
 
 #define UPLINK_BACKOFF_MIN SK_NS_PER_S
-#define UPLINK_BACKOFF_MAX (20 * SK_NS_PER_S)
+#define UPLINK_BACKOFF_MAX (10 * SK_NS_PER_S)
 #define UPLINK_REFUSED     (600 * SK_NS_PER_S)  /* between questions to a manager that refuses us */
 #define UPLINK_WAIT_MAX    (3600 * SK_NS_PER_S) /* of Retry-After */
 #define UPLINK_LOOK_UPS    16

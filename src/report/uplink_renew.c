@@ -72,6 +72,6 @@ void uplink_on_renew(struct uplink *u, const struct fetch_response *r)
     }
     sk_log(SK_LOG_INFO, "the certificate for the manager has been renewed");
     u->renew_wanted = false;
-    u->reconnect = true;
+    u->reconnect = u->state_changed = true;
     u->job[JOB_RENEW].next = sk_now_mono() + RETRY_FIRST;
 }

@@ -3,6 +3,8 @@
 a load balancer, which is part of what is protected:
 
     attacker 10.77.4.2, customer 10.77.4.3 ----- 10.77.4.1  proxy (nginx)  10.77.3.2 ----- 10.77.3.1  server
+
+With --manager, tests/manager/demo.py goes on from there: a fleet, its manager, and AWS WAF.
 """
 import argparse
 import os
@@ -160,6 +162,7 @@ def replay(bed):
 def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--agent", required=True)
+    ap.add_argument("--manager")
     args = ap.parse_args()
     began = time.monotonic()
     with Scene(args.agent) as bed:
@@ -177,6 +180,11 @@ def main():
         code = bed.stop_agent()
         expect(code == 0 and bed.elements() is None, "the agent stops and takes its table with it")
         print("   agent stopped, table inet sekisho is gone")
+    if args.manager:
+        part = os.path.join(ROOT, "tests/manager/demo.py")
+        done = subprocess.run([sys.executable, "-B", part, "--agent", args.agent, "--manager", args.manager], check=False)
+        if done.returncode:
+            return done.returncode
     print(f"\nDone in {time.monotonic() - began:.0f} s.")
     return 0
 

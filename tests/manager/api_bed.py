@@ -1,4 +1,6 @@
 """A server of the manager's API in a folder of its own, and agents and operators that speak to it."""
+import base64
+import datetime
 import http.client
 import json
 import os
@@ -13,7 +15,8 @@ import time
 try:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.hazmat.primitives.serialization import pkcs7
     from cryptography.x509.oid import NameOID
 except ImportError:
     x509 = None
@@ -157,6 +160,34 @@ def make_csr(key, name="whatever"):
     return csr.public_bytes(serialization.Encoding.PEM).decode()
 
 
+class Region:
+    """Who signs identity documents, as AWS does in each of its regions."""
+
+    def __init__(self, name="eu-west-1"):
+        self.name, self.key = name, rsa.generate_private_key(65537, 2048)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test of " + name)])
+        now = datetime.datetime.now(datetime.timezone.utc)
+        self.cert = (x509.CertificateBuilder().subject_name(subject).issuer_name(subject)
+                     .public_key(self.key.public_key()).serial_number(x509.random_serial_number())
+                     .not_valid_before(now - datetime.timedelta(days=1))
+                     .not_valid_after(now + datetime.timedelta(days=30)).sign(self.key, hashes.SHA256()))
+
+    def pem(self):
+        return f"# region: {self.name}\n" + self.cert.public_bytes(serialization.Encoding.PEM).decode()
+
+    def document(self, instance, age=10, embed=False, signer=None, **more):
+        pending = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=age)
+        text = json.dumps({"accountId": "123456789012", "architecture": "x86_64", "availabilityZone": self.name + "a",
+                           "imageId": "ami-0123456789abcdef0", "instanceId": instance, "instanceType": "t3.micro",
+                           "pendingTime": pending.strftime("%Y-%m-%dT%H:%M:%SZ"), "privateIp": "10.0.0.5",
+                           "region": self.name, "version": "2017-09-30", **more}, indent=2)
+        by = signer or self
+        options = [pkcs7.PKCS7Options.Binary] + ([] if embed else [pkcs7.PKCS7Options.NoCerts])
+        der = (pkcs7.PKCS7SignatureBuilder().set_data(text.encode()).add_signer(by.cert, by.key, hashes.SHA256())
+               .sign(serialization.Encoding.DER, options))
+        return base64.encodebytes(der).decode()
+
+
 def block(number, target, seconds=3600, **more):
     now = int(time.time() * 1000)
     return {"type": "block", "id": f"B{number}", "target": target, "created_ms": now,
@@ -172,9 +203,14 @@ def event(kind="alert", **more):
 class Server:
     """tests/unit/api/api_server in a new folder."""
 
-    def __init__(self, program, *args):
+    def __init__(self, program, *args, regions=()):
         self.program, self.args = program, args
         self.dir = tempfile.mkdtemp(prefix="sekisho-api-")
+        if regions:
+            path = os.path.join(self.dir, "regions.pem")
+            with open(path, "w") as f:
+                f.write("".join(r.pem() for r in regions))
+            self.args += ("-i", path)
         self.ca = os.path.join(self.dir, "ca", "ca.pem")
         self.agents = 0
         self.start()

@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -179,6 +180,64 @@ static int do_accept(void)
     return accept4(PACKET_FD, NULL, NULL, SOCK_CLOEXEC) >= 0;
 }
 
+/* Connections and names, and no other kind of socket; nothing that waits for others. */
+static int do_connect(void)
+{
+    static const int wrong[][2] = {{AF_UNIX, SOCK_STREAM}, {AF_NETLINK, SOCK_RAW}, {AF_PACKET, SOCK_RAW},
+                                   {AF_INET, SOCK_RAW},    {AF_INET6, SOCK_RAW},   {AF_VSOCK, SOCK_STREAM}};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        if (!refused(socket(wrong[i][0], wrong[i][1] | SOCK_CLOEXEC, 0)))
+            return 1;
+    int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), udp = socket(AF_INET6, SOCK_DGRAM, 0);
+    if (tcp < 0 || (udp < 0 && errno == EPERM))
+        return 2;
+    return refused(fcntl(tcp, F_SETFL, 0)) && fcntl(tcp, F_SETFL, O_RDWR | O_NONBLOCK) == 0 ? 0 : 3;
+}
+
+/* Files as its user may, for the spool. */
+static int do_file(void)
+{
+    char name[] = "/tmp/sekisho-sandbox-file";
+    int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 || pwrite(fd, "x", 1, 0) != 1 || fsync(fd) != 0 || close(fd) != 0 || unlink(name) != 0)
+        return 1;
+    return refused(symlink("/etc/passwd", name)) && refused(mkdir(name, 0700)) && refused(chmod("/tmp", 0700)) &&
+                   refused(chown("/tmp", 0, 0))
+               ? 0
+               : 2;
+}
+
+static int do_listen(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    return listen(fd, 1);
+}
+
+static int do_bind(void)
+{
+    struct sockaddr a = {.sa_family = AF_INET};
+    return bind(socket(AF_INET, SOCK_DGRAM, 0), &a, sizeof(a));
+}
+
+static void the_uplink_connects_and_keeps_a_spool(void **state)
+{
+    (void)state;
+    static int (*const deadly[])(void) = {do_exec, do_ptrace, do_listen, do_bind, do_accept};
+    assert_int_equal(attempt(ROLE_UPLINK, do_connect), 0);
+    assert_int_equal(attempt(ROLE_UPLINK, do_file), 0);
+    assert_int_equal(attempt(ROLE_UPLINK, do_thread), 0);
+    assert_int_equal(attempt(ROLE_UPLINK, do_no_code), 0);
+    assert_int_equal(attempt(ROLE_UPLINK, do_message), 0);
+    assert_int_equal(attempt(ROLE_UPLINK, do_kill), 0);
+    assert_int_equal(attempt(ROLE_UPLINK, do_setrlimit), 0);
+    assert_int_equal(attempt(ROLE_UPLINK, do_fork), 0);
+    for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++) {
+        int st = attempt(ROLE_UPLINK, deadly[i]);
+        assert_true(WIFSIGNALED(st));
+        assert_int_equal(WTERMSIG(st), SIGSYS);
+    }
+}
+
 static void the_exporter_answers_on_what_it_was_given(void **state)
 {
     (void)state;
@@ -244,6 +303,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(roles_do_their_work),
+        cmocka_unit_test(the_uplink_connects_and_keeps_a_spool),
         cmocka_unit_test(the_exporter_answers_on_what_it_was_given),
         cmocka_unit_test(the_engine_sends_no_frames),
         cmocka_unit_test(the_engine_takes_no_counts),

@@ -1,7 +1,7 @@
 /*
  * The API by itself, for the tests that speak HTTPS to it (tests/manager/api_*.py): a CA and a store in DIR. Prints one
- * line of JSON when it listens; on standard input "status" prints the counters, "cert" takes a new server certificate,
- * the end stops it.
+ * line of JSON when it listens, and one for each command on standard input: "status", the counters; "routes", the
+ * paths; "cert" takes a new server certificate; "policy", "rules" put a bundle into the store. The end stops it.
  */
 #include <getopt.h>
 #include <jansson.h>
@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "api/api.h"
+#include "api_priv.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "store/store.h"
@@ -36,6 +37,12 @@ static struct api_options options = {
     .nsigning_keys = 1,
 };
 
+static char *waf_status(void *ctx)
+{
+    (void)ctx;
+    return strdup("{\"sets\":[]}");
+}
+
 static void die(const char *what, const char *why)
 {
     fprintf(stderr, "api_server: %s: %s\n", what, why);
@@ -60,12 +67,13 @@ static void set_number(char c, const char *v)
 static void read_arguments(int argc, char **argv)
 {
     int c;
-    while ((c = getopt(argc, argv, "d:s:i:rn:l:a:A:c:C:p:g:R:U:")) != -1) {
+    while ((c = getopt(argc, argv, "d:s:i:rwn:l:a:A:c:C:p:g:R:U:")) != -1) {
         switch (c) {
         case 'd': dir = optarg; break;
         case 's': snprintf(store_name, sizeof(store_name), "%s", optarg); break;
         case 'i': certs_file = optarg; break;
         case 'r': options.instance_required = true; break;
+        case 'w': options.waf.status = waf_status; break;
         case 'R': regions[options.instance_policy.nregions++] = optarg; break;
         case 'U': accounts[options.instance_policy.naccounts++] = optarg; break;
         case 'n':
@@ -108,12 +116,6 @@ static char *where(void *ctx, const struct sk_prefix *target)
     return strdup("[{\"set\":\"test-v4-0\",\"scope\":\"REGIONAL\",\"region\":\"eu-west-1\"}]");
 }
 
-static char *waf_status(void *ctx)
-{
-    (void)ctx;
-    return strdup("{\"sets\":[]}");
-}
-
 static void prepare(char **key_pem, char **cert_pem)
 {
     static const char *const names[] = {"localhost", "127.0.0.1"};
@@ -133,27 +135,78 @@ static void prepare(char **key_pem, char **cert_pem)
     options.instance_policy.accounts = accounts;
     options.instance_policy.regions = regions;
     options.waf.where = where;
-    options.waf.status = waf_status;
     if (sk_addr_parse("127.0.0.1", 9, &options.listen) != SK_OK)
         die("127.0.0.1", "no address");
 }
 
-static void serve(struct api *a)
+static void print_status(struct api *a)
+{
+    char *text = api_status(a);
+    printf("%s\n", text);
+    free(text);
+}
+
+static void print_routes(struct api *a)
+{
+    (void)a;
+    for (unsigned i = 0; i < route_count(); i++)
+        printf("%s[\"%s\",\"%s\"]", i == 0 ? "[" : ",", route_at(i)->method, route_at(i)->path);
+    printf("]\n");
+}
+
+static void change_certificate(struct api *a)
 {
     static const char *const names[] = {"localhost", "127.0.0.1"};
-    char line[64], *key, *cert;
+    char *key, *cert;
+    if (pki_ca_server(ca, names, 2, sk_now_wall(), 86400 * SK_NS_PER_S, &key, &cert) != SK_OK)
+        die("server", "no certificate");
+    printf("{\"set\":%d}\n", api_set_certificate(a, cert, key));
+    pki_wipe(key);
+    free(cert);
+}
+
+static void add_bundle(const char *kind)
+{
+    struct store *s;
+    static int64_t version = 6;
+    char why[256];
+    const char *payload = "{\"kind\": \"x\", \"text\": \"\\u00e9 \xc3\xa9 \\\\ \\\"\"}\n";
+    struct store_bundle b = {.version = ++version, .created = 1, .payload = payload, .len = strlen(payload)};
+    snprintf(b.kind, sizeof(b.kind), "%s", kind);
+    memset(b.sig, 9, sizeof(b.sig));
+    if (store_open(store_name, &s, why, sizeof(why)) != SK_OK || store_bundle_add(s, &b) != SK_OK)
+        die("bundle", "not added");
+    store_close(s);
+    printf("{\"version\":%lld}\n", (long long)version);
+}
+
+static void add_policy(struct api *a)
+{
+    (void)a;
+    add_bundle("policy");
+}
+
+static void add_rules(struct api *a)
+{
+    (void)a;
+    add_bundle("rules");
+}
+
+static void serve(struct api *a)
+{
+    static const struct {
+        const char *line;
+        void (*run)(struct api *a);
+    } commands[] = {{"status\n", print_status},
+                    {"routes\n", print_routes},
+                    {"cert\n", change_certificate},
+                    {"policy\n", add_policy},
+                    {"rules\n", add_rules}};
+    char line[64];
     while (fgets(line, sizeof(line), stdin) != NULL) {
-        if (strcmp(line, "status\n") == 0) {
-            char *text = api_status(a);
-            printf("%s\n", text);
-            free(text);
-        } else if (strcmp(line, "cert\n") == 0) {
-            if (pki_ca_server(ca, names, 2, sk_now_wall(), 86400 * SK_NS_PER_S, &key, &cert) != SK_OK)
-                die("server", "no certificate");
-            printf("{\"set\":%d}\n", api_set_certificate(a, cert, key));
-            pki_wipe(key);
-            free(cert);
-        }
+        for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+            if (strcmp(line, commands[i].line) == 0)
+                commands[i].run(a);
         fflush(stdout);
     }
 }

@@ -16,7 +16,8 @@ ap.add_argument("--probe", required=True)
 ap.add_argument("--n", type=int, default=3000)
 ap.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
 args = ap.parse_args()
-venv = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../build/venv/bin/python")
+venv = os.path.join(os.environ.get("SEKISHO_VENV") or os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "../../../build/venv"), "bin/python")
 try:
     import botocore.auth
     import botocore.awsrequest

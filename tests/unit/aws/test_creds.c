@@ -271,6 +271,34 @@ static void test_region(void **state)
     assert_int_equal(aws_region(a, buf), SK_ENOENT);
 }
 
+static void *get_many(void *arg)
+{
+    struct aws_creds mine;
+    char text[256];
+    int64_t now = *(int64_t *)arg;
+    for (int i = 0; i < 200; i++) /* each finds it time to read the file again */
+        if (aws_creds_get(a, now + i * 61 * SK_NS_PER_S, &mine, text, sizeof text) != SK_OK ||
+            strcmp(mine.access_key + 1, mine.secret_key + 1) != 0)
+            return arg;
+    return NULL;
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    pthread_t t[4];
+    int64_t now = sk_now_wall();
+    void *wrong = NULL;
+    put(creds_path, "[default]\naws_access_key_id=A-0123456789\naws_secret_access_key=S-0123456789\n");
+    open_with(NULL);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, get_many, &now), 0);
+    for (int i = 0; i < 4; i++) {
+        pthread_join(t[i], &wrong);
+        assert_null(wrong);
+    }
+}
+
 static void test_options(void **state)
 {
     (void)state;
@@ -311,6 +339,7 @@ int main(void)
         T(test_json),
         T(test_times),
         T(test_region),
+        T(test_threads),
         T(test_options),
         T(test_call_without_credentials),
     };

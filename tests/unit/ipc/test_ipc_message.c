@@ -303,10 +303,87 @@ static void both_sides_see_the_status_page(void **state)
     close(fd);
 }
 
+/* What an uplink may say, byte for byte at its limits: lengths, words and texts are looked at before anybody uses them.
+ */
+static int refuse(enum ipc_type type, const void *body, size_t len)
+{
+    const int fds[2] = {STDERR_FILENO, STDERR_FILENO};
+    assert_int_equal(ipc_body_size(type), len);
+    assert_int_equal(ipc_send(sv[0], type, body, fds, ipc_type_fds(type)), SK_OK);
+    int rc = ipc_recv(sv[1], &msg);
+    if (rc == SK_OK)
+        ipc_msg_close(&msg);
+    return rc;
+}
+
+#define CHECK(type, value, change, want)                                                                               \
+    do {                                                                                                               \
+        __typeof__(value) v_ = (value);                                                                                \
+        __typeof__(value) *m = &v_;                                                                                    \
+        change;                                                                                                        \
+        assert_int_equal(refuse(type, m, sizeof(*m)), want);                                                           \
+    } while (0)
+
+static void what_an_uplink_says_is_looked_at(void **state)
+{
+    (void)state;
+    struct ipc_fleet f = {.target = {.len = 128}, .id = "B", .host = "web-2", .reason = "r"};
+    CHECK(IPC_FLEET, f, m->op = IPC_BLOCK_END, SK_OK);
+    CHECK(IPC_FLEET, f, m->op = IPC_BLOCK_DONE, SK_EPROTO);
+    CHECK(IPC_FLEET, f, m->target.len = 129, SK_EPROTO);
+    CHECK(IPC_FLEET, f, m->expires = -1, SK_EPROTO);
+    CHECK(IPC_FLEET, f, m->created = INT64_MIN, SK_EPROTO);
+    CHECK(IPC_FLEET, f, memset(m->id, 'x', sizeof(m->id)), SK_EPROTO);
+    CHECK(IPC_FLEET, f, memset(m->host, 'x', sizeof(m->host)), SK_EPROTO);
+    CHECK(IPC_FLEET, f, memset(m->reason, 'x', sizeof(m->reason)), SK_EPROTO);
+    struct ipc_manager g = {.naddr = IPC_MANAGER_ADDR};
+    CHECK(IPC_MANAGER, g, m->state = IPC_MANAGER_REFUSED, SK_OK);
+    CHECK(IPC_MANAGER, g, m->state = IPC_MANAGER_STATES, SK_EPROTO);
+    CHECK(IPC_MANAGER, g, m->naddr++, SK_EPROTO);
+    CHECK(IPC_MANAGER, g, m->cert_until = -1, SK_EPROTO);
+    CHECK(IPC_MANAGER, g, memset(m->url, 'x', sizeof(m->url)), SK_EPROTO);
+    CHECK(IPC_MANAGER, g, memset(m->text, 'x', sizeof(m->text)), SK_EPROTO);
+    CHECK(IPC_MANAGER, g, memset(m->agent, 'x', sizeof(m->agent)), SK_EPROTO);
+    struct ipc_found a = {.nsets = IPC_WAF_SETS};
+    CHECK(IPC_FOUND, a, m->state = IPC_FOUND_THERE, SK_OK);
+    CHECK(IPC_FOUND, a, m->state = IPC_FOUND_STATES, SK_EPROTO);
+    CHECK(IPC_FOUND, a, m->nsets++, SK_EPROTO);
+    CHECK(IPC_FOUND, a, m->expires = -1, SK_EPROTO);
+    CHECK(IPC_FOUND, a, memset(m->set[3], 'x', IPC_SET_NAME), SK_EPROTO);
+    CHECK(IPC_FOUND, a, memset(m->block, 'x', sizeof(m->block)), SK_EPROTO);
+    struct ipc_signed s = {.kind = IPC_SIGNED_KINDS - 1};
+    CHECK(IPC_SIGNED, s, m->version = UINT64_MAX, SK_OK);
+    CHECK(IPC_SIGNED, s, m->kind++, SK_EPROTO);
+}
+
+static void what_the_guard_tells_is_looked_at_as_well(void **state)
+{
+    (void)state;
+    struct ipc_block_news n = {.target = {.len = 128}, .id = "B", .reason = "r"};
+    CHECK(IPC_BLOCK_NEWS, n, m->op = IPC_BLOCK_DONE, SK_OK);
+    CHECK(IPC_BLOCK_NEWS, n, m->op = IPC_BLOCK_OPS, SK_EPROTO);
+    CHECK(IPC_BLOCK_NEWS, n, m->origin = IPC_ORIGINS, SK_EPROTO);
+    CHECK(IPC_BLOCK_NEWS, n, m->cause = DECIDE_REASON_COUNT, SK_EPROTO);
+    CHECK(IPC_BLOCK_NEWS, n, m->why = IPC_WHYS, SK_EPROTO);
+    CHECK(IPC_BLOCK_NEWS, n, m->target.len = 200, SK_EPROTO);
+    CHECK(IPC_BLOCK_NEWS, n, memset(m->reason, 'x', sizeof(m->reason)), SK_EPROTO);
+    struct ipc_setup s = {.rings = 1};
+    CHECK(IPC_FORWARD, s, m->forward = 7, SK_OK);
+    CHECK(IPC_FORWARD, s, m->rings = 2, SK_EPROTO);
+    struct ipc_look_up l = {.id = 1};
+    CHECK(IPC_LOOK_UP, l, m->target.len = 128, SK_OK);
+    CHECK(IPC_LOOK_UP, l, m->target.len = 129, SK_EPROTO);
+    struct ipc_signed_done d = {.version = 3};
+    CHECK(IPC_SIGNED_DONE, d, m->kind = 1, SK_OK);
+    CHECK(IPC_SIGNED_DONE, d, memset(m->text, 'x', sizeof(m->text)), SK_EPROTO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_descriptor_travels, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_an_uplink_says_is_looked_at, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_the_guard_tells_is_looked_at_as_well, setup, teardown),
         cmocka_unit_test_setup_teardown(silence_and_the_end_are_told_apart, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_socket_says_so_and_blocks_nobody, setup, teardown),
         cmocka_unit_test(garbage_is_refused),

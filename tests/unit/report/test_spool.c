@@ -476,7 +476,8 @@ static void killed_again_and_again(void **state)
             work_until_killed(tell[1], commit[1], committed);
         close(tell[1]);
         close(commit[1]);
-        usleep(8000 + (unsigned)rand() % 20000);
+        (void)!read(commit[0], &committed, sizeof(committed)); /* it works */
+        usleep((unsigned)rand() % 20000);
         kill(pid, SIGKILL);
         int status;
         waitpid(pid, &status, 0);
@@ -506,7 +507,7 @@ static void killed_again_and_again(void **state)
     }
     spool_close(s);
     assert_int_equal(m.next, committed);
-    assert_true(committed > 1000);
+    assert_true(committed > 60 * 17 / 2);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_dir, remove_dir)

@@ -73,6 +73,61 @@ static void a_change_wakes_the_others(void **state)
     store_close(other);
 }
 
+static int open_and_close(void)
+{
+    struct store *mine = suite_open();
+    store_close(mine);
+    return mine == NULL;
+}
+
+static int sees_the_block(void)
+{
+    s = suite_open();
+    int rc = s == NULL || entry_end("203.0.113.1", T0) != T0 + 1000;
+    store_close(s);
+    return rc;
+}
+
+/* A process that was begun while nobody had the database open, and works when it is told: what a fork takes along of
+ * open connections is no other process's. */
+static pid_t stranger(int (*work)(void), int *go)
+{
+    int p[2];
+    char c;
+    assert_int_equal(pipe(p), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(read(p[0], &c, 1) == 1 ? work() : 98);
+    close(p[0]);
+    *go = p[1];
+    return pid;
+}
+
+static int let_go(pid_t pid, int go)
+{
+    assert_int_equal(write(go, "x", 1), 1);
+    close(go);
+    return reap(pid);
+}
+
+/* Whoever closes any descriptor of a file loses its process's locks on it (fcntl(2)): another process then believes
+ * itself to be the last one, and takes the log away under those that write to it. */
+static void connections_of_a_process_do_not_unlock_each_other(void **state)
+{
+    (void)state;
+    int go_visitor, go_reader;
+    store_close(s);
+    pid_t visitor = stranger(open_and_close, &go_visitor), reader = stranger(sees_the_block, &go_reader);
+    s = suite_open();
+    struct store *other = suite_open();
+    assert_true(s != NULL && other != NULL);
+    assert_int_equal(let_go(visitor, go_visitor), 0);
+    put("A1", "b1", "203.0.113.1", T0 + 1000, T0);
+    assert_int_equal(let_go(reader, go_reader), 0);
+    store_close(other);
+}
+
 static bool leads_soon(struct store *who)
 {
     for (int i = 0; i < WAIT_MS; i += 10, nap(10))
@@ -353,6 +408,7 @@ int suite_many(const char *name)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_change_wakes_the_others),
+        TEST(connections_of_a_process_do_not_unlock_each_other),
         TEST(one_leads),
         TEST(who_is_killed_leads_no_more),
         TEST(many_begin_at_once),

@@ -98,7 +98,7 @@ void aws_answer_free(struct aws_answer *r);
 const char *aws_error_name(enum aws_error e);
 /* How long to wait before try n (from 1), ns: exponential with full jitter, at most `most`. */
 int64_t aws_backoff(unsigned n, int64_t base, int64_t most);
-/* application/x-www-form-urlencoded as AWS wants it (space is %20). SK_EFULL. */
+/* application/x-www-form-urlencoded as botocore writes it (a space is '+'). SK_EFULL. */
 SK_MUST_USE int aws_form_encode(const char *s, char *buf, size_t cap);
 
 #endif

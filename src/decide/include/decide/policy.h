@@ -12,6 +12,8 @@
 #define POLICY_MIN_LEN6        32 /* IPv6 prefixes wider than /32 are refused */
 #define POLICY_RULE_LEN4       24 /* what rules, and with them a taken-over engine, may ask for at the widest: /24 ... */
 #define POLICY_RULE_LEN6       64 /* ... and /64; wider ones are the operator's to ask for */
+#define POLICY_FLEET_LEN4      16 /* what the fleet's manager may ask for at the widest: /16 ... */
+#define POLICY_FLEET_LEN6      32 /* ... and /32 */
 #define POLICY_DEFAULT_SECONDS 3600
 #define POLICY_MAX_SECONDS     (365 * 86400) /* configuration may lower, not raise */
 
@@ -49,6 +51,8 @@ enum policy_verdict policy_check(const struct policy_limits *lim, const struct d
 
 /* Is the target narrow enough for a request that no person has made? */
 bool policy_rule_width(const struct sk_prefix *p);
+/* Is it narrow enough for what comes from the manager? */
+bool policy_fleet_width(const struct sk_prefix *p);
 /* Width and kind of a target alone (operator commands). */
 enum policy_verdict policy_check_target(const struct sk_prefix *p);
 

@@ -5,6 +5,9 @@
  * One block a target prefix. A second request for the same target extends it, never shortens it. A request that lies in
  * a wider block which lasts as long creates nothing: the wider one counts it. Hosts and prefixes may otherwise overlap.
  *
+ * Two may want a target blocked: this host (`own`) and the fleet (`fleet`). The block lasts as long as either says.
+ * What the fleet says may also become shorter, or end; of origin BLOCK_FLEET is what the fleet alone wants.
+ *
  * Owner: enforcer; one thread. A struct block * is valid until its block ends. Lookup O(1) by target and id, O(prefix
  * lengths in use) by address; expiry is a binary heap, O(log n).
  * Full policy: a new block is refused (SK_EFULL); blocks in force stay.
@@ -18,6 +21,8 @@
 #define BLOCK_TABLE_MAX    1000000 /* largest max_blocks */
 #define BLOCK_PREFIXES_MAX 32768   /* blocks that are not hosts: they share one kernel transaction */
 #define BLOCK_ID_LEN       15      /* 'B', 13 base32 characters (RFC 4648) of 64 random bits, NUL */
+#define BLOCK_FLEET_ID     16      /* ID of a block of another host */
+#define BLOCK_HOST_MAX     64      /* name of that host */
 
 enum block_origin { BLOCK_RULE, BLOCK_OPERATOR, BLOCK_FLEET, BLOCK_KERNEL, BLOCK_ORIGINS };
 
@@ -30,6 +35,16 @@ struct block_chain {
     struct identity_hop hop[];
 };
 
+/* What the manager says: the fleet blocks the target until then. */
+struct block_fleet {
+    int64_t created, expires; /* wall clock, ns */
+    uint32_t sid, gid;
+    uint32_t round;          /* the snapshot that it was in last; enforcer's */
+    char id[BLOCK_FLEET_ID]; /* of the block that made it, on its host; texts are NUL-terminated */
+    char host[BLOCK_HOST_MAX];
+    char reason[DECIDE_MSG_MAX];
+};
+
 struct block {
     char id[BLOCK_ID_LEN]; /* unique over restarts */
     uint8_t origin;        /* enum block_origin; KERNEL: found in the kernel set, unknown to the journal */
@@ -37,8 +52,11 @@ struct block {
     uint8_t reason; /* enum decide_reason, of a rule's block */
     bool dry_run;   /* only as if */
     struct sk_prefix target;
-    int64_t created, expires; /* wall clock, ns; absolute */
-    int64_t last;             /* last request */
+    int64_t created, expires;  /* wall clock, ns; absolute. expires: the later of the next two */
+    int64_t own;               /* the end that this host has decided on; 0: only the fleet wants it (BLOCK_FLEET) */
+    struct block_fleet *fleet; /* NULL: the fleet does not, as far as is known */
+    int64_t last;              /* last request */
+    int64_t told;              /* `own` as the manager was told it; the guard's */
     uint32_t requests;
     uint32_t repeat; /* blocks of this target that ran out before it, one after another */
     /* Of the first request; zero for an operator's block. */
@@ -78,8 +96,16 @@ void block_table_free(struct block_table *t);
  */
 SK_MUST_USE int block_table_add(struct block_table *t, const struct decide_request *req, const char *id,
                                 enum block_origin origin, int64_t created, int64_t expires, struct block **out);
-/* Moves the expiry later; an earlier one is ignored. True if it moved. */
+/* Moves this host's end later (the fleet's, if the fleet alone wants the block); an earlier one is ignored. True if it
+ * moved. */
 bool block_table_extend(struct block_table *t, struct block *b, int64_t expires);
+/* What the fleet says of it from now on; copied. NULL: nothing (not where the fleet alone wants the block). *moved: the
+ * block ends at another time now, later or earlier. SK_ENOMEM: nothing has changed. */
+SK_MUST_USE int block_table_claim(struct block_table *t, struct block *b, const struct block_fleet *f, bool *moved);
+/* A block of the fleet alone becomes this host's too, as req and origin say: *b is replaced, with its ID, what the
+ * fleet says, and what the kernel is known to hold. SK_ENOMEM. */
+SK_MUST_USE int block_table_own(struct block_table *t, struct block **b, const struct decide_request *req,
+                                enum block_origin origin, int64_t created, int64_t own);
 /* Takes the block out; the caller frees it with block_free when done with it. */
 void block_table_remove(struct block_table *t, struct block *b);
 void block_free(struct block *b);
@@ -95,6 +121,8 @@ struct block *block_table_first(const struct block_table *t);
 
 size_t block_table_count(const struct block_table *t);
 size_t block_table_prefixes(const struct block_table *t);
+/* Of an origin: hosts, or what is wider. */
+size_t block_table_of(const struct block_table *t, enum block_origin origin, bool hosts);
 uint32_t block_table_max(const struct block_table *t);
 /*
  * All blocks by and by, from *cursor = 0 on; false at the end. The table may change in between: a block that is there

@@ -17,6 +17,12 @@
  * enforce/offenders.h); unblocking forgives. New blocks of rules pass the brake (decide/brake.h), which is looked at
  * again each ENFORCER_BRAKE_LOOK while it brakes.
  *
+ * What the fleet wants blocked comes by enforcer_fleet_set, with the end that the manager says, and is checked like any
+ * request; the brake's share and rate are for rules alone. Of a block that both want the later end counts; what the
+ * fleet says never changes whose block it is, nor what it was decided on. What somebody unblocks here is not set again
+ * for the fleet until the fleet says something else of it; ENFORCER_SPARED_MAX of these are remembered, in the journal
+ * too. Fleet blocks may fill three quarters of the table, so that this host always has room for its own.
+ *
  * Owner: guard; one thread. ops, table, journal (may be NULL), never, limits and brake are borrowed and must outlive
  * it; what stands in limits and brake may change between calls.
  */
@@ -37,6 +43,8 @@
 #define ENFORCER_SLACK        (SK_NS_PER_S / 2) /* kernel and table may differ by this much without a repair */
 #define ENFORCER_RETRY        SK_NS_PER_S       /* after a kernel error */
 #define ENFORCER_BRAKE_LOOK   SK_NS_PER_S
+#define ENFORCER_SPARED_MAX   4096
+#define ENFORCER_ECHO         SK_NS_PER_MS /* the manager counts milliseconds: ends that differ by less are the same */
 
 /* X(identifier, "name") */
 #define ENFORCE_RESULTS(X)                                                                                             \
@@ -49,7 +57,9 @@
     X(REFUSED_FULL, "refused-full")                                                                                    \
     X(REFUSED_BRAKE, "refused-brake")                                                                                  \
     X(REFUSED_RATE, "refused-rate")                                                                                    \
-    X(NOT_BLOCKED, "not-blocked") /* reason AGAIN, and the block is gone */
+    X(NOT_BLOCKED, "not-blocked") /* reason AGAIN, and the block is gone */                                            \
+    X(SHORTENED, "shortened")     /* what the fleet wants */                                                           \
+    X(SPARED, "unblocked-here")   /* the fleet wants what somebody has unblocked here */
 
 enum enforce_result {
 #define X(id, name) ENFORCE_##id,
@@ -74,6 +84,7 @@ struct enforcer_stats {
     uint64_t resyncs, repairs;           /* read-backs; elements that were missing or wrong */
     uint64_t rebuilds;                   /* table was missing or misshapen */
     uint64_t kernel_errors, journal_errors;
+    uint64_t fleet, fleet_refused, fleet_spared, fleet_ended; /* what the manager said, and what became of it */
 };
 
 /* What happened to a block, for events. ADDED and EXTENDED once the kernel has it. */
@@ -83,7 +94,8 @@ enum enforcer_event {
     ENFORCER_EXPIRED,
     ENFORCER_UNBLOCKED,
     ENFORCER_LIFTED,
-    ENFORCER_ADOPTED
+    ENFORCER_ADOPTED,
+    ENFORCER_RECALLED /* the fleet wants it no more, or the manager lifted it */
 };
 typedef void enforcer_hook(void *arg, enum enforcer_event ev, const struct block *b, int64_t now);
 
@@ -132,6 +144,23 @@ SK_MUST_USE int enforcer_unblock(struct enforcer *e, const struct sk_prefix *tar
 
 /* Ends at most `most` blocks so. Returns how many. */
 size_t enforcer_unblock_some(struct enforcer *e, size_t most, int64_t now);
+
+/*
+ * The fleet blocks req->target until f->expires: at most for the longest time that is allowed here. req is what a
+ * request for it would say (target, seconds, message, rule). An end that is over: as if the fleet wanted it no more.
+ */
+void enforcer_fleet_set(struct enforcer *e, const struct decide_request *req, const struct block_fleet *f, int64_t now,
+                        struct enforce_outcome *out);
+/* The manager lifts it, whoever wants it, and forgives its target. SK_ENOENT. */
+SK_MUST_USE int enforcer_fleet_end(struct enforcer *e, const struct sk_prefix *target, int64_t now);
+/* Everything that the fleet wants follows by enforcer_fleet_set, then enforcer_fleet_done: the fleet wants nothing
+ * else. Never done: nothing happens. */
+void enforcer_fleet_begin(struct enforcer *e);
+void enforcer_fleet_done(struct enforcer *e);
+/* Goes over some blocks for that. True: there are more. */
+bool enforcer_fleet_sweep(struct enforcer *e, int64_t now);
+/* Has it been unblocked here, against what the fleet wants? */
+size_t enforcer_fleet_spared(const struct enforcer *e);
 
 void enforcer_brake(struct enforcer *e, int64_t now, struct enforcer_brake *out);
 /* The operator looked at it. */

@@ -15,7 +15,7 @@
 
 #include "enforce/blocktable.h"
 
-#define JOURNAL_SCHEMA      2 /* 2: what a block was decided on, repeats, dry run */
+#define JOURNAL_SCHEMA      3 /* 2: what a block was decided on, repeats, dry run; 3: what the fleet says of it */
 #define JOURNAL_HISTORY_MAX 1000000
 
 /* X(identifier, "name"): why a block ended. */
@@ -24,7 +24,8 @@
     X(UNBLOCKED, "unblocked")                                                                                          \
     X(NEVER, "never-list")                                                                                             \
     X(STOPPED, "agent-stopped")                                                                                        \
-    X(SWITCHED, "dry-run-switched") /* of a dry run that is over, or a real one when a dry run begins */
+    X(SWITCHED, "dry-run-switched") /* of a dry run that is over, or a real one when a dry run begins */               \
+    X(FLEET, "lifted-by-manager")
 enum journal_end {
 #define X(id, name) JOURNAL_##id,
     JOURNAL_ENDS(X)
@@ -41,7 +42,7 @@ SK_MUST_USE int journal_open(const char *path, struct journal **out, bool *moved
 void journal_close(struct journal *j);
 
 SK_MUST_USE int journal_add(struct journal *j, const struct block *b);
-/* New expiry, request count and hits. */
+/* New expiry, request count, hits, and what the fleet says. */
 SK_MUST_USE int journal_update(struct journal *j, const struct block *b);
 SK_MUST_USE int journal_end(struct journal *j, const struct block *b, enum journal_end why, int64_t now);
 /* After failed writes (disk full): makes the blocks of the table, and no others, those in force; commits. */
@@ -57,10 +58,14 @@ SK_MUST_USE int journal_switch(struct journal *j, bool dry_run, int64_t now, siz
  * *loaded: how many. SK_EFULL: the table took only as many as it could, longest expiry first. */
 SK_MUST_USE int journal_load(struct journal *j, struct block_table *t, bool dry_run, int64_t now, size_t *loaded);
 /* What ended since then and bears on the next block of its target, oldest first: blocks of rules that expired, with
- * their repeat number, and blocks of any origin that were unblocked. */
+ * their repeat number, and blocks of any origin that were unblocked, by the manager if they were not the fleet's. */
 typedef void journal_offender_fn(void *arg, const struct sk_prefix *target, uint32_t repeat, int64_t ended,
                                  enum journal_end why);
 SK_MUST_USE int journal_offenders(struct journal *j, bool dry_run, int64_t since, journal_offender_fn *fn, void *arg);
+
+/* What was unblocked here before its time was over, and would still last: the latest first. */
+SK_MUST_USE int journal_unblocked(struct journal *j, int64_t now, unsigned limit,
+                                  void (*fn)(void *arg, const struct block *b), void *arg);
 
 /*
  * Blocks by descending creation, also ended ones; id NULL: all, else that one. At most limit. The block is borrowed

@@ -74,7 +74,7 @@ struct ipc_setup {
     uint32_t workers;   /* 1..SK_MAX_WORKERS */
     uint32_t rings;     /* event rings: one a worker, and one for the role's own events */
     uint32_t ring_size; /* bytes of one event ring */
-    uint32_t pad;
+    uint32_t forward;   /* FORWARD: 1 << enum event_type, of what the reporter passes on (manager.forward) */
     uint32_t capture_ring, capture_block, capture_timeout; /* geometry of capture rings (struct capture_ring_conf) */
     uint32_t pad2;
 };
@@ -112,11 +112,20 @@ struct ipc_garbage {
     uint32_t ring, pad;
 };
 
+/*
+ * The uplink: its first messages are BUNDLE (configuration and --set options alone), FORWARD and START; it answers
+ * READY, and then ALIVE once a second. After READY the guard sends BLOCK_NEWS from BEGIN on. The reporter gets FORWARD
+ * before START, or later when the host enrols, and again when manager.forward changes; the ring stays the same: records
+ * are lines of EVE JSON, one ring, the reporter produces and the uplink consumes.
+ */
 #define IPC_HOST_MAX     64 /* a host's name; longer ones are cut */
 #define IPC_BLOCK_ID     16 /* enforce/blocktable.h: BLOCK_ID_LEN, and room */
 #define IPC_MANAGER_ADDR 8  /* addresses of the manager that are told */
 #define IPC_WAF_SETS     4  /* sets that are named */
 #define IPC_SET_NAME     136
+#define IPC_SIGNED_KINDS 2  /* pki/bundle.h: BUNDLE_KINDS */
+#define IPC_ORIGINS      8  /* no fewer than BLOCK_ORIGINS */
+#define IPC_WHYS         16 /* nor than JOURNAL_END_COUNT */
 
 /* BEGIN: everything follows, then DONE: blocks that are not among it are over. */
 enum ipc_block_op { IPC_BLOCK_SET, IPC_BLOCK_END, IPC_BLOCK_BEGIN, IPC_BLOCK_DONE, IPC_BLOCK_OPS };

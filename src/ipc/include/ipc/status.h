@@ -28,7 +28,7 @@ struct ipc_reporter_status {
     uint64_t invalid;       /* records refused by event_valid */
     uint64_t garbage;       /* rings resynchronised */
     uint64_t held;          /* bytes of events that wait until the file can be written again */
-    uint64_t pad;
+    uint64_t forward_lost;  /* events that the uplink's ring had no room for */
 };
 
 /* Of the engine as a whole; its main thread writes once a second. */

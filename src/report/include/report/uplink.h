@@ -9,7 +9,7 @@
  * nothing is counted twice. Full policy: the spool keeps within `spool_size`; when it is full the oldest events go
  * first, then the newest blocks are refused; both counted (lost). Order is kept.
  *
- * Failures are retried with exponential backoff and full jitter, from 1 s to 20 s, by one request that finds out for
+ * Failures are retried with exponential backoff and full jitter, from 1 s to 10 s, by one request that finds out for
  * all; Retry-After is obeyed. A manager that refuses us (401, 403: revoked) is asked again every 10 minutes. Works for
  * ever without one. One thread (names are looked up in another); built on fetch/fetch.h.
  */
