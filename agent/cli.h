@@ -38,6 +38,7 @@ int cmd_block(int argc, char **argv);
 int cmd_unblock(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_brake(int argc, char **argv);
+int cmd_enroll(int argc, char **argv);
 int cmd_reload(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 

@@ -413,6 +413,7 @@ int guard_run(const struct guard_options *opt)
     static struct guard g;
     g = (struct guard){.opt = *opt, .signal_fd = -1, .watch_fd = -1, .rings_fd = -1, .wake_fd = -1};
     g.uplink.forward_fd = g.uplink.forward_wake = -1;
+    g.bundles.of[BUNDLE_POLICY].fd = g.bundles.of[BUNDLE_RULES].fd = -1;
     g.blocked_fd = g.lock_fd = g.status_fd = g.log_fd = g.bundle_fd = g.next_bundle_fd = -1;
     g.started_mono = sk_now_mono();
     g.started_wall = sk_now_wall();
@@ -421,7 +422,7 @@ int guard_run(const struct guard_options *opt)
     hold_standard_files();
     raise_file_limit();
     sk_log_setup("sekisho", SK_LOG_INFO, getenv("JOURNAL_STREAM") != NULL);
-    if (guard_read_conf(opt, &sk_diag_stderr, &g.conf) != SK_OK)
+    if (guard_read_conf(&g, &sk_diag_stderr, &g.conf) != SK_OK)
         return CLI_FAILED;
     if (check_privilege() != SK_OK) {
         conf_free(g.conf);

@@ -11,6 +11,7 @@
  *   guard_ledger.c  what was not inspected          guard_status.c   what status shows
  *   guard_metrics.c the exporter's socket and answers
  *   guard_uplink.c  the role that speaks with the manager, and what is known of it
+ *   guard_bundle.c  signed policy and rules of the fleet
  *   guard_news.c    this host's blocks to the manager   guard_fleet.c   the fleet's blocks to this host
  *
  * One thread, to which everything in struct guard belongs; the journal has one of its own, for the disk.
@@ -29,8 +30,10 @@
 #include "enforce/sockkill.h"
 #include "ipc/blocked.h"
 #include "ipc/control.h"
+#include "ipc/bundle.h"
 #include "ipc/message.h"
 #include "ipc/status.h"
+#include "pki/bundle.h"
 
 #define GUARD_RING_SIZE    (4u << 20) /* bytes of one event ring */
 #define GUARD_ARGS_MAX     64         /* -S and --set options */
@@ -141,6 +144,26 @@ struct guard_uplink {
     uint64_t look_up_id;
 };
 
+/* Policy or rules of the fleet. */
+struct guard_bundle {
+    uint64_t in_force, trial; /* versions; 0: none. trial: being loaded */
+    int fd;                   /* one that waits; -1 */
+    struct ipc_signed said;   /* of that one */
+    int64_t since;            /* wall; 0: before this start */
+    uint64_t refused;         /* the last one that was */
+    int64_t refused_at;
+    char why[IPC_TEXT_MAX];
+};
+
+struct guard_bundles {
+    struct guard_bundle of[BUNDLE_KINDS];
+    bool read;                    /* the versions in force are known */
+    bool floor_off;               /* the keys are those of another enrolment: versions begin anew */
+    char keys[65], next_keys[65]; /* hash of the keys that what is in force, or on trial, was signed by */
+    int64_t next;                 /* look at a signature not before; monotonic */
+    json_t *settings;             /* of the policy that was laid over the configuration read last; NULL: none */
+};
+
 struct guard {
     struct guard_options opt;
     struct conf *conf;
@@ -201,6 +224,7 @@ struct guard {
     struct guard_ledger ledger;
     struct guard_metrics metrics;
     struct guard_uplink uplink;
+    struct guard_bundles bundles;
     uint64_t monitor_wakes, events_lost;
     int64_t next_discover;
     uint64_t discover_failures; /* in a row */
@@ -222,7 +246,8 @@ void guard_stop(struct guard *g, const char *why);
 void guard_make_folder(const char *path, mode_t mode);
 
 /* guard_load.c */
-SK_MUST_USE int guard_read_conf(const struct guard_options *opt, const struct sk_diag_sink *diag, struct conf **out);
+/* The file, over it the policy of the fleet, over that --set. */
+SK_MUST_USE int guard_read_conf(struct guard *g, const struct sk_diag_sink *diag, struct conf **out);
 bool guard_home_is_auto(const struct conf *c);
 /* Configuration and rules as they are on disk now, sealed. */
 SK_MUST_USE int guard_make_bundle(struct guard *g, const struct conf *conf, const struct sk_diag_sink *diag, int *fd);
@@ -342,7 +367,7 @@ SK_MUST_USE int guard_uplink_send_forward(struct guard *g);
 void guard_uplink_ready(struct guard *g);
 void guard_uplink_died(struct guard *g);
 /* False: it has no business sending that. */
-bool guard_uplink_message(struct guard *g, const struct ipc_msg *m);
+bool guard_uplink_message(struct guard *g, struct ipc_msg *m);
 /* Messages wait until then, because the fleet's blocks come too fast. */
 bool guard_uplink_paused(const struct guard *g);
 /* The channel is to be looked at for writing. */
@@ -357,6 +382,21 @@ json_t *guard_uplink_json(const struct guard *g);
 void guard_uplink_stop(struct guard *g);
 /* Text of others: what is not printable ASCII becomes a question mark. */
 void guard_make_plain(char *s);
+
+/* guard_bundle.c */
+/* Takes fd. */
+void guard_bundle_message(struct guard *g, const struct ipc_signed *m, int fd);
+void guard_bundle_tick(struct guard *g);
+/* A load has ended that may have been of a bundle on trial. */
+void guard_bundle_loaded(struct guard *g, const struct ipc_loaded *l);
+bool guard_bundle_on_trial(const struct guard *g);
+/* What is in force, to an uplink that has just begun. */
+void guard_bundle_tell(struct guard *g);
+/* Settings to lay over c, which is what the host says by itself: {KEY: TEXT}; NULL: none. The caller's. */
+json_t *guard_bundle_settings(struct guard *g, const struct conf *c);
+SK_MUST_USE int guard_bundle_add_rules(const struct guard *g, struct ipc_bundle *b, const struct conf *c);
+json_t *guard_bundle_json(const struct guard *g, enum bundle_kind k);
+void guard_bundle_stop(struct guard *g);
 
 /* guard_news.c */
 void guard_news_event(struct guard *g, enum enforcer_event ev, const struct block *b, int64_t now);

@@ -359,12 +359,15 @@ static void on_ready(struct guard *g, enum guard_role r)
         guard_ledger_ready(g, true);
     if (r == GUARD_UPLINK && !c->ready)
         guard_uplink_ready(g);
+    bool first = !c->ready;
     c->ready = true;
+    if (r == GUARD_UPLINK && first)
+        guard_bundle_tell(g);
     c->beat_time = sk_now_mono();
 }
 
 /* False: this role has no business sending that. */
-static bool on_message(struct guard *g, enum guard_role r, const struct ipc_msg *m)
+static bool on_message(struct guard *g, enum guard_role r, struct ipc_msg *m)
 {
     if (r == GUARD_EXPORTER && !guard_metrics_may_speak(g))
         return false;

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/escape.h"
 #include "base/log.h"
+#include "base/strbuf.h"
 #include "cli.h"
 #include "guard.h"
 #include "inputs.h"
@@ -30,6 +31,29 @@ static void on_finding(void *arg, const struct sk_diag *d)
     else
         snprintf(line, sizeof(line), "%s%s%s", d->file != NULL ? d->file : "", d->file != NULL ? ": " : "", d->text);
     sk_escape(f->text, sizeof(f->text), sk_span_str(line));
+}
+
+/* KEY=VALUE, for free(3). */
+static char *setting_text(const char *key, const char *value)
+{
+    char *text = NULL;
+    return asprintf(&text, "%s=%s", key, value != NULL ? value : "") >= 0 ? text : NULL;
+}
+
+/* What the fleet's policy says; --set comes after it and counts more. */
+static int apply_policy(json_t *settings, struct conf *c, const struct sk_diag_sink *diag)
+{
+    const char *key;
+    json_t *value;
+    int rc = SK_OK;
+    json_object_foreach(settings, key, value)
+    {
+        char *text = rc == SK_OK ? setting_text(key, json_string_value(value)) : NULL;
+        if (rc == SK_OK)
+            rc = text != NULL ? conf_set_arg(c, text, diag) : SK_ENOMEM;
+        free(text);
+    }
+    return rc;
 }
 
 static int apply_sets(const struct guard_options *opt, struct conf *c, const struct sk_diag_sink *diag)
@@ -65,7 +89,8 @@ static int load_conf_file(const char *path, const struct sk_diag_sink *diag, str
     return rc;
 }
 
-int guard_read_conf(const struct guard_options *opt, const struct sk_diag_sink *diag, struct conf **out)
+static int read_conf(const struct guard_options *opt, json_t *policy, const struct sk_diag_sink *diag,
+                     struct conf **out)
 {
     struct conf *c = NULL;
     int rc;
@@ -76,6 +101,8 @@ int guard_read_conf(const struct guard_options *opt, const struct sk_diag_sink *
     else
         rc = conf_default(&c);
     if (rc == SK_OK)
+        rc = apply_policy(policy, c, diag);
+    if (rc == SK_OK)
         rc = apply_sets(opt, c, diag);
     if (rc == SK_OK)
         rc = check_mode(c, diag);
@@ -85,6 +112,60 @@ int guard_read_conf(const struct guard_options *opt, const struct sk_diag_sink *
     }
     *out = c;
     return SK_OK;
+}
+
+/* Whom this host spares it spares whatever the fleet says. */
+static int join_never(struct conf *c, const struct conf_prefixes *own, const struct sk_diag_sink *diag)
+{
+    char buf[SK_PREFIX_STRLEN];
+    struct sk_strbuf b;
+    sk_strbuf_init(&b, CONF_MAX_TEXT);
+    sk_strbuf_puts(&b, "never=[");
+    for (uint32_t i = 0; i < own->n + c->never.n; i++)
+        sk_strbuf_printf(&b, "%s%s", i > 0 ? "," : "",
+                         sk_prefix_format(i < own->n ? &own->v[i] : &c->never.v[i - own->n], buf));
+    sk_strbuf_puts(&b, "]");
+    int rc = b.full ? SK_EFULL : conf_set_arg(c, b.p, diag);
+    sk_strbuf_free(&b);
+    return rc;
+}
+
+static void keep_settings(struct guard *g, json_t *settings)
+{
+    json_decref(g->bundles.settings);
+    g->bundles.settings = settings;
+}
+
+/*
+ * Read without the policy first: the host itself says where it lies, and whether it wants it. A policy in force that no
+ * longer fits what the host says does not keep the agent from starting; one on trial is refused.
+ */
+int guard_read_conf(struct guard *g, const struct sk_diag_sink *diag, struct conf **out)
+{
+    struct conf *c = NULL;
+    int rc = read_conf(&g->opt, NULL, diag, out);
+    keep_settings(g, NULL);
+    json_t *policy = rc == SK_OK ? guard_bundle_settings(g, *out) : NULL;
+    if (policy == NULL)
+        return rc;
+    rc = read_conf(&g->opt, policy, diag, &c);
+    if (rc == SK_OK && json_object_get(policy, "never") != NULL)
+        rc = join_never(c, &(*out)->never, diag);
+    if (rc == SK_OK) {
+        conf_free(*out);
+        *out = c;
+        keep_settings(g, policy);
+        return SK_OK;
+    }
+    json_decref(policy);
+    conf_free(c);
+    if (!guard_bundle_on_trial(g)) {
+        sk_log(SK_LOG_ERROR, "the policy of the fleet does not fit this host's configuration: left out");
+        return SK_OK;
+    }
+    conf_free(*out);
+    *out = NULL;
+    return rc;
 }
 
 bool guard_home_is_auto(const struct conf *c)
@@ -128,6 +209,21 @@ static int add_rules(struct ipc_bundle *b, const struct guard_options *opt, cons
     return rc;
 }
 
+static int add_policy(struct ipc_bundle *b, json_t *settings)
+{
+    const char *key;
+    json_t *value;
+    int rc = SK_OK;
+    json_object_foreach(settings, key, value)
+    {
+        char *text = rc == SK_OK ? setting_text(key, json_string_value(value)) : NULL;
+        if (rc == SK_OK)
+            rc = text != NULL ? ipc_bundle_add(b, IPC_TEXT_SET, "policy", text, strlen(text)) : SK_ENOMEM;
+        free(text);
+    }
+    return rc;
+}
+
 static int add_all(struct guard *g, struct ipc_bundle *b, const struct conf *conf, const struct sk_diag_sink *diag)
 {
     const struct guard_options *opt = &g->opt;
@@ -136,11 +232,15 @@ static int add_all(struct guard *g, struct ipc_bundle *b, const struct conf *con
         rc = add_file(b, IPC_TEXT_CONF, opt->conf_path);
     else if (access(CLI_CONF_PATH, F_OK) == 0)
         rc = add_file(b, IPC_TEXT_CONF, CLI_CONF_PATH);
+    if (rc == SK_OK)
+        rc = add_policy(b, g->bundles.settings);
     for (unsigned i = 0; i < opt->nsets && rc == SK_OK; i++)
         rc = ipc_bundle_add(b, IPC_TEXT_SET, "--set", opt->sets[i], strlen(opt->sets[i]));
     if (rc == SK_OK && g->home[0] != '\0' && guard_home_is_auto(conf))
         rc = ipc_bundle_add(b, IPC_TEXT_HOME, "HOME_NET", g->home, strlen(g->home));
-    return rc == SK_OK ? add_rules(b, opt, conf, diag) : rc;
+    if (rc == SK_OK)
+        rc = add_rules(b, opt, conf, diag);
+    return rc == SK_OK ? guard_bundle_add_rules(g, b, conf) : rc;
 }
 
 int guard_make_bundle(struct guard *g, const struct conf *conf, const struct sk_diag_sink *diag, int *fd)
@@ -166,7 +266,7 @@ int guard_reload(struct guard *g, uint64_t client, char *why, size_t cap)
         snprintf(why, cap, "rules are being loaded already");
         return SK_EAGAIN;
     }
-    int rc = guard_read_conf(&g->opt, &diag, &conf);
+    int rc = guard_read_conf(g, &diag, &conf);
     if (rc == SK_OK && conf->decide.dry_run != g->dry_run) {
         snprintf(first.text, sizeof(first.text),
                  "decide.dry-run changes with the next start only: stop the agent and "
@@ -298,6 +398,8 @@ void guard_loaded(struct guard *g, const struct ipc_loaded *said)
     }
     if (reload)
         answer_client(g, &l, later);
+    if (reload)
+        guard_bundle_loaded(g, &l);
     json_decref(later);
     if (g->next_conf == NULL)
         sd_notify(0, "READY=1"); /* ends a RELOADING=1 */

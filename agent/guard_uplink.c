@@ -173,6 +173,7 @@ void guard_uplink_stop(struct guard *g)
     if (u->forward_wake >= 0)
         close(u->forward_wake);
     u->forward_fd = u->forward_wake = -1;
+    guard_bundle_stop(g);
 }
 
 /* ---- the connection ---- */
@@ -330,7 +331,7 @@ static void give_up_look_ups(struct guard *g, int64_t now)
 
 /* ---- its part of the loop ---- */
 
-bool guard_uplink_message(struct guard *g, const struct ipc_msg *m)
+bool guard_uplink_message(struct guard *g, struct ipc_msg *m)
 {
     const void *body = m->body;
     if (!g->child[GUARD_UPLINK].ready)
@@ -340,6 +341,10 @@ bool guard_uplink_message(struct guard *g, const struct ipc_msg *m)
     case IPC_FLEET: guard_fleet_message(g, (const struct ipc_fleet *)body); return true;
     case IPC_FLEET_DONE: guard_fleet_done(g, (const struct ipc_fleet_done *)body); return true;
     case IPC_MANAGER: on_manager(g, (const struct ipc_manager *)body); return true;
+    case IPC_SIGNED:
+        guard_bundle_message(g, (const struct ipc_signed *)body, m->fd[0]);
+        m->fd[0] = -1;
+        return true;
     case IPC_FOUND: on_found(g, (const struct ipc_found *)body); return true;
     default: return false;
     }
@@ -361,6 +366,7 @@ void guard_uplink_tick(struct guard *g)
     give_up_look_ups(g, now);
     follow_addresses(g);
     guard_fleet_tick(g);
+    guard_bundle_tick(g);
     guard_news_tick(g, sk_now_wall());
 }
 
@@ -441,5 +447,7 @@ json_t *guard_uplink_json(const struct guard *g)
     json_object_set_new(o, "blocks_told", u64(g->uplink.told));
     json_object_set_new(o, "syncs", u64(g->uplink.syncs));
     json_object_set_new(o, "fleet", guard_fleet_json(g));
+    json_object_set_new(o, "rules", guard_bundle_json(g, BUNDLE_RULES));
+    json_object_set_new(o, "policy", guard_bundle_json(g, BUNDLE_POLICY));
     return o;
 }

@@ -40,6 +40,20 @@ const struct cli_command cli_commands[] = {
      "      --set KEY=VALUE  override a configuration key; repeatable\n"
      "      --list-keywords  print the keywords of the rule language\n",
      cmd_check},
+    {"enroll", "--manager URL [OPTION]...", "make this host one of a fleet, with a token of its manager",
+     "  -c, --config FILE    configuration (" CLI_CONF_PATH ")\n"
+     "      --manager URL    https://HOST:PORT\n"
+     "      --token TOKEN    of the manager; - reads it from standard input\n"
+     "      --token-file FILE  the same from a file; without both: the environment's SEKISHO_TOKEN\n"
+     "      --ca FILE        PEM that the manager's certificate is checked with; else the system's CAs\n"
+     "      --ca-fingerprint SHA256  the same by the CA's fingerprint, as the manager shows it\n"
+     "      --identity       prove to be an EC2 instance; on EC2 that is done if it can be\n"
+     "      --imds URL       metadata service (http://169.254.169.254)\n"
+     "      --tag KEY=VALUE  shown with this host; repeatable\n"
+     "      --again          enrol once more, as another agent\n"
+     "      --set KEY=VALUE  override a configuration key; repeatable\n"
+     "A token on the command line can be read by every user of this host while it runs.\n",
+     cmd_enroll},
     {"status", "[--json]", "show workers, what was not inspected, memory, rules and blocks",
      CONTROL_OPTIONS "      --json           as JSON\n", cmd_status},
     {"blocks", "[OPTION]...", "list the blocks in force, or those that have ended",

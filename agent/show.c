@@ -169,6 +169,16 @@ static void show_clients(const json_t *counters)
                show_num(counters, "identity.cut"));
 }
 
+static void show_bundle(const char *kind, const json_t *b)
+{
+    const json_t *r = show_at(b, "refused");
+    if (show_num(b, "version") != 0)
+        printf("            %s %lld in force\n", kind, show_num(b, "version"));
+    if (r != NULL)
+        printf("            %s %lld REFUSED %.19s: %s\n", kind, show_num(r, "version"), show_str(r, "time"),
+               show_str(r, "why"));
+}
+
 static void show_manager(const json_t *m)
 {
     char t[32];
@@ -188,6 +198,8 @@ static void show_manager(const json_t *m)
            show_num(m, "spooled"), show_num(m, "lost"), show_span(show_num(m, "certificate_seconds"), t));
     printf("fleet       %lld in force, %lld refused, %lld unblocked here\n", show_num(f, "in_force"),
            show_num(f, "refused"), show_num(f, "unblocked_here"));
+    show_bundle("rules", show_at(m, "rules"));
+    show_bundle("policy", show_at(m, "policy"));
 }
 
 void show_status(const json_t *s)

@@ -124,6 +124,7 @@ static struct api_options api_options(struct run *r)
         .instance_required = s->identity.required,
         .cert_lifetime = s->agents.cert_lifetime,
         .max_block = s->agents.max_block,
+        .max_blocks = s->agents.max_blocks,
         .heartbeat_s = (uint32_t)(s->agents.heartbeat / SK_NS_PER_S),
         .never = s->never.v,
         .nnever = s->never.n,

@@ -68,6 +68,8 @@ const struct settings_entry settings_table[] = {
         "certificates of agents; renewed from two thirds on"),
     ROW("agents.heartbeat", SET_TIME, F(agents.heartbeat), S, 3600 * S, "30s", NULL, "how often agents report"),
     ROW("agents.max-block", SET_TIME, F(agents.max_block), S, YEAR, "7d", NULL, "longest block that is taken from an agent"),
+    ROW("agents.max-blocks", SET_U32, F(agents.max_blocks), 1, 1000000, "100000", NULL,
+        "blocks, and later ends of them, that are taken from one agent in a day; more are refused, and stay that host's own"),
 
     ROW("limits.connections", SET_U32, F(limits.connections), 1, 1000000, "10000", NULL, "open connections in all"),
     ROW("limits.per-address", SET_U32, F(limits.per_address), 1, 1000000, "512", NULL, "open connections of one address"),

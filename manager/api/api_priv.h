@@ -49,8 +49,10 @@
 #define API_LIST_BYTES   (64u << 20)                   /* of an answer; more is not given (503) */
 #define API_ENTRIES_MAX  1000000 /* entries in memory; further ones are not told to agents, and that is logged */
 #define API_JSON_INT_MAX INT64_C(9007199254740991) /* 2^53 - 1: what every JSON reader takes */
-#define API_BITS_V4      16                        /* widest block */
+#define API_BITS_V4      16                        /* widest block of an operator */
 #define API_BITS_V6      32
+#define API_AGENT_V4     24 /* of an agent, as an engine's (decide/policy.h): a stolen certificate is everybody's block */
+#define API_AGENT_V6     64
 
 /* --- answers (answer.c) --- */
 
@@ -354,6 +356,7 @@ struct agent {
     int64_t answered;     /* mono; its last feed answer with news */
     int64_t paging, base; /* in the middle of a reset: next `after`; number at which it began. -1 */
     unsigned held;
+    int64_t block_debt; /* mono ns: when the blocks that were taken have been paid for */
     struct req *poll[2];
 };
 
@@ -406,6 +409,8 @@ struct agent *agent_find(struct feed *f, const char *id, int64_t now);
 /* A request of this agent begins: its rate, and how many it has under way. */
 bool agent_admit(struct api *a, const char *id, int64_t now, bool poll);
 void agent_leave(struct api *a, const char *id);
+/* Takes one of the blocks that it has for a day. */
+bool agent_may_block(struct api *a, const char *id, int64_t now);
 /* The poll waits from now on (store's thread, behind the commit), or is answered at once. */
 void poll_park(struct api *a, struct req *r);
 /* A poll that was woken, and whose certificate has just been looked at: its answer. */

@@ -21,6 +21,11 @@ static int take_item(struct api *a, const struct req *r, struct item *it, int64_
         memcpy(it->event.agent, r->cert.agent, sizeof(it->event.agent));
         return store_event_add(s, &it->event);
     case ITEM_BLOCK:
+        if (!agent_may_block(a, r->cert.agent, sk_now_mono())) {
+            it->refused = "more blocks than an agent has for a day (agents.max-blocks)";
+            it->kind = ITEM_WRONG;
+            return SK_ENOENT;
+        }
         memcpy(it->block.agent, r->cert.agent, sizeof(it->block.agent));
         a->work.changed = true;
         return store_block_put(s, &it->block, now);

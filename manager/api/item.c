@@ -19,6 +19,11 @@ const char *item_target_refused(const struct item_rules *rules, const struct sk_
     return NULL;
 }
 
+static bool is_agents_width(const struct sk_prefix *p)
+{
+    return p->len >= (sk_addr_is_v4(&p->addr) ? 96 + API_AGENT_V4 : API_AGENT_V6);
+}
+
 static const char *copy(char *to, size_t cap, const char *from)
 {
     snprintf(to, cap, "%s", from);
@@ -83,6 +88,8 @@ static const char *read_block(const struct item_rules *rules, const json_t *o, i
     if (b->expires - now > rules->max_block + BLOCK_SLACK_MS)
         return "too long a block";
     const char *why = item_target_refused(rules, &b->target);
+    if (why == NULL && !is_agents_width(&b->target))
+        why = "too wide for an agent";
     if (why == NULL)
         out->kind = ITEM_BLOCK;
     return why;

@@ -59,7 +59,7 @@ static unsigned take(struct work *w, struct req **list)
 static int run_one(struct api *a, struct req *r)
 {
     int rc = SK_OK;
-    r->park = false;
+    r->park = false; /* a poll comes here twice, and may be refused the second time */
     if (r->route->auth == AUTH_AGENT || r->route->auth == AUTH_AGENT_LATE)
         rc = admit_agent(a, r);
     else if (r->route->auth == AUTH_OPERATOR || r->route->auth == AUTH_ADMIN)

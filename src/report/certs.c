@@ -2,9 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,34 +9,6 @@
 #include <unistd.h>
 
 #define CA_FILE_MAX (64u << 10) /* bytes of ca.pem; further CAs are not added */
-
-static X509 *parse_cert(const char *pem)
-{
-    BIO *b = BIO_new_mem_buf(pem, -1);
-    X509 *x = b != NULL ? PEM_read_bio_X509(b, NULL, NULL, NULL) : NULL;
-    BIO_free(b);
-    return x;
-}
-
-static EVP_PKEY *parse_key(const char *pem)
-{
-    BIO *b = BIO_new_mem_buf(pem, -1);
-    EVP_PKEY *k = b != NULL ? PEM_read_bio_PrivateKey(b, NULL, NULL, NULL) : NULL;
-    BIO_free(b);
-    return k;
-}
-
-/* Is the certificate for that key? */
-static bool fits(const char *cert_pem, const char *key_pem)
-{
-    X509 *x = parse_cert(cert_pem);
-    EVP_PKEY *k = parse_key(key_pem);
-    bool ok = x != NULL && k != NULL && X509_check_private_key(x, k) == 1;
-    X509_free(x);
-    EVP_PKEY_free(k);
-    ERR_clear_error();
-    return ok;
-}
 
 /* A file of certificates, not secret. *text is the caller's (free). */
 static int read_file(const char *path, char **text)
@@ -62,7 +31,7 @@ static int read_file(const char *path, char **text)
 static bool key_fits(const char *path, const char *cert_pem)
 {
     char *key = NULL;
-    bool ok = pki_secret_read(path, &key) == SK_OK && fits(cert_pem, key);
+    bool ok = pki_secret_read(path, &key) == SK_OK && pki_cert_fits(cert_pem, key) == SK_OK;
     pki_wipe(key);
     return ok;
 }
@@ -158,10 +127,8 @@ int certs_request(struct certs *c, char **csr)
 static int add_ca(struct certs *c, const char *ca)
 {
     char *have = NULL, *both = NULL;
-    X509 *x = parse_cert(ca);
-    int rc = x != NULL ? read_file(c->ca, &have) : SK_EPROTO;
-    X509_free(x);
-    ERR_clear_error();
+    struct pki_cert cert;
+    int rc = pki_cert_read(ca, &cert) == SK_OK ? read_file(c->ca, &have) : SK_EPROTO;
     if (rc == SK_OK && strstr(have, ca) == NULL && strlen(have) + strlen(ca) + 1 < CA_FILE_MAX) {
         rc = asprintf(&both, "%s%s%s", have, have[strlen(have) - 1] == '\n' ? "" : "\n", ca) > 0 ? SK_OK : SK_ENOMEM;
         if (rc == SK_OK)

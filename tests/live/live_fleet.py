@@ -2,6 +2,8 @@
 """Two hosts of a fleet, each with kernel, agent and clients of its own. Their uplinks are stopped, and this test speaks in
 their place: it passes on what one guard tells as the manager would, and what a taken-over uplink might say."""
 import argparse
+import base64
+import fcntl
 import json
 import os
 import signal
@@ -16,7 +18,8 @@ from bed import ATTACK, ATTACKER, SERVER_A, VISITOR, Bed, Tally, wait_until
 from live_block import RULE
 from live_hostile import MAGIC, VERSION, Stolen, bare, block_request, v4
 
-ALIVE, NEWS, FLEET, FLEET_DONE, MANAGER, LOOK_UP, FOUND = 20, 22, 23, 24, 27, 28, 29  # ipc/message.h
+ALIVE, NEWS, FLEET, FLEET_DONE, SIGNED, SIGNED_DONE, MANAGER, LOOK_UP, FOUND = 20, *range(22, 30)  # ipc/message.h
+POLICY, RULES = 0, 1
 SET, END, BEGIN, DONE = range(4)
 UP, REFUSED = 1, 2
 NO_ANSWER, WAITING, NOT_THERE, THERE = range(4)
@@ -56,7 +59,7 @@ class Uplink:
     """The uplink of a host, stopped; what it would have received is in news, and it can be made to say anything."""
 
     def __init__(self, bed):
-        self.bed, self.news, self.asked, self.answer = bed, [], [], None
+        self.bed, self.news, self.asked, self.done, self.answer = bed, [], [], [], None
         self.pid = bed.role("uplink")["pid"]
         os.kill(self.pid, signal.SIGSTOP)
         self.stolen = Stolen(self.pid, 3)
@@ -67,10 +70,10 @@ class Uplink:
     def listen(self):
         last = 0
         while not self.over:
-            if time.monotonic() - last > 0.5:
-                last = time.monotonic()
-                self.stolen.send(message(ALIVE, bytes(4)))
             try:
+                if time.monotonic() - last > 0.5:
+                    last = time.monotonic()
+                    self.stolen.send(message(ALIVE, bytes(4)))
                 data = self.stolen.sock.recv(16384)
             except BlockingIOError:
                 time.sleep(0.002)
@@ -87,6 +90,9 @@ class Uplink:
                 "<BBBBIIIII16sB7xqqq16s128s", body)
             self.news.append({"op": op, "origin": origin, "why": why, "sid": sid, "addr": addr, "len": length, "expires": expires,
                               "id": block.rstrip(b"\0").decode(), "reason": reason.split(b"\0")[0].decode()})
+        if kind == SIGNED_DONE:
+            which, rc, version, in_force, text = struct.unpack("<IiQQ512s", body)
+            self.done.append({"kind": which, "rc": rc, "version": version, "in_force": in_force, "text": text.split(b"\0")[0].decode()})
         if kind == LOOK_UP:
             number = struct.unpack("<Q16sB7x", body)[0]
             self.asked.append(number)
@@ -98,6 +104,17 @@ class Uplink:
         for m in messages:
             while self.stolen.send(m) == 0:
                 pass
+
+    def hand_over(self, kind, version, payload, signature, seconds=20):
+        """A signed bundle; what the guard says of it."""
+        fd = os.memfd_create("signed", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+        os.write(fd, payload)
+        fcntl.fcntl(fd, 1033, 15)  # F_ADD_SEALS, all of them
+        before = len(self.done)
+        socket.send_fds(self.stolen.sock, [message(SIGNED, struct.pack("<IIQ64s", kind, 0, version, signature))], [fd])
+        os.close(fd)
+        wait_until(lambda: len(self.done) > before, seconds)
+        return self.done[-1] if len(self.done) > before else {"rc": None, "text": "no answer"}
 
     def about(self, target, op=SET):
         return [n for n in self.news if n["op"] == op and n["addr"] == address(target)]
@@ -146,6 +163,142 @@ class Host(Bed):
 
     def uplink_works(self):
         return wait_until(lambda: self.role("uplink")["state"] == "working", 10) is not None
+
+
+class Signer:
+    """Whoever keeps the signing key."""
+
+    def __init__(self, host, name):
+        self.host, self.key = host, host.path(name)
+        host.must("openssl", "genpkey", "-algorithm", "ed25519", "-out", self.key)
+        der = subprocess.run(["openssl", "pkey", "-in", self.key, "-pubout", "-outform", "DER"], capture_output=True, check=True).stdout
+        self.public = base64.b64encode(der[-32:]).decode()
+
+    def sign(self, payload):
+        with open(self.host.path("payload"), "wb") as f:
+            f.write(payload)
+        return subprocess.run(["openssl", "pkeyutl", "-sign", "-inkey", self.key, "-rawin", "-in", self.host.path("payload")],
+                              capture_output=True, check=True).stdout
+
+    def bundle(self, kind, version, body):
+        payload = json.dumps({"kind": ("policy", "rules")[kind], "version": version, "created_ms": 1, "note": "",
+                              ("settings", "files")[kind]: body}).encode()
+        return kind, version, payload, self.sign(payload)
+
+
+def rules_of(*texts):
+    return [{"name": f"fleet-{i}.rules", "text": t} for i, t in enumerate(texts)]
+
+
+def fleet_rule(sid, uri):
+    return (f'alert http any any -> any any (msg:"fleet {sid}"; flow:established,to_server; http.uri; content:"{uri}"; sid:{sid}; '
+            'rev:1;)\n')
+
+
+def alerts(host, uri, sid):
+    def there():
+        host.fetch(host.visitor, uri, 1)
+        return any(e["alert"]["signature_id"] == sid for e in host.eve("alert"))
+    return wait_until(there, 5, 0.3) is not None
+
+
+def stored(host, kind):
+    path = host.path(f"state/{kind}")
+    return sorted(os.listdir(path)) if os.path.isdir(path) else []
+
+
+def write_keys(host, *keys):
+    path = host.path("state/signing-keys")
+    with open(path, "w", encoding="ascii") as f:
+        f.write("".join(k + "\n" for k in keys))
+    os.chmod(path, 0o644)
+    return path
+
+
+def signed_rules(b, up, t, signer, other):
+    done = up.hand_over(*signer.bundle(RULES, 3, rules_of(fleet_rule(5001, "/of-the-fleet"))))
+    t.check("without keys nothing is taken", done["rc"] != 0 and "no signing keys" in done["text"], done)
+    keys = write_keys(b, signer.public)
+    os.chmod(keys, 0o666)
+    done = up.hand_over(*signer.bundle(RULES, 3, rules_of(fleet_rule(5001, "/of-the-fleet"))))
+    t.check("nor by keys that others could have written", done["rc"] != 0 and "others than root" in done["text"], done)
+    os.chmod(keys, 0o644)
+    done = up.hand_over(*other.bundle(RULES, 3, rules_of(fleet_rule(5001, "/of-the-fleet"))))
+    t.check("nor what another key has signed", done["rc"] != 0 and "not signed" in done["text"] and stored(b, "rules") == [], done)
+    kind, version, payload, signature = signer.bundle(RULES, 3, rules_of(fleet_rule(5001, "/of-the-fleet")))
+    done = up.hand_over(kind, version, payload.replace(b"5001", b"5002"), signature)
+    t.check("nor what has been changed since", done["rc"] != 0 and "not signed" in done["text"], done)
+    done = up.hand_over(kind, 4, payload, signature)
+    t.check("nor under another version", done["rc"] != 0 and "announced" in done["text"], done)
+    before = b.status()["rules"]["loaded"]
+    done = up.hand_over(kind, version, payload, signature)
+    t.check("rules that are signed are in force", done["rc"] == 0 and done["in_force"] == 3, done)
+    s = b.status()
+    t.check("beside this host's own", s["rules"]["loaded"] == before + 1 and s["manager"]["rules"]["version"] == 3, s["rules"])
+    t.check("and find what they look for", alerts(b, "/of-the-fleet", 5001))
+    done = up.hand_over(kind, version, payload, signature)
+    t.check("the same again is nothing new", done["rc"] == 0 and done["in_force"] == 3, done)
+    done = up.hand_over(*signer.bundle(RULES, 2, rules_of(fleet_rule(5003, "/older"))))
+    t.check("an older version is refused", done["rc"] != 0 and "later version" in done["text"] and done["in_force"] == 3, done)
+    loads = b.status()["rules"]["generation"]
+    done = up.hand_over(*signer.bundle(RULES, 5, rules_of(fleet_rule(5004, "/new"), 'alert http any any -> any any (msg:"x"; kontent:"x"; sid:5005;)\n')))
+    t.check("rules that the engine refuses are rolled back, and it is said where", done["rc"] != 0 and "fleet-1.rules:1" in done["text"] and
+            done["in_force"] == 3, done)
+    t.check("the old ones stay", b.status()["rules"]["loaded"] == before + 1 and len(stored(b, "rules")) == 1 and
+            stored(b, "rules")[0].startswith("3-"), (stored(b, "rules"), loads))
+    t.check("status says what was refused", b.status()["manager"]["rules"]["refused"]["version"] == 5 and
+            "5 REFUSED" in b.ctl("status").stdout, b.ctl("status").stdout)
+    done = up.hand_over(*signer.bundle(RULES, 6, rules_of(RULE, fleet_rule(5006, "/six"))))
+    t.check("a rule that is there already, word for word, does no harm", done["rc"] == 0 and
+            b.status()["rules"]["loaded"] == before + 1, done)
+    t.check("what was before is gone", not alerts(b, "/of-the-fleet-no-more?/of-the-fleet", 5007) and alerts(b, "/six", 5006) and
+            len(stored(b, "rules")) == 1, stored(b, "rules"))
+
+
+def longest(host):
+    done = host.ctl("block", "203.0.113.240", "--for", "6h")
+    left = (host.block_of("203.0.113.240") or {"seconds_left": done.stderr})["seconds_left"]
+    host.ctl("unblock", "203.0.113.240")
+    return left
+
+
+def signed_policy(b, up, t, signer):
+    done = up.hand_over(*signer.bundle(POLICY, 1, {"decide.max-block-duration": "10m", "decide.block-duration": "5m", "never": "[203.0.113.241]"}))
+    t.check("a policy is in force", done["rc"] == 0 and longest(b) <= 600 and b.ctl("block", "203.0.113.241").returncode == 1,
+            (done, longest(b)))
+    t.check("whom this host spares it spares all the same", b.ctl("block", "203.0.113.242").returncode == 1)
+    done = up.hand_over(*signer.bundle(POLICY, 2, {"decide.max-block-duration": "for ever"}))
+    t.check("one that makes no sense is refused", done["rc"] != 0 and done["in_force"] == 1 and longest(b) <= 600, done)
+    done = up.hand_over(*signer.bundle(POLICY, 3, {"guard.state-dir": "/tmp"}))
+    t.check("one about what is this host's alone too", done["rc"] != 0 and "may not hold" in done["text"], done)
+    t.check("nothing of these is left", len(stored(b, "policy")) == 1, stored(b, "policy"))
+
+
+def signed(b, t):
+    with open(b.conf, "a", encoding="utf-8") as f:
+        f.write("never: [203.0.113.242]\n")
+    b.ctl("reload", timeout=60)
+    signer, other = Signer(b, "sign.pem"), Signer(b, "other.pem")
+    with Uplink(b) as up:
+        signed_rules(b, up, t, signer, other)
+        signed_policy(b, up, t, signer)
+    loaded = b.status()["rules"]["loaded"]
+    os.kill(b.process.pid, signal.SIGKILL)
+    b.process.wait()
+    b.log.close()
+    t.check("after a kill -9 both are in force again", b.start_agent() and b.uplink_works() and longest(b) <= 600 and
+            b.status()["rules"]["loaded"] == loaded and b.status()["manager"]["policy"]["version"] == 1, b.status()["manager"])
+    b.stop_agent()
+    t.check("--set counts more than a policy", b.start_agent("--set", "decide.max-block-duration=20m", "--set", "decide.block-duration=4m", "--set",
+                                                            "manager.rules=no") and
+            b.uplink_works() and 600 < longest(b) <= 1200, longest(b))
+    t.check("rules of the fleet that are not wanted are not loaded", b.status()["rules"]["loaded"] == loaded - 1)
+    with Uplink(b) as up:
+        done = up.hand_over(*signer.bundle(RULES, 9, rules_of(fleet_rule(5009, "/nine"))))
+        t.check("nor taken", done["rc"] != 0 and "manager.rules" in done["text"], done)
+        write_keys(b, other.public)
+        done = up.hand_over(*other.bundle(POLICY, 1, {"decide.block-duration": "3m"}))
+        t.check("with other keys versions begin anew", done["rc"] == 0 and len(stored(b, "policy")) == 1, (done, stored(b, "policy")))
 
 
 def gone(host, target, seconds=3):
@@ -420,7 +573,7 @@ def main():
                 spreads(a, b, {"a": up_a, "b": up_b}, t)
                 for step in (longest_wins, joins, unblocked_here, snapshot, manager_state, explained, never):
                     step(b, up_b, t)
-            for step in (hostile, nothing_is_lost, stops):
+            for step in (hostile, nothing_is_lost, signed, stops):
                 step(b, t)
         log = a.agent_log() + b.agent_log()
         t.check("no sanitizer has anything to say", "Sanitizer" not in log and "runtime error" not in log, log[-2000:])

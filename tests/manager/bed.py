@@ -36,9 +36,9 @@ REGION = "eu-west-1"
 
 
 def find_venv():
-    """bin folder of the environment that ./dev test makes, or that SEKISHO_VENV names; None."""
-    for d in (os.environ.get("SEKISHO_VENV"), os.path.join(ROOT, "build/venv")):
-        if d and os.path.exists(os.path.join(d, "bin/python")):
+    """bin folder of the environment that this runs in, that SEKISHO_VENV names, or that ./dev test makes; None."""
+    for d in (sys.prefix, os.environ.get("SEKISHO_VENV"), os.path.join(ROOT, "build/venv")):
+        if d and os.path.exists(os.path.join(d, "bin/moto_server")):
             return os.path.join(d, "bin")
     return None
 

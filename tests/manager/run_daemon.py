@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from bed import Host, IpSets, Manager, Moto, Tally, find_venv, venv_tool, wait_until
+from bed import Host, IpSets, Manager, Moto, Tally, venv_tool, wait_until
 
 
 def entries_of(answer):
@@ -209,7 +209,7 @@ def main():
     ap.add_argument("--agent")
     args = ap.parse_args()
     t = Tally("run_daemon")
-    moto = Moto() if venv_tool("moto_server") and "site-packages" in (find_venv() or "") + str(sys.path) else None
+    moto = Moto() if venv_tool("moto_server") else None
     try:
         import boto3  # noqa: F401  pylint: disable=import-outside-toplevel,unused-import
     except ImportError:

@@ -180,9 +180,10 @@ def joins_later(t, program, folder):
     t.check("later: without a manager there is no uplink", a.manager().get("state") == "none" and
             uplink_pid(a) is None, a.manager())
     a.ask("block", "203.0.113.9", "--for", "1h")
-    a.join()
-    a.ask("reload")
-    t.check("later: a reload takes it up", wait_until(
+    fake.tokens["ske_test"] = None
+    r = a.ask("enroll", "-c", a.conf, "--manager", fake.url, "--token", "ske_test", "--ca", fake.ca.pem)
+    t.check("later: enroll tells the running agent", r.returncode == 0 and "has taken it up" in r.stdout, r)
+    t.check("later: which connects", wait_until(
         lambda: a.manager().get("state") == "connected", 10) is not None, a.manager())
     t.check("later: blocks from before are told", wait_until(
         lambda: any(i["target"] == "203.0.113.9" for i in items(fake, "block")), 5) is not None, fake.items)

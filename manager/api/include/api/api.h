@@ -4,8 +4,8 @@
  * collected and committed together, and answered behind the commit; nothing is answered for that is not on disk.
  *
  * Limits, each with a status and a counter: body (413), requests a second of an agent and of an address (429),
- * connections in all and of one address, time to send a request (a slow client is closed), waiting polls.
- * A feed answer is made once for all agents that ask from the same number.
+ * connections in all and of one address, blocks of an agent in a day, time to send a request (a slow client is closed),
+ * waiting polls. A feed answer is made once for all agents that ask from the same number.
  */
 #ifndef API_API_H
 #define API_API_H
@@ -38,6 +38,7 @@ struct api_options {
     bool instance_required;
     int64_t cert_lifetime; /* ns */
     int64_t max_block;     /* ns */
+    uint32_t max_blocks;   /* of one agent in a day, all at once if need be; 0: any number */
     uint32_t heartbeat_s;
     const struct sk_prefix *never; /* blocks of these are refused */
     size_t nnever;
