@@ -104,6 +104,7 @@ static int send_call(struct aws *a, const struct call *c, const struct aws_creds
     q.tls = &a->tls;
     q.timeout_ms = a->timeout_ms;
     q.response_max = AWS_RESPONSE_MAX;
+    q.once = true; /* two writes within a second are one too many */
     *r = (struct fetch_response){.result = FETCH_FAILED, .text = "out of memory"};
     int rc = b.full ? SK_ENOMEM : fetch_do(&q, r);
     if (b.p != NULL)

@@ -43,7 +43,7 @@ static int ask_sources(struct aws *a, int64_t now, struct aws_creds *out, char *
 
 static int refresh(struct aws *a, int64_t now, char *why, size_t cap)
 {
-    struct aws_creds fresh;
+    struct aws_creds fresh = {0};
     int rc = ask_sources(a, now, &fresh, why, cap);
     a->asked = now;
     if (rc == SK_OK) {

@@ -140,6 +140,8 @@ static bool set_method(struct transfer *t, const struct fetch_request *q, const 
         SET(CURLOPT_HTTPGET, 1L);
     }
     SET(CURLOPT_CUSTOMREQUEST, q->method);
+    SET(CURLOPT_FRESH_CONNECT, q->once ? 1L : 0L);
+    SET(CURLOPT_FORBID_REUSE, q->once ? 1L : 0L);
     return ok;
 }
 

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define KEY_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+
 static const char *const kinds[BUNDLE_KINDS] = {"policy", "rules"};
 static const char *const bodies[BUNDLE_KINDS] = {"settings", "files"};
 
@@ -23,7 +25,7 @@ static const char *const allowed[] = {"decide.",           "never",   "proxies."
 bool bundle_setting_allowed(const char *key)
 {
     size_t len = strlen(key);
-    if (len == 0 || len > BUNDLE_KEY_MAX)
+    if (len == 0 || len > BUNDLE_KEY_MAX || strspn(key, KEY_CHARS) != len) /* nor "decide.x=y", for who joins them */
         return false;
     if (strcmp(key, "stream.checksum-validation") == 0) /* Suricata's name for a key of capture's */
         return false;

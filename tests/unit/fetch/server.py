@@ -44,12 +44,18 @@ class Reset(Exception):
     pass
 
 
+resets = 0  # requests that got one
+
+
 def reply(path, method, head, body, peer):
     """Bytes to send, and whether the connection stays."""
+    global resets
     if path == "/echo":
         names = [h.split(":")[0] for h in head]
         return answer(json.dumps({"method": method, "headers": head, "names": names,
                                   "body": body.decode("latin-1")}).encode()), True
+    if path == "/resets":
+        return answer(str(resets).encode()), True
     if path == "/port":
         return answer(str(peer[1]).encode()), True
     if path.startswith("/big"):
@@ -81,6 +87,7 @@ def reply(path, method, head, body, peer):
                       "x-amzn-ErrorType: WAFOptimisticLockException:http://internal/\r\n"), True
     if path == "/early":
         return b"HTTP/1.1 103 Early Hints\r\nRetry-After: 99\r\n\r\n" + answer(b"late"), True
+    resets += 1
     raise Reset()
 
 

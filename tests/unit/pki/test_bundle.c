@@ -228,6 +228,11 @@ static void test_settings(void **state)
                                      "vars.mode",
                                      "Decide.dry-run",
                                      "stats.interval",
+                                     "decide.dry-run=yes",
+                                     "never=0.0.0.0/0",
+                                     "stream.checksum-validation=no",
+                                     "decide.a b",
+                                     "decide.\n",
                                      " never",
                                      "stream.checksum-validation",
                                      "capture.checksum-validation"};

@@ -38,6 +38,7 @@ struct fetch_request {
     int timeout_ms;              /* of the whole; > 0 */
     int connect_timeout_ms;      /* 0: as timeout_ms */
     size_t response_max;         /* 0: FETCH_RESPONSE_MAX */
+    bool once; /* on a connection of its own: libcurl sends again, unasked, what got no answer on one that was kept */
 };
 
 enum fetch_result {
