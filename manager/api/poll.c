@@ -10,7 +10,7 @@
 #define WAKES_PER_S  2000
 #define WAKES_BURST  200
 #define AGENT_GAP    (100 * SK_NS_PER_MS) /* between two answers with news to one agent */
-#define RECHECK      SK_NS_PER_S          /* a certificate that was looked at longer ago is looked at again */
+#define RECHECK      (50 * SK_NS_PER_MS)  /* a certificate that was looked at longer ago is looked at again */
 #define PASS_MS      5                    /* between two passes over the list, when there is news */
 #define IDLE_MS      100                  /* and when there is none: polls end so exactly */
 #define HOUSEKEEPING SK_NS_PER_S
