@@ -13,6 +13,7 @@
 #define RECHECK      (50 * SK_NS_PER_MS)  /* a certificate that was looked at longer ago is looked at again */
 #define PASS_MS      5                    /* between two passes over the list, when there is news */
 #define IDLE_MS      100                  /* and when there is none: polls end so exactly */
+#define SWEEP        (100 * SK_NS_PER_MS) /* between two looks at all connections */
 #define HOUSEKEEPING SK_NS_PER_S
 #define COMPACT      (60 * SK_NS_PER_S)
 #define FORGET       (600 * SK_NS_PER_S) /* an agent that is silent for so long */
@@ -146,6 +147,22 @@ void poll_answer(struct api *a, struct req *r)
     http_resume(r);
 }
 
+/* Is it its turn? *waiting: there is news for it, and it must wait. */
+static bool is_ripe(const struct api *a, const struct req *r, int64_t now, bool *waiting)
+{
+    const struct feed *f = &a->feed;
+    const struct agent *g = r->agent;
+    if (api_flag(&a->stopping) || now >= r->until)
+        return true;
+    if (!feed_has_news(f, g, r->in.epoch, r->in.after))
+        return false;
+    if (g->paging < 0 && g->answered != 0 && now - g->answered < AGENT_GAP) {
+        *waiting = true;
+        return false;
+    }
+    return true;
+}
+
 /* Has just been checked by the store's thread: goes into the list, from where the feed's thread takes it as it may. */
 void poll_park(struct api *a, struct req *r)
 {
@@ -165,8 +182,11 @@ void poll_park(struct api *a, struct req *r)
             set_page(a, oldest);
         }
         poll_link(f, r);
-        f->news = true;
-        pthread_cond_signal(&f->cond);
+        bool waiting = false; /* to look through all the others for one that only waits would be a waste */
+        if (is_ripe(a, r, sk_now_mono(), &waiting) || waiting) {
+            f->news = true;
+            pthread_cond_signal(&f->cond);
+        }
     }
     feed_unlock(f); /* r is the other thread's from here on */
     if (oldest != NULL) {
@@ -188,22 +208,6 @@ static void refill(struct feed *f, int64_t now)
     if (f->credit > cost * WAKES_BURST)
         f->credit = cost * WAKES_BURST;
     f->credited = now;
-}
-
-/* Is it its turn? *waiting: there is news for it, and it must wait. */
-static bool is_ripe(const struct api *a, const struct req *r, int64_t now, bool *waiting)
-{
-    const struct feed *f = &a->feed;
-    const struct agent *g = r->agent;
-    if (api_flag(&a->stopping) || now >= r->until)
-        return true;
-    if (!feed_has_news(f, g, r->in.epoch, r->in.after))
-        return false;
-    if (g->paging < 0 && g->answered != 0 && now - g->answered < AGENT_GAP) {
-        *waiting = true;
-        return false;
-    }
-    return true;
 }
 
 /* Those that are to be answered now. *waiting: come again soon. */
@@ -277,7 +281,7 @@ static void *poll_main(void *arg)
 {
     struct api *a = (struct api *)arg;
     struct feed *f = &a->feed;
-    int64_t house = 0, compacted = sk_now_mono();
+    int64_t house = 0, swept = 0, compacted = sk_now_mono();
     feed_lock(f);
     while (!f->stop) {
         bool waiting = false;
@@ -286,7 +290,10 @@ static void *poll_main(void *arg)
         keep_house(a, now, &house, &compacted);
         feed_unlock(f);
         wake(a, list, now);
-        conns_sweep(a, now);
+        if (now - swept >= SWEEP) {
+            conns_sweep(a, now);
+            swept = now;
+        }
         (void)usleep(PASS_MS * 1000); /* what comes meanwhile goes together */
         feed_lock(f);
         if (!f->news && !waiting && !f->stop)
