@@ -268,7 +268,8 @@ def signed_policy(b, up, t, signer):
             (done, longest(b)))
     t.check("whom this host spares it spares all the same", b.ctl("block", "203.0.113.242").returncode == 1)
     done = up.hand_over(*signer.bundle(POLICY, 2, {"decide.max-block-duration": "for ever"}))
-    t.check("one that makes no sense is refused", done["rc"] != 0 and done["in_force"] == 1 and longest(b) <= 600, done)
+    t.check("one that makes no sense is refused, and the setting is named", done["rc"] != 0 and done["in_force"] == 1 and
+            longest(b) <= 600 and done["text"].startswith("decide.max-block-duration"), done)
     done = up.hand_over(*signer.bundle(POLICY, 3, {"guard.state-dir": "/tmp"}))
     t.check("one about what is this host's alone too", done["rc"] != 0 and "may not hold" in done["text"], done)
     t.check("nothing of these is left", len(stored(b, "policy")) == 1, stored(b, "policy"))
