@@ -221,7 +221,7 @@ static struct req *collect(struct api *a, int64_t now, bool *waiting)
         next = r->poll_next;
         if (!is_ripe(a, r, now, waiting))
             continue;
-        if (f->credit < SK_NS_PER_S / WAKES_PER_S) {
+        if (f->credit < SK_NS_PER_S / WAKES_PER_S && !api_flag(&a->stopping)) {
             *waiting = true;
             break;
         }
@@ -303,6 +303,24 @@ static void *poll_main(void *arg)
     return NULL;
 }
 
+/* The library does not stop while requests are suspended. */
+static void answer_rest(struct api *a)
+{
+    struct feed *f = &a->feed;
+    for (;;) {
+        feed_lock(f);
+        struct req *r = f->polls;
+        if (r != NULL) {
+            poll_unlink(f, r);
+            set_page(a, r);
+        }
+        feed_unlock(f);
+        if (r == NULL)
+            return;
+        http_resume(r);
+    }
+}
+
 int poll_start(struct api *a)
 {
     struct feed *f = &a->feed;
@@ -321,8 +339,15 @@ void poll_stop(struct api *a)
     f->stop = true;
     pthread_cond_signal(&f->cond);
     feed_unlock(f);
-    if (f->started)
+    if (f->started) {
         pthread_join(f->thread, NULL);
+        answer_rest(a);
+    }
+}
+
+void poll_free(struct api *a)
+{
+    struct feed *f = &a->feed;
     if (f->agents != NULL)
         agents_forget(f, 0, true);
     free(f->agents);

@@ -512,6 +512,28 @@ def slow(t, program):
         t.check("and again when they are gone", s.anybody().get("/healthz").status == 200)
 
 
+def stopping(t, program):
+    """Polls that wait are answered, and the end does not wait for them."""
+    with Server(program) as s:
+        agents, answers = [s.agent() for _ in range(6)], []
+
+        def poll(a):
+            feed = a.get("/v1/feed").json
+            answers.append(a.get(f"/v1/feed?epoch={feed['epoch']}&after={feed['seq']}&wait=60").status)
+        threads = [threading.Thread(target=poll, args=(a,)) for a in agents]
+        for th in threads:
+            th.start()
+        deadline = time.time() + 20
+        while s.status()["polls_waiting"] < 6 and time.time() < deadline:
+            time.sleep(0.1)
+        begun = time.time()
+        t.check("a server with waiting polls ends well", s.stop(), s.read_log()[-2000:])
+        t.check("and soon", time.time() - begun < 8, time.time() - begun)
+        for th in threads:
+            th.join()
+        t.check("each poll has its answer", answers == [200] * 6, answers)
+
+
 def rates(t, program):
     with Server(program, "-a", "2", "-A", "20") as s:
         agent, other = s.agent(), s.agent()
@@ -563,6 +585,7 @@ def main():
                                              "agent.revoke"} <= {a["what"] for a in audit}, {a["what"] for a in audit})
         t.check("the server ends well", s.stop(), s.read_log()[-2000:])
     identities(t, args.server)
+    stopping(t, args.server)
     rates(t, args.server)
     slow(t, args.server)
     return t.end()
