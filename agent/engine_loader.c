@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "engine_role.h"
 #include "event/event.h"
+#include "event_types.h"
 #include "role.h"
 
 #define LOGGED_FINDINGS 10
@@ -100,7 +101,8 @@ static bool same_engine_conf(const struct conf *a, const struct conf *b)
            SAME(vxlan) && SAME(geneve) && SAME(teredo) &&
            a->capture.checksum_validation == b->capture.checksum_validation && a->eve.enabled == b->eve.enabled &&
            a->eve.types == b->eve.types && a->eve.payload == b->eve.payload &&
-           a->eve.payload_printable == b->eve.payload_printable;
+           a->eve.payload_printable == b->eve.payload_printable &&
+           event_types_of_manager(a) == event_types_of_manager(b);
 #undef SAME
 }
 
@@ -130,18 +132,7 @@ static int read_conf(const struct ipc_bundle *b, const struct sk_diag_sink *diag
 
 static uint32_t event_mask(const struct conf *c)
 {
-    static const struct {
-        uint32_t conf, type;
-    } map[] = {
-        {CONF_EVE_ALERT, EVENT_ALERT},       {CONF_EVE_HTTP, EVENT_HTTP},   {CONF_EVE_FLOW, EVENT_FLOW},
-        {CONF_EVE_DROP, EVENT_DROP},         {CONF_EVE_STATS, EVENT_STATS}, {CONF_EVE_ANOMALY, EVENT_ANOMALY},
-        {CONF_EVE_FILEINFO, EVENT_FILEINFO}, {CONF_EVE_ALERT, EVENT_FLOOD},
-    };
-    uint32_t mask = 0;
-    for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++)
-        if (c->eve.enabled && (c->eve.types & map[i].conf))
-            mask |= 1u << map[i].type;
-    return mask;
+    return event_types_of_file(c) | event_types_of_manager(c);
 }
 
 static const char *home_net(const struct ipc_bundle *b)

@@ -269,10 +269,17 @@ void guard_bundle_tell(struct guard *g)
         say_done(g, (enum bundle_kind)k, 0, SK_OK, "");
 }
 
+/* A setting of a policy is read as one of --set, but did not come from there. */
+static const char *without_option(const char *why)
+{
+    static const char option[] = "--set: ";
+    return strncmp(why, option, sizeof(option) - 1) == 0 ? why + sizeof(option) - 1 : why;
+}
+
 static void refuse(struct guard *g, enum bundle_kind k, uint64_t version, int rc, const char *why)
 {
     struct guard_bundle *b = &g->bundles.of[k];
-    snprintf(b->why, sizeof(b->why), "%s", why);
+    snprintf(b->why, sizeof(b->why), "%s", k == BUNDLE_POLICY ? without_option(why) : why);
     guard_make_plain(b->why);
     b->refused = version;
     b->refused_at = sk_now_wall();

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "event_types.h"
 #include "guard.h"
 #include "ipc/ring.h"
 #include "report/eve.h"
@@ -160,7 +161,7 @@ static int send_start(struct guard *g, enum guard_role r)
                           .capture_block = g->geometry.block_size,
                           .capture_timeout = g->geometry.block_timeout};
     struct ipc_bundle_note note = {.generation = g->generation};
-    struct ipc_log log = {g->conf->eve.payload, g->conf->eve.payload_printable};
+    struct ipc_log log = {g->conf->eve.payload, g->conf->eve.payload_printable, event_types_of_file(g->conf), 0};
     const struct ipc_empty e = {0};
     int fds[2] = {g->rings_fd, g->wake_fd};
     int rc = ipc_send(c->chan, IPC_SETUP, &s, fds, 2);
@@ -453,7 +454,7 @@ void guard_child_stop(struct guard *g, enum guard_role r)
 void guard_log_open(struct guard *g)
 {
     const struct conf_eve *e = &g->conf->eve;
-    struct ipc_log log = {e->payload, e->payload_printable};
+    struct ipc_log log = {e->payload, e->payload_printable, event_types_of_file(g->conf), 0};
     struct guard_child *c = &g->child[GUARD_REPORTER];
     int fd;
     if (!e->enabled)

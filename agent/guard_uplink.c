@@ -86,6 +86,8 @@ void guard_uplink_reload(struct guard *g, const struct conf *old)
         guard_fleet_drop(g);
     if (!same && guard_uplink_send_forward(g) == SK_EAGAIN)
         guard_child_kill(g, GUARD_REPORTER, "does not take messages");
+    if (c->pid == 0 && !u->wanted)
+        c->start_at = INT64_MAX;
     if (c->pid != 0 && !same)
         tell_to_end(g);
     else if (c->pid == 0 && u->wanted && !same)
@@ -439,6 +441,7 @@ json_t *guard_uplink_json(const struct guard *g)
     json_object_set_new(o, "spooled_bytes", u64(m->spooled_bytes));
     json_object_set_new(o, "sent", u64(m->sent));
     json_object_set_new(o, "lost", u64(m->lost));
+    json_object_set_new(o, "events_lost", u64(ipc_status_get(&g->status->reporter.forward_lost)));
     put_time(o, "certificate_until", m->cert_until);
     json_object_set_new(o, "certificate_seconds",
                         json_integer(m->cert_until != 0 ? (m->cert_until - sk_now_wall()) / SK_NS_PER_S : 0));

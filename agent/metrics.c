@@ -182,6 +182,8 @@ static void put_manager(struct sk_strbuf *b, const json_t *m)
     one(b, "manager_sent_total", COUNTER, "Events and blocks that the manager was told, since the uplink began.",
         num(m, "sent"));
     one(b, "manager_lost_total", COUNTER, "Those for which there was no room, since the uplink began.", num(m, "lost"));
+    one(b, "manager_events_lost_total", COUNTER, "Events that did not even get as far, the uplink being too slow.",
+        num(m, "events_lost"));
     one(b, "manager_certificate_seconds", GAUGE, "Seconds until this host's certificate ends.",
         num(m, "certificate_seconds"));
     one(b, "fleet_blocks", GAUGE, "Blocks in force that only other hosts of the fleet want.", num(f, "in_force"));

@@ -38,6 +38,7 @@ struct reporter {
     int wake_fd;
     struct ipc_status *status;
     struct eve_writer *eve;
+    uint32_t types; /* 1 << enum event_type, of what is written */
     uint64_t garbage;
     struct ipc_reporter_status before; /* what earlier reporters had counted */
     struct forward forward;
@@ -81,6 +82,7 @@ static void on_log(struct reporter *r)
     const struct ipc_log *l = (const struct ipc_log *)(const void *)r->msg.body;
     eve_reopen(r->eve, take_fd(&r->msg, 0));
     eve_set_payload(r->eve, l->payload, l->payload_printable);
+    r->types = l->types;
 }
 
 /* The ring stays the same; which kinds are wanted may change. */
@@ -111,25 +113,27 @@ static void set_iface(struct reporter *r, const struct ipc_ring_note *n)
         f->opts.nifaces = n->iface + 1u;
 }
 
-/* rec has been found valid. */
-static void forward_event(struct forward *f, const void *rec, uint32_t len)
+static int forward_event(struct forward *f, const void *rec, uint32_t len)
 {
-    const struct event_rec *e = (const struct event_rec *)rec;
-    if (f->rings == NULL || (f->types & 1u << e->type) == 0)
-        return;
     sk_strbuf_clear(&f->line);
     f->line.full = false;
-    if (event_to_line(rec, len, &f->opts, &f->line) != SK_OK ||
-        ipc_produce(&f->ring, f->line.p, (uint32_t)f->line.len) != SK_OK)
+    int rc = event_to_line(rec, len, &f->opts, &f->line);
+    if (rc == SK_EPROTO)
+        return rc;
+    if (rc != SK_OK || ipc_produce(&f->ring, f->line.p, (uint32_t)f->line.len) != SK_OK)
         f->lost++;
+    return SK_OK;
 }
 
-/* SK_EPROTO: garbage. */
+/* SK_EPROTO: garbage. Both ways check the record as a whole. */
 static int take_event(struct reporter *r, const void *rec, uint32_t len)
 {
-    int rc = eve_write(r->eve, rec, len);
-    if (rc != SK_EPROTO)
-        forward_event(&r->forward, rec, len);
+    const struct event_rec *e = (const struct event_rec *)rec;
+    if (len < sizeof(*e) || e->type >= EVENT_TYPE_COUNT)
+        return eve_write(r->eve, rec, len); /* which counts it */
+    int rc = (r->types & 1u << e->type) != 0 ? eve_write(r->eve, rec, len) : SK_OK;
+    if (rc != SK_EPROTO && r->forward.rings != NULL && (r->forward.types & 1u << e->type) != 0)
+        rc = forward_event(&r->forward, rec, len);
     return rc;
 }
 

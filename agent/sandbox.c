@@ -243,12 +243,14 @@ static int add_socket_options(scmp_filter_ctx ctx)
     return rc;
 }
 
-/* Flags only so that a descriptor does not block (add_guarded), locks of SQLite, seals. */
+/* Flags only so that a descriptor of its own does not block, from 4 on (add_guarded); locks of SQLite, seals. */
 static int add_uplink_fcntl(scmp_filter_ctx ctx)
 {
     static const int fcntls[] = {F_GETLK, F_SETLK, F_SETLKW, F_ADD_SEALS};
-    int rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 2, SCMP_A1(SCMP_CMP_EQ, F_SETFL),
-                              SCMP_A2(SCMP_CMP_MASKED_EQ, O_NONBLOCK, O_NONBLOCK));
+    int rc = 0;
+    for (scmp_datum_t bit = ROLE_FD_CHANNEL + 1; rc == 0 && bit < ROLE_FILES_MAX; bit <<= 1) /* as add_close */
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 3, SCMP_A0(SCMP_CMP_MASKED_EQ, bit, bit),
+                              SCMP_A1(SCMP_CMP_EQ, F_SETFL), SCMP_A2(SCMP_CMP_MASKED_EQ, O_NONBLOCK, O_NONBLOCK));
     for (size_t i = 0; rc == 0 && i < sizeof(fcntls) / sizeof(fcntls[0]); i++)
         rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)fcntls[i]));
     return rc;

@@ -195,7 +195,8 @@ static void show_manager(const json_t *m)
     if (!up && show_at(m, "failure") != NULL)
         printf("            %s\n", show_str(m, "failure"));
     printf("            %lld told, %lld wait, %lld lost; certificate for %s\n", show_num(m, "sent"),
-           show_num(m, "spooled"), show_num(m, "lost"), show_span(show_num(m, "certificate_seconds"), t));
+           show_num(m, "spooled"), show_num(m, "lost") + show_num(m, "events_lost"),
+           show_span(show_num(m, "certificate_seconds"), t));
     printf("fleet       %lld in force, %lld refused, %lld unblocked here\n", show_num(f, "in_force"),
            show_num(f, "refused"), show_num(f, "unblocked_here"));
     show_bundle("rules", show_at(m, "rules"));

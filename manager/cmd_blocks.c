@@ -8,7 +8,7 @@
 #include "pki/pki.h"
 #include "show.h"
 
-#define ID_BYTES    10
+#define ID_BYTES    8  /* as long as agents' own IDs: they keep no longer ones */
 #define WIDEST_V4   16 /* as for what agents send */
 #define WIDEST_V6   32
 #define DEFAULT_FOR "1h"
@@ -123,7 +123,7 @@ static int describe(const struct options *o, struct store_block *b)
         return cli_usage(o->verb, "--reason is longer than %zu characters", sizeof(b->reason) - 1);
     if (pki_random_text(ID_BYTES, id) != SK_OK)
         return cli_fail("no random numbers");
-    snprintf(b->id, sizeof(b->id), "%s", id);
+    snprintf(b->id, sizeof(b->id), "M%s", id);
     strcpy(b->origin, "operator");
     strcpy(b->cause, "operator");
     strcpy(b->reason, reason);

@@ -19,8 +19,9 @@
 #define FOLLOW_EVERY  SK_NS_PER_S
 #define STATUS_EVERY  (10 * SK_NS_PER_S) /* when nothing changes */
 #define STATUS_SOONER SK_NS_PER_S        /* when something did */
-#define PRUNE_ROWS    1000               /* at once: others wait for the database meanwhile */
-#define PRUNE_ROUNDS  20
+#define PRUNE_ROWS    200                /* at once: others wait for the database meanwhile */
+#define PRUNE_ROUNDS  10                 /* of them, then the rest of a second for others: more than a fleet brings */
+#define PRUNE_GAP_MS  2
 #define POLL_MS       100 /* of a store that wakes nobody */
 #define BEAT          "leader.beat"
 
@@ -83,7 +84,8 @@ static int retire(struct leader *l, int64_t now_ms)
     return store_audit(l->store, now_ms, "manager", "agents.retire", detail);
 }
 
-static int prune(struct leader *l, int64_t now_ms)
+/* *more: there is more of it; in a second. */
+static int prune(struct leader *l, int64_t now_ms, bool *more)
 {
     const struct settings *s = l->settings;
     struct store_keep k = {.events = ms(s->keep.events),
@@ -91,10 +93,13 @@ static int prune(struct leader *l, int64_t now_ms)
                            .audit = ms(s->keep.audit),
                            .agents = ms(s->keep.agents),
                            .events_most = s->keep.events_most};
-    bool more = true;
     int rc = SK_OK;
-    for (unsigned i = 0; rc == SK_OK && more && i < PRUNE_ROUNDS; i++)
-        rc = store_prune(l->store, &k, now_ms, PRUNE_ROWS, &more);
+    *more = true;
+    for (unsigned i = 0; rc == SK_OK && *more && i < PRUNE_ROUNDS; i++) {
+        if (i > 0)
+            (void)poll(NULL, 0, PRUNE_GAP_MS);
+        rc = store_prune(l->store, &k, now_ms, PRUNE_ROWS, more);
+    }
     return rc;
 }
 
@@ -107,9 +112,11 @@ static int64_t tidy_every(const struct leader *l)
 
 static void tidy(struct leader *l, int64_t now)
 {
+    bool more = false;
     int rc = retire(l, ms(now));
     if (rc == SK_OK)
-        rc = prune(l, ms(now));
+        rc = prune(l, ms(now), &more);
+    l->tidy_at = more ? now - tidy_every(l) + SK_NS_PER_S : now;
     if (rc != SK_OK && !l->complained)
         sk_log(SK_LOG_ERROR, "the database failed: %s", store_error(l->store));
     l->complained = rc != SK_OK;
@@ -222,10 +229,8 @@ static void *loop(void *arg)
             follow(l, now);
         else if (l->aws != NULL)
             waf_work(l, now);
-        if (atomic_load(&l->leads) && now - l->tidy_at >= tidy_every(l)) {
-            l->tidy_at = now;
+        if (atomic_load(&l->leads) && now - l->tidy_at >= tidy_every(l))
             tidy(l, now);
-        }
     } while (wait_for(l, l->waf != NULL ? l->step_at : sk_now_wall() + SK_NS_PER_S));
     fetch_thread_end();
     return NULL;

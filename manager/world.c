@@ -134,12 +134,10 @@ static int own(void *ctx, const char *set, const struct sk_prefix *add, size_t n
 static void note(void *ctx, const char *what, const char *detail)
 {
     struct world *w = ctx;
-    char name[64];
     if (w->quiet)
         return;
-    snprintf(name, sizeof(name), "waf.%.50s", what);
-    sk_log(SK_LOG_WARN, "AWS WAF: %s: %s", what, detail);
-    if (store_audit(w->store, sk_now_wall() / SK_NS_PER_MS, "manager", name, detail) != SK_OK)
+    sk_log(SK_LOG_WARN, "%s: %s", what, detail);
+    if (store_audit(w->store, sk_now_wall() / SK_NS_PER_MS, "manager", what, detail) != SK_OK)
         sk_log(SK_LOG_ERROR, "the audit log cannot be written: %s", store_error(w->store));
 }
 

@@ -285,13 +285,13 @@ static bool status_of(const json_t *j, struct req_in *in)
     json_t *v;
     if (s != NULL && (!json_is_object(s) || json_object_size(s) > 40))
         return false;
-    json_t *out = s != NULL ? json_copy(s) : json_object();
+    json_t *out = json_object();
     bool ok = out != NULL;
     json_object_foreach(s, k, v)
     {
         int64_t n = 0;
         ok = ok && text_fits(k, strlen(k), SET_WORD, 1, 24) && strchr(k, '-') == NULL && k[0] >= 'a' &&
-             field_int(s, k, true, 0, API_JSON_INT_MAX, &n);
+             field_int(s, k, true, 0, API_JSON_INT_MAX, &n) && json_object_set_new(out, k, json_integer(n)) == 0;
     }
     static const char *const own[] = {"uptime_s", "blocks"};
     for (unsigned i = 0; i < 2; i++) {

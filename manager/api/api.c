@@ -201,6 +201,7 @@ void api_stop(struct api *a)
     work_stop(a);
     if (a->http != NULL)
         MHD_stop_daemon(a->http);
+    poll_free(a);
     if (a->listen_fd >= 0)
         close(a->listen_fd);
     feed_free(&a->feed);

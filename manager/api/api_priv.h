@@ -404,6 +404,7 @@ struct body *feed_page(struct feed *f, struct agent *g, const char *epoch, int64
 
 int poll_start(struct api *a);
 void poll_stop(struct api *a);
+void poll_free(struct api *a); /* when no request comes any more */
 /* Agents, by ID; NULL: no memory. Lock held. */
 struct agent *agent_find(struct feed *f, const char *id, int64_t now);
 /* A request of this agent begins: its rate, and how many it has under way. */
@@ -422,8 +423,10 @@ void poll_answer(struct api *a, struct req *r);
     X(requests)                                                                                                        \
     X(connections_closed_slow)                                                                                         \
     X(connections_refused)                                                                                             \
-    X(batches) X(duplicates) X(gaps) X(items) X(items_refused) X(commits) X(jobs) X(retried) X(store_failures)         \
-        X(polls) X(polls_superseded) X(wakes) X(enrolled) X(renewed)
+    X(batches)                                                                                                         \
+    X(duplicates)                                                                                                      \
+    X(gaps) X(items) X(items_refused) X(commits) X(jobs) X(retried) X(store_failures) X(polls) X(polls_superseded)     \
+        X(wakes) X(enrolled) X(renewed)
 struct counts {
 #define X(name) uint64_t name;
     API_COUNTS(X)

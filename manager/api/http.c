@@ -86,7 +86,7 @@ static enum api_code certificate(struct req *r, bool late)
         return API_CERT_REQUIRED;
     if (k->peer == PEER_REFUSED)
         return API_CERT_REFUSED;
-    if (now > k->cert.not_after + (late ? API_LATE : 0))
+    if ((k->peer == PEER_EXPIRED && !late) || now > k->cert.not_after + (late ? API_LATE : 0))
         return API_CERT_EXPIRED;
     r->cert = k->cert;
     r->renew = k->cert.not_after - now < (k->cert.not_after - k->cert.not_before) / 3;

@@ -31,11 +31,14 @@ static bool within_limits(const char *p, size_t len)
     return true;
 }
 
+/* An integer beyond 64 bits is no reason to refuse what we do not read; where it is read it is out of bounds. */
 json_t *parse_json(const char *text, size_t len)
 {
     if (!within_limits(text, len))
         return NULL;
     json_t *j = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+    if (j == NULL)
+        j = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, NULL);
     if (j != NULL && !json_is_object(j)) {
         json_decref(j);
         return NULL;

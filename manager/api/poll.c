@@ -10,9 +10,10 @@
 #define WAKES_PER_S  2000
 #define WAKES_BURST  200
 #define AGENT_GAP    (100 * SK_NS_PER_MS) /* between two answers with news to one agent */
-#define RECHECK      SK_NS_PER_S          /* a certificate that was looked at longer ago is looked at again */
+#define RECHECK      (50 * SK_NS_PER_MS)  /* a certificate that was looked at longer ago is looked at again */
 #define PASS_MS      5                    /* between two passes over the list, when there is news */
 #define IDLE_MS      100                  /* and when there is none: polls end so exactly */
+#define SWEEP        (100 * SK_NS_PER_MS) /* between two looks at all connections */
 #define HOUSEKEEPING SK_NS_PER_S
 #define COMPACT      (60 * SK_NS_PER_S)
 #define FORGET       (600 * SK_NS_PER_S) /* an agent that is silent for so long */
@@ -146,6 +147,22 @@ void poll_answer(struct api *a, struct req *r)
     http_resume(r);
 }
 
+/* Is it its turn? *waiting: there is news for it, and it must wait. */
+static bool is_ripe(const struct api *a, const struct req *r, int64_t now, bool *waiting)
+{
+    const struct feed *f = &a->feed;
+    const struct agent *g = r->agent;
+    if (api_flag(&a->stopping) || now >= r->until)
+        return true;
+    if (!feed_has_news(f, g, r->in.epoch, r->in.after))
+        return false;
+    if (g->paging < 0 && g->answered != 0 && now - g->answered < AGENT_GAP) {
+        *waiting = true;
+        return false;
+    }
+    return true;
+}
+
 /* Has just been checked by the store's thread: goes into the list, from where the feed's thread takes it as it may. */
 void poll_park(struct api *a, struct req *r)
 {
@@ -165,8 +182,11 @@ void poll_park(struct api *a, struct req *r)
             set_page(a, oldest);
         }
         poll_link(f, r);
-        f->news = true;
-        pthread_cond_signal(&f->cond);
+        bool waiting = false; /* to look through all the others for one that only waits would be a waste */
+        if (is_ripe(a, r, sk_now_mono(), &waiting) || waiting) {
+            f->news = true;
+            pthread_cond_signal(&f->cond);
+        }
     }
     feed_unlock(f); /* r is the other thread's from here on */
     if (oldest != NULL) {
@@ -190,22 +210,6 @@ static void refill(struct feed *f, int64_t now)
     f->credited = now;
 }
 
-/* Is it its turn? *waiting: there is news for it, and it must wait. */
-static bool is_ripe(const struct api *a, const struct req *r, int64_t now, bool *waiting)
-{
-    const struct feed *f = &a->feed;
-    const struct agent *g = r->agent;
-    if (api_flag(&a->stopping) || now >= r->until)
-        return true;
-    if (!feed_has_news(f, g, r->in.epoch, r->in.after))
-        return false;
-    if (g->paging < 0 && g->answered != 0 && now - g->answered < AGENT_GAP) {
-        *waiting = true;
-        return false;
-    }
-    return true;
-}
-
 /* Those that are to be answered now. *waiting: come again soon. */
 static struct req *collect(struct api *a, int64_t now, bool *waiting)
 {
@@ -217,7 +221,7 @@ static struct req *collect(struct api *a, int64_t now, bool *waiting)
         next = r->poll_next;
         if (!is_ripe(a, r, now, waiting))
             continue;
-        if (f->credit < SK_NS_PER_S / WAKES_PER_S) {
+        if (f->credit < SK_NS_PER_S / WAKES_PER_S && !api_flag(&a->stopping)) {
             *waiting = true;
             break;
         }
@@ -277,7 +281,7 @@ static void *poll_main(void *arg)
 {
     struct api *a = (struct api *)arg;
     struct feed *f = &a->feed;
-    int64_t house = 0, compacted = sk_now_mono();
+    int64_t house = 0, swept = 0, compacted = sk_now_mono();
     feed_lock(f);
     while (!f->stop) {
         bool waiting = false;
@@ -286,7 +290,10 @@ static void *poll_main(void *arg)
         keep_house(a, now, &house, &compacted);
         feed_unlock(f);
         wake(a, list, now);
-        conns_sweep(a, now);
+        if (now - swept >= SWEEP) {
+            conns_sweep(a, now);
+            swept = now;
+        }
         (void)usleep(PASS_MS * 1000); /* what comes meanwhile goes together */
         feed_lock(f);
         if (!f->news && !waiting && !f->stop)
@@ -294,6 +301,24 @@ static void *poll_main(void *arg)
     }
     feed_unlock(f);
     return NULL;
+}
+
+/* The library does not stop while requests are suspended. */
+static void answer_rest(struct api *a)
+{
+    struct feed *f = &a->feed;
+    for (;;) {
+        feed_lock(f);
+        struct req *r = f->polls;
+        if (r != NULL) {
+            poll_unlink(f, r);
+            set_page(a, r);
+        }
+        feed_unlock(f);
+        if (r == NULL)
+            return;
+        http_resume(r);
+    }
 }
 
 int poll_start(struct api *a)
@@ -314,8 +339,15 @@ void poll_stop(struct api *a)
     f->stop = true;
     pthread_cond_signal(&f->cond);
     feed_unlock(f);
-    if (f->started)
+    if (f->started) {
         pthread_join(f->thread, NULL);
+        answer_rest(a);
+    }
+}
+
+void poll_free(struct api *a)
+{
+    struct feed *f = &a->feed;
     if (f->agents != NULL)
         agents_forget(f, 0, true);
     free(f->agents);

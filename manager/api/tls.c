@@ -2,8 +2,6 @@
  * TLS: our certificate, which may change while connections are open, and that of the client, which the library asks
  * for and does not judge; we do, with our CA alone.
  */
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 #include <stdlib.h>
 #include "api_priv.h"
 
@@ -103,35 +101,13 @@ int tls_retrieve(gnutls_session_t s, const gnutls_datum_t *ca_dn, int nca_dn, co
 
 /* --- the client's --- */
 
-/* What the certificate says, whoever made it. */
-static bool read_claims(const gnutls_datum_t *der, struct pki_cert *out)
-{
-    const unsigned char *p = der->data;
-    X509 *x = d2i_X509(NULL, &p, (long)der->size);
-    BIO *b = BIO_new(BIO_s_mem());
-    bool ok = false;
-    if (x != NULL && b != NULL && PEM_write_bio_X509(b, x) == 1 && BIO_write(b, "", 1) == 1) {
-        char *pem;
-        (void)BIO_get_mem_data(b, &pem);
-        ok = pki_cert_read(pem, out) == SK_OK;
-    }
-    BIO_free(b);
-    X509_free(x);
-    return ok;
-}
-
-/* One that is over is looked at as of its last second: is it ours, and over, or somebody else's? */
 static enum peer_state judge(struct api *a, const gnutls_datum_t *der, struct pki_cert *out)
 {
-    int64_t now = sk_now_wall();
-    struct pki_cert claims;
-    if (pki_ca_check(a->o.ca, der->data, der->size, now, out) == SK_OK)
-        return out->agent[0] != '\0' ? PEER_AGENT : PEER_REFUSED;
-    if (!read_claims(der, &claims) || now <= claims.not_after)
-        return PEER_REFUSED;
-    if (pki_ca_check(a->o.ca, der->data, der->size, claims.not_after - SK_NS_PER_S, out) != SK_OK)
-        return PEER_REFUSED;
-    return out->agent[0] != '\0' ? PEER_EXPIRED : PEER_REFUSED;
+    switch (pki_ca_check(a->o.ca, der->data, der->size, sk_now_wall(), out)) {
+    case SK_OK: return PEER_AGENT;
+    case SK_EEND: return PEER_EXPIRED;
+    default: return PEER_REFUSED;
+    }
 }
 
 void tls_look_at_peer(struct api *a, struct MHD_Connection *c, struct conn *k)

@@ -35,6 +35,8 @@ static void take_sums(void *arg, const struct db_rows *r)
     e->last = db_int(r, 3);
 }
 
+#define RANKED "256" /* a target of a whole fleet must not cost the more the more hosts have told of it */
+
 /* Of two that last equally long the older one counts, so that the entry does not change with each new block. */
 static int longest(struct store *s, const char *target, int64_t now, struct store_entry *e)
 {
@@ -47,11 +49,12 @@ static int longest(struct store *s, const char *target, int64_t now, struct stor
     if (*e->agent)
         rc = inside_one(s, "SELECT host FROM agent WHERE id=?", ARGS(T(e->agent)), take_host, e);
     if (rc == SK_OK || rc == SK_ENOENT)
-        rc = inside_one(s,
-                        "SELECT count(DISTINCT CASE WHEN agent <> '' THEN agent "
-                        "END),max(score),max(repeats),max(latest) FROM block WHERE target=?"
-                        " AND ended=0 AND expires > ?",
-                        ARGS(T(target), I(now)), take_sums, e);
+        rc =
+            inside_one(s,
+                       "SELECT count(DISTINCT CASE WHEN agent <> '' THEN agent END),max(score),max(repeats),max(latest)"
+                       " FROM (SELECT agent,score,repeats,latest FROM block WHERE target=? AND ended=0 AND expires > ?"
+                       " ORDER BY expires DESC LIMIT " RANKED ") AS longest",
+                       ARGS(T(target), I(now)), take_sums, e);
     return rc;
 }
 

@@ -127,7 +127,7 @@ static int load_or_make(struct pki_ca *ca, const struct places *p, int64_t now)
 
 int pki_ca_open(const char *dir, int64_t now, struct pki_ca **out)
 {
-    struct places p;
+    struct places p = {.cert = ""};
     *out = NULL;
     int rc = make_places(dir, &p);
     struct pki_ca *ca = rc == SK_OK ? (struct pki_ca *)calloc(1, sizeof(*ca)) : NULL;

@@ -503,7 +503,7 @@ int spool_unseen(struct spool *s, spool_open_fn *fn, void *arg)
     struct seen *v = (struct seen *)calloc(SEE_CHUNK, sizeof(*v));
     if (v == NULL)
         return SK_ENOMEM;
-    int rc;
+    int rc = SK_OK;
     do {
         rc = read_unseen(s, after, v, &n);
         for (unsigned i = 0; rc == SK_OK && i < n; i++)
@@ -512,7 +512,7 @@ int spool_unseen(struct spool *s, spool_open_fn *fn, void *arg)
             memcpy(after, v[n - 1].id, sizeof(after));
     } while (rc == SK_OK && n == SEE_CHUNK);
     free(v);
-    return rc;
+    return rc; /* cppcheck-suppress uninitvar */
 }
 
 void spool_prune(struct spool *s, int64_t now_ms)

@@ -89,7 +89,7 @@ struct uplink {
     /* spool */
     struct spool *spool; /* NULL: it cannot be opened just now */
     char spool_path[CERTS_PATH + 16];
-    int64_t spool_retry, send_at, next_prune;
+    int64_t spool_retry, send_at, last_batch, next_prune;
     bool syncing;
     uint64_t sent, lost, refused_items;
     unsigned poison; /* single items refused, one after another */

@@ -13,6 +13,7 @@
 #define BODY_MAX        (1u << 20)
 #define GATHER_EVENTS   (SK_NS_PER_S / 2)  /* an event waits so long for others */
 #define GATHER_BLOCKS   (SK_NS_PER_S / 50) /* a block */
+#define BATCH_EVERY     (SK_NS_PER_S / 10) /* batches that are not full: the manager counts requests */
 #define SPOOL_RETRY     (30 * SK_NS_PER_S)
 #define RENEW_EVERY     (60 * SK_NS_PER_S) /* new ids of the spool */
 #define PRUNE_EVERY     (60 * SK_NS_PER_S)
@@ -80,6 +81,8 @@ bool uplink_has_items(struct uplink *u)
 static void send_within(struct uplink *u, int64_t wait)
 {
     int64_t at = sk_now_mono() + wait;
+    if (u->last_batch != 0 && at < u->last_batch + BATCH_EVERY)
+        at = u->last_batch + BATCH_EVERY;
     if (u->send_at == 0 || at < u->send_at)
         u->send_at = at;
 }
@@ -216,6 +219,7 @@ void uplink_tell_events(struct uplink *u, int64_t now)
     if (!uplink_has_items(u) || !uplink_may_start(u, JOB_EVENTS, now) || !time_to_send(u, now))
         return;
     u->send_at = 0;
+    u->last_batch = now;
     int rc = spool_batch(u->spool, UPLINK_BATCH_ITEMS, UPLINK_BATCH_BYTES, &b);
     if (rc == SK_OK)
         send_batch(u, &b);

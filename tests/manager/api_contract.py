@@ -118,7 +118,7 @@ def good(c, f):
     c.judge("heartbeat", a.post("/v1/heartbeat", {"version": "0.1.0", "uptime_s": 9, "blocks": 2, "rules_version": 0,
                                                   "policy_version": 0, "status": {"alerts": 5}}), 200)
     c.judge("feed", a.get("/v1/feed"), 200)
-    c.judge("events", a.batch(block(1, "203.0.113.1"), block(2, "2001:db8:5::/48"), event(), {"type": "no"}), 200)
+    c.judge("events", a.batch(block(1, "203.0.113.1"), block(2, "2001:db8:5::/64"), event(), {"type": "no"}), 200)
     c.judge("events", a.post("/v1/events", {"spool": a.spool, "seq": 1, "items": []}), 200)
     c.judge("events", a.post("/v1/events", {"spool": a.spool, "seq": 9, "items": []}), 409)
     c.judge("bundlePolicy", a.get("/v1/bundles/policy"), 404)

@@ -11,6 +11,7 @@ import glob
 import http.client
 import importlib.util
 import json
+import math
 import os
 import re
 import shutil
@@ -55,8 +56,9 @@ def free_port(address="127.0.0.1"):
 
 
 def percentile(values, p):
+    """Nearest rank: the smallest value that p percent of them do not exceed."""
     values = sorted(values)
-    return values[min(len(values) - 1, int(len(values) * p / 100))] if values else float("nan")
+    return values[max(0, math.ceil(len(values) * p / 100) - 1)] if values else float("nan")
 
 
 class Running:

@@ -10,7 +10,7 @@ import time
 from bed import Tally, venv_tool, wait_until
 from fleet import ADDRESS, MANAGER, MOTO, Fleet, can_run
 
-LASTS = 12
+LASTS = 25
 RULES = ('drop http $EXTERNAL_NET any -> $HOME_NET any (msg:"SQL injection: UNION SELECT"; flow:established,to_server; '
          'http.uri; content:"union"; nocase; content:"select"; nocase; distance:1; within:20; '
          f'classtype:web-application-attack; sid:1; rev:1; metadata: sekisho_block {LASTS}s;)\n')
@@ -50,8 +50,9 @@ class Shown(Fleet):
     def start_manager(self):
         title("9. A fleet: hosts A and B, a manager, and AWS (moto, which checks signatures), each in a network namespace")
         print(f"   manager {MANAGER}, host A {ADDRESS['A']} and 10.77.1.1, host B {ADDRESS['B']} and 10.77.5.1, AWS {MOTO}")
-        super().start_manager()
-        typed(f"sekisho-manager init --name {MANAGER}", self.manager.run("init"), "manager ")
+        self.make_manager()
+        typed(f"sekisho-manager init --name {MANAGER}", self.manager.run("init", "--name", MANAGER), "manager ")
+        self.manager.start()
         print("   manager $ sekisho-manager run &", flush=True)
 
     def start_hosts(self):
@@ -73,8 +74,7 @@ def nft(f, host):
 
 
 def aws(f):
-    ident = next(s["Id"] for s in f.moto.aws("wafv2", "list-ip-sets", "--scope", "REGIONAL")["IPSets"]
-                 if s["Name"] == "sekisho-v4-0")
+    ident = f.sets.ids["sekisho-v4-0"]
     words = ["wafv2", "get-ip-set", "--scope", "REGIONAL", "--name", "sekisho-v4-0", "--id", ident]
     done = f.moto.inside(venv_tool("aws"), "--endpoint-url", f.moto.endpoint, *words, "--query", "IPSet.Addresses", "--output",
                          "json")
@@ -98,6 +98,7 @@ def attack(f):
 
 def in_all_three(f):
     title("11. It is blocked in all three, and each can say why")
+    expect(ATTACKER in aws(f), "awscli prints the address")
     nft(f, f.a)
     nft(f, f.b)
     typed(f"sekisho explain {ATTACKER}", f.b.ctl("explain", ATTACKER), "host B  ")
@@ -106,7 +107,6 @@ def in_all_three(f):
     expect(f.attack(VISITOR, "/index.html", "10.77.5.1") == 200, "others are served")
     print(f"   visitor  {VISITOR}  GET http://10.77.5.1/index.html  ->  HTTP 200")
     typed("sekisho-manager entries", f.manager.run("entries"), "manager ")
-    expect(ATTACKER in aws(f), "awscli prints the address")
 
 
 def ends(f):

@@ -36,6 +36,8 @@ class HostA(live_bed.Bed):
 
     def __init__(self, agent, rules=RULES, extra=""):
         super().__init__(agent, rules=rules, keep_on_stop=False, extra=UNBRAKED + extra)
+        # A host name of its own, which the manager is told.
+        self.inside = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', f"host-{self.letter.lower()}"]
         with open(self.conf, "a", encoding="utf-8") as f:
             f.write(f"manager:\n  state-dir: {self.path('uplink')}\n")
 
@@ -45,7 +47,7 @@ class HostA(live_bed.Bed):
         with open(secret, "w", encoding="ascii") as f:
             f.write(token + "\n")
         os.chmod(secret, 0o600)
-        done = self.sh(self.server, self.agent, "enroll", "--manager", url, "--token-file", secret, "--ca-fingerprint",
+        done = self.sh(self.server, *self.inside, self.agent, "enroll", "--manager", url, "--token-file", secret, "--ca-fingerprint",
                        fingerprint, "-c", self.conf, timeout=wait)
         os.unlink(secret)
         return done
@@ -114,10 +116,13 @@ class Fleet:
         self.moto = Moto(MOTO, self.cloud)
         self.moto.__enter__()
 
-    def start_manager(self):
+    def make_manager(self):
         settings = (self.moto.settings() if self.moto else "") + self.settings
         self.manager = Manager(self.program, MANAGER, netns=self.hub, settings=settings,
                                env=self.moto.env if self.moto else None, port=8443)
+
+    def start_manager(self):
+        self.make_manager()
         self.manager.init().start()
 
     def start_hosts(self):

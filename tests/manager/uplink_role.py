@@ -16,7 +16,7 @@ from bed import Tally, wait_until
 from fake_manager import AGENT, FakeManager, make_agent_folder
 
 CONF = """
-outputs: {{eve: {{path: {dir}/eve.json}}}}
+outputs: {{eve: {{path: {dir}/eve.json, types: {types}}}}}
 guard: {{control-socket: {dir}/control.sock, state-dir: {dir}/state}}
 manager: {{state-dir: {dir}/uplink, spool-size: 4mb}}
 capture: {{interfaces: [lo], workers: 1, ring-size: 1mb}}
@@ -35,12 +35,12 @@ def reporter_user():
 
 
 class Agent:
-    def __init__(self, program, folder, fake):
+    def __init__(self, program, folder, fake, types="[alert, flow]"):
         self.program, self.dir, self.fake = program, folder, fake
         self.home = os.path.join(folder, "uplink")
         self.conf = os.path.join(folder, "sekisho.yaml")
         with open(self.conf, "w") as f:
-            f.write(CONF.format(dir=folder))
+            f.write(CONF.format(dir=folder, types=types))
         with open(os.path.join(folder, "test.rules"), "w") as f:
             f.write(RULE)
         os.chmod(folder, 0o755)
@@ -175,7 +175,7 @@ def joins_later(t, program, folder):
     """An agent that runs, and then the host enrols."""
     fake = FakeManager(os.path.join(folder, "m2")).start()
     os.mkdir(os.path.join(folder, "second"))
-    a = Agent(program, os.path.join(folder, "second"), fake)
+    a = Agent(program, os.path.join(folder, "second"), fake, "[flow]")
     a.start()
     t.check("later: without a manager there is no uplink", a.manager().get("state") == "none" and
             uplink_pid(a) is None, a.manager())
@@ -190,6 +190,9 @@ def joins_later(t, program, folder):
     attack()
     t.check("later: and events from then on", wait_until(lambda: items(fake, "event"), 5) is not None)
     a.stop()
+    eve = open(os.path.join(a.dir, "eve.json")).read()
+    t.check("later: also those that are not written to the file", '"event_type":"alert"' not in eve and
+            '"event_type":"flow"' in eve and '"event_type":"block"' in eve, eve[:500])
     fake.stop()
 
 

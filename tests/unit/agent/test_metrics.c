@@ -183,13 +183,33 @@ static void too_long_a_page(void **state)
     json_decref(s);
 }
 
+static void of_a_host_of_a_fleet(void **state)
+{
+    (void)state;
+    json_t *s = json_pack("{s:{s:s,s:i,s:i,s:i,s:i,s:i,s:{s:i,s:i}}}", "manager", "state", "connected", "spooled", 3,
+                          "spooled_bytes", 4096, "sent", 17, "lost", 0, "certificate_seconds", 86400, "fleet",
+                          "in_force", 5, "refused", 2);
+    assert_non_null(s);
+    struct page p = render(s);
+    check_page(&p);
+    assert_true(has(&p, "sekisho_manager_up 1"));
+    assert_true(has(&p, "sekisho_manager_spooled 3"));
+    assert_true(has(&p, "sekisho_manager_sent_total 17"));
+    assert_true(has(&p, "sekisho_manager_certificate_seconds 86400"));
+    assert_true(has(&p, "sekisho_fleet_blocks 5"));
+    assert_true(has(&p, "sekisho_fleet_blocks_refused_total 2"));
+    free(p.text);
+    p = render(json_pack("{s:{s:s}}", "manager", "state", "none"));
+    for (unsigned i = 0; i < p.n; i++)
+        assert_null(strstr(p.line[i], "manager"));
+    free(p.text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_whole_page),
-        cmocka_unit_test(hostile_text),
-        cmocka_unit_test(nothing_to_show),
-        cmocka_unit_test(too_long_a_page),
+        cmocka_unit_test(a_whole_page),    cmocka_unit_test(hostile_text),         cmocka_unit_test(nothing_to_show),
+        cmocka_unit_test(too_long_a_page), cmocka_unit_test(of_a_host_of_a_fleet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -219,11 +219,21 @@ static int do_bind(void)
     return bind(socket(AF_INET, SOCK_DGRAM, 0), &a, sizeof(a));
 }
 
+/* What it shares with the others, the log above all, keeps its flags: whether it is appended to, and waited for. */
+static int do_flags(void)
+{
+    return refused(fcntl(STDERR_FILENO, F_SETFL, O_NONBLOCK)) && refused(fcntl(ROLE_FD_CHANNEL, F_SETFL, O_NONBLOCK)) &&
+                   refused((int)syscall(SYS_fcntl, 1L << 32 | STDERR_FILENO, F_SETFL, O_NONBLOCK))
+               ? 0
+               : 3;
+}
+
 static void the_uplink_connects_and_keeps_a_spool(void **state)
 {
     (void)state;
     static int (*const deadly[])(void) = {do_exec, do_ptrace, do_listen, do_bind, do_accept};
     assert_int_equal(attempt(ROLE_UPLINK, do_connect), 0);
+    assert_int_equal(attempt(ROLE_UPLINK, do_flags), 0);
     assert_int_equal(attempt(ROLE_UPLINK, do_file), 0);
     assert_int_equal(attempt(ROLE_UPLINK, do_thread), 0);
     assert_int_equal(attempt(ROLE_UPLINK, do_no_code), 0);

@@ -39,7 +39,7 @@ static void only_objects_without_tricks_are_taken(void **state)
     assert_false(parses(""));
     assert_false(parses("{} {}"));
     assert_false(parses("{\"a\":1,\"a\":2}"));
-    assert_false(parses("{\"a\":99999999999999999999}"));
+    assert_true(parses("{\"a\":99999999999999999999}"));
     assert_false(parses("{\"a\":1e999}"));
     assert_false(parses("{\"a\":\"\xff\"}"));
     assert_false(parses("{\"a\":\"\xed\xa0\x80\"}"));
@@ -103,13 +103,21 @@ static void numbers_are_whole_and_within_bounds(void **state)
     static const struct {
         const char *s;
         bool ok;
-    } v[] = {{"5", true},     {"5.0", true},
-             {"0", true},     {"10", true},
-             {"-1", false},   {"11", false},
-             {"5.5", false},  {"\"5\"", false},
-             {"null", false}, {"true", false},
-             {"1e1", true},   {"1e300", false},
-             {"[5]", false},  {"9223372036854775807", false}};
+    } v[] = {{"5", true},
+             {"5.0", true},
+             {"0", true},
+             {"10", true},
+             {"-1", false},
+             {"11", false},
+             {"5.5", false},
+             {"\"5\"", false},
+             {"null", false},
+             {"true", false},
+             {"1e1", true},
+             {"1e300", false},
+             {"[5]", false},
+             {"9223372036854775807", false},
+             {"99999999999999999999", false}};
     for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
         char text[64];
         int64_t n = -7;
@@ -161,11 +169,11 @@ static void blocks_that_would_hurt_are_refused(void **state)
              {"192.0.0.0/16", ""},
              {"2001:db8::1", ""},
              {"2001:db8::/32", ""},
-             {"203.0.0.0/15", ""},
+             {"203.0.112.0/23", ""},
              {"0.0.0.0/0", ""},
              {"::/0", ""},
              {"::/96", ""},
-             {"2000::/31", ""},
+             {"2001:db9::/63", ""},
              {"127.0.0.1", ""},
              {"::1", ""},
              {"224.0.0.1", ""},
@@ -193,8 +201,7 @@ static void blocks_that_would_hurt_are_refused(void **state)
              {"203.0.113.7", ",\"reason\":[]"},
              {"203.0.113.7", ",\"cause\":\"A\""}};
     assert_int_equal(block("203.0.113.0/24", ""), ITEM_BLOCK);
-    assert_int_equal(block("203.0.0.0/16", ""), ITEM_BLOCK);
-    assert_int_equal(block("2001:db9::/32", ""), ITEM_BLOCK);
+    assert_int_equal(block("2001:db9::/64", ""), ITEM_BLOCK);
     assert_int_equal(block("203.0.113.7", ",\"expires_ms\":1800604860000"), ITEM_BLOCK);
     for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
         if (block(v[i].target, v[i].more) != ITEM_WRONG)

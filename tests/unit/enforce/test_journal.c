@@ -256,6 +256,7 @@ static void test_a_journal_of_schema_1_is_taken_over(void **state)
         assert_int_equal(loaded, 1);
         const struct block *b = block_table_find_id(t, "BAAAAAAAAAAAAA");
         assert_true(b->expires == 100 * S && b->requests == 7 && b->hit_packets == 12 && b->sid == 2001);
+        assert_true(b->own == b->expires && !b->fleet);
         assert_true(b->repeat == 0 && !b->dry_run && b->reason == DECIDE_BY_RULE && !b->chain && b->nscores == 0);
         assert_string_equal(b->msg, "SQL injection");
         assert_memory_equal(b->evidence, "'\0\xff", 3);
@@ -265,6 +266,57 @@ static void test_a_journal_of_schema_1_is_taken_over(void **state)
         journal_close(j);
         block_table_free(t);
     }
+}
+
+static void see_unblocked(void *arg, const struct block *b)
+{
+    ((struct seen *)arg)->n++;
+    assert_string_equal(b->fleet->id, "BOTHER");
+}
+
+/* Of one both want, of one the fleet alone wants; and what was unblocked before its time. */
+static void test_what_the_fleet_wants_comes_back(void **state)
+{
+    (void)state;
+    struct block_table *t = block_table_create(10), *u = block_table_create(10);
+    struct journal *j = open_it(NULL);
+    struct block_fleet f = {.created = 3, .expires = 90 * S, .sid = 9, .gid = 1, .host = "web \"2\"", .id = "BOTHER"};
+    struct decide_request q = {.sid = 9, .msg = "there"};
+    struct block *both = add(t, "192.0.2.1", 70 * S), *fleets;
+    bool moved;
+    strcpy(f.reason, "there");
+    assert_int_equal(block_table_claim(t, both, &f, &moved), SK_OK);
+    assert_true(moved && both->expires == 90 * S);
+    assert_int_equal(sk_prefix_parse("192.0.2.2", 9, false, &q.target), SK_OK);
+    assert_int_equal(block_table_add(t, &q, NULL, BLOCK_FLEET, 5 * S, 80 * S, &fleets), SK_OK);
+    f.expires = 80 * S;
+    assert_int_equal(block_table_claim(t, fleets, &f, &moved), SK_OK);
+    assert_int_equal(journal_add(j, fleets), SK_OK);
+    assert_int_equal(journal_add(j, both), SK_OK);
+    f.expires = 75 * S; /* and an update takes it along */
+    assert_int_equal(block_table_claim(t, both, &f, &moved), SK_OK);
+    assert_int_equal(journal_update(j, both), SK_OK);
+    journal_close(j);
+
+    j = open_it(NULL);
+    size_t loaded;
+    assert_int_equal(journal_load(j, u, false, 50 * S, &loaded), SK_OK);
+    const struct block *a = block_table_find_id(u, both->id), *b = block_table_find_id(u, fleets->id);
+    assert_true(a->origin == BLOCK_OPERATOR && a->own == 70 * S && a->expires == 75 * S && a->fleet->expires == 75 * S);
+    assert_string_equal(a->fleet->host, "web \"2\"");
+    assert_string_equal(a->fleet->id, "BOTHER");
+    assert_true(b->origin == BLOCK_FLEET && b->own == 0 && b->expires == 80 * S && b->fleet->created == 3);
+    assert_true(b->fleet->sid == 9 && b->fleet->gid == 1 && strcmp(b->fleet->reason, "there") == 0);
+    struct seen s = {0};
+    assert_int_equal(journal_end(j, b, JOURNAL_UNBLOCKED, 60 * S), SK_OK);
+    assert_int_equal(journal_end(j, a, JOURNAL_FLEET, 60 * S), SK_OK);
+    assert_int_equal(journal_unblocked(j, 60 * S, 10, see_unblocked, &s), SK_OK);
+    assert_true(s.n == 1);
+    assert_int_equal(journal_unblocked(j, 80 * S, 10, see_unblocked, &s), SK_OK);
+    assert_true(s.n == 1); /* would be over */
+    journal_close(j);
+    block_table_free(t);
+    block_table_free(u);
 }
 
 static void test_a_dry_run_and_the_real_thing(void **state)
@@ -616,6 +668,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_everything_comes_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_the_fleet_wants_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_it_was_decided_on_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_columns_that_make_no_sense, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_journal_of_schema_1_is_taken_over, setup, teardown),

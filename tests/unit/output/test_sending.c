@@ -317,6 +317,26 @@ static void test_given_up(void **state)
     output_stop(o);
 }
 
+/* Three days of tries are enough for one that fails by no fault of its own; the next one has its own three days. */
+static void test_too_old(void **state)
+{
+    (void)state;
+    static const int statuses[] = {500};
+    struct output_sink k = hook("h");
+    script(statuses, 1);
+    assert_int_equal(store_begin(db), SK_OK);
+    output_take(db, &k, 1, AGENT, "{\"type\":\"block\",\"id\":\"B9\",\"target\":\"192.0.2.9\",\"reason\":\"x\"}",
+                sk_now_wall() / SK_NS_PER_MS - OUTPUT_AGE_MAX - 1000);
+    assert_int_equal(store_commit(db), SK_OK);
+    take_blocks(&k, 0, 2);
+    struct output *o = start(&k, 1);
+    wait_for(2, 30);
+    assert_order(0, 2);
+    assert_int_equal(counter(o, 0, "given_up"), 1);
+    assert_int_equal(r.tries, 3);
+    output_stop(o);
+}
+
 static void test_dry_run(void **state)
 {
     (void)state;
@@ -431,8 +451,9 @@ static void test_start_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_order),       T(test_again),     T(test_restart), T(test_given_up),      T(test_dry_run),
-        T(test_not_leading), T(test_two_sinks), T(test_signed),  T(test_start_refuses), T(test_only_known_fields),
+        T(test_order),   T(test_again),         T(test_restart),           T(test_given_up),
+        T(test_too_old), T(test_dry_run),       T(test_not_leading),       T(test_two_sinks),
+        T(test_signed),  T(test_start_refuses), T(test_only_known_fields),
     };
     return cmocka_run_group_tests(tests, setup_all, teardown_all);
 }

@@ -271,6 +271,13 @@ static void test_server(void **state)
     X509_free(x);
     pki_wipe(key);
     free(cert);
+    const char *const like_an_agent[] = {AGENT};
+    assert_int_equal(pki_ca_server(ca, like_an_agent, 1, now, MONTH, &key, &cert), SK_OK);
+    assert_int_equal(pki_cert_read(cert, &c), SK_OK);
+    assert_string_equal(c.agent, AGENT);
+    assert_int_equal(check_pem(ca, cert, now, &c), SK_EPERM); /* whatever its name */
+    pki_wipe(key);
+    free(cert);
     assert_int_equal(pki_ca_server(ca, bad, 1, now, MONTH, &key, &cert), SK_EINVAL);
     assert_int_equal(pki_ca_server(ca, comma, 1, now, MONTH, &key, &cert), SK_EINVAL);
     assert_int_equal(pki_ca_server(ca, star, 1, now, MONTH, &key, &cert), SK_EINVAL);

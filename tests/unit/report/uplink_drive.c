@@ -98,14 +98,15 @@ static void on_found(void *arg, const struct ipc_found *f)
 
 static void events(struct drive *d, unsigned long first, unsigned long count)
 {
-    char line[512];
+    char line[512], when[40];
+    sk_time_format(sk_now_wall(), when);
     for (unsigned long i = first; i < first + count; i++) {
         int n =
             snprintf(line, sizeof(line),
-                     "{\"timestamp\":\"2026-01-02T03:04:05.123456+0000\",\"event_type\":\"alert\",\"src_ip\":"
+                     "{\"timestamp\":\"%s\",\"event_type\":\"alert\",\"src_ip\":"
                      "\"203.0.113.5\",\"dest_ip\":\"198.51.100.1\",\"proto\":\"TCP\",\"alert\":{\"signature_id\":%lu,"
                      "\"gid\":1,\"signature\":\"test\",\"severity\":1,\"action\":\"blocked\"}}",
-                     i);
+                     when, i);
         uplink_event(d->u, line, (size_t)n);
     }
 }

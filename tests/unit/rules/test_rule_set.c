@@ -28,6 +28,24 @@ static void duplicate_sid(void **state)
     unload(&l);
 }
 
+/* Shipped with the host and published for all: the same file twice is no mistake, one that differs is. */
+static void the_same_rule_from_two_files(void **state)
+{
+    (void)state;
+    static const char first[] = R("sid:1; rev:2;") R("sid:2; rev:1;"),
+                      second[] = R("sid:1; rev:2;") R("sid:2; rev:1; msg:\"other\";") R("sid:3;");
+    const struct rule_conf conf = {0};
+    const struct rule_set *set;
+    struct rule_loader *l;
+    assert_int_equal(rule_loader_create(&conf, &(struct sk_diag_sink){0}, &l), SK_OK);
+    assert_int_equal(rule_loader_rules(l, "a.rules", first, strlen(first)), 0);
+    assert_int_equal(rule_loader_rules(l, "b.rules", second, strlen(second)), 1);
+    assert_int_equal(rule_loader_finish(l, &set), SK_OK);
+    assert_int_equal(set->n, 3);
+    assert_string_equal(set->rules[0]->file, "a.rules");
+    rule_set_free(set);
+}
+
 static void flowbits_have_one_number_each(void **state)
 {
     (void)state;
@@ -204,6 +222,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(duplicate_sid),
+        cmocka_unit_test(the_same_rule_from_two_files),
         cmocka_unit_test(flowbits_have_one_number_each),
         cmocka_unit_test(classification),
         cmocka_unit_test(thresholds),

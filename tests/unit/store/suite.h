@@ -14,7 +14,8 @@
 
 struct bed {
     char where[512];
-    int (*fresh)(void); /* an empty database at `where` */
+    int (*fresh)(void);   /* an empty database at `where` */
+    void (*settle)(void); /* returns when the sessions of killed processes have ended; NULL: they end with them */
 };
 extern struct bed bed;
 extern struct store *s; /* opened for each test */

@@ -109,7 +109,7 @@ static bool may_scan(const char *detail)
 {
     return strcmp(detail, "SCAN CONSTANT ROW") == 0 || strcmp(detail, "SCAN schema_version") == 0 ||
            strstr(detail, "SCAN token") || strstr(detail, "SCAN agent") || strstr(detail, "SCAN newest") ||
-           strstr(detail, "SCAN (subquery") || strstr(detail, "SCAN over") ||
+           strstr(detail, "SCAN (subquery") || strstr(detail, "SCAN over") || strstr(detail, "SCAN longest") ||
            strstr(detail, "SCAN outgoing USING COVERING") || strstr(detail, "SCAN spool") ||
            strcmp(detail, "SCAN event") == 0 /* newest or oldest first, with a limit */ ||
            strcmp(detail, "SCAN audit") == 0;

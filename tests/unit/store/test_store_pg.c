@@ -33,6 +33,19 @@ static int fresh(void)
     return raw("SET client_min_messages=warning;DROP SCHEMA public CASCADE;CREATE SCHEMA public");
 }
 
+/* Ours is the one that is left. */
+static void settle(void)
+{
+    int64_t n = 2;
+    for (int i = 0; i < 1000 && n > 1; i++) {
+        assert_int_equal(inside_int(s, "SELECT count(*) FROM pg_stat_activity WHERE application_name='sekisho-manager'",
+                                    NULL, 0, &n),
+                         SK_OK);
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    assert_int_equal(n, 1);
+}
+
 static void nap(int ms)
 {
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
@@ -182,6 +195,7 @@ int main(void)
     }
     snprintf(bed.where, sizeof bed.where, "host=%s user=postgres dbname=postgres", server.dir);
     bed.fresh = fresh;
+    bed.settle = settle;
     int st = 1;
     pid_t pid = fork();
     if (pid == 0)

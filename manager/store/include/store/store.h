@@ -180,7 +180,7 @@ struct store_entry {
     char agent[STORE_AGENT_LEN], host[STORE_HOST_MAX], id[STORE_ID_LEN]; /* of the block that lasts longest */
     char origin[16], reason[STORE_TEXT_MAX];
     int64_t sid, gid;
-    /* For ranking: a change of these alone takes no number. */
+    /* For ranking, of the 256 longest blocks: a change of these alone takes no number. */
     unsigned agents; /* that block it themselves; operators do not count */
     int64_t score, repeat;
     int64_t last; /* time of the latest news of it */

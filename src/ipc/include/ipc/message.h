@@ -92,6 +92,7 @@ struct ipc_ring_note {
 
 struct ipc_log {
     uint32_t payload, payload_printable; /* 0 or 1: how alerts are written */
+    uint32_t types, pad;                 /* 1 << enum event_type: others are not written */
 };
 
 struct ipc_loaded {
