@@ -82,9 +82,9 @@ struct waf {
     struct items family[2], loading[2]; /* [1]: IPv6 */
     bool loading_failed;
     bool loaded, led;
-    uint64_t loaded_at; /* what `changed` said */
-    struct times times; /* cutoff: at least now; never goes back */
-    int64_t early;      /* so much before its end an entry is over: see waf.c, pressure */
+    uint64_t number, loaded_at; /* what `changed` says in this step, and said when the entries were loaded */
+    struct times times;         /* cutoff: at least now; never goes back */
+    int64_t early;              /* so much before its end an entry is over: see waf.c, pressure */
     int64_t sweep_next, refreshed_at, pressed_at, load_wait;
     int64_t write_at, read_at, trouble_at; /* the last calls, when they returned */
     bool called[2];                        /* the step before made such a call: it returned by this step's time */

@@ -238,15 +238,17 @@ int uplink_run(struct uplink *u, struct pollfd *extra, unsigned n, int timeout_m
 int uplink_drain(struct uplink *u, int timeout_ms)
 {
     int64_t until = sk_now_mono() + (int64_t)timeout_ms * SK_NS_PER_MS;
+    unsigned last = u->fails > 0 ? u->fails + 1 : 2; /* a manager that is away is tried once more, and not waited for */
     u->draining = true;
-    if (u->state != IPC_MANAGER_REFUSED)
-        u->next = u->job[JOB_EVENTS].next = 0; /* one more try, without waiting for its time */
+    if (u->state == IPC_MANAGER_REFUSED)
+        return uplink_has_items(u) ? SK_EAGAIN : SK_OK;
+    u->next = u->job[JOB_EVENTS].next = 0;
     if (u->job[JOB_FEED].active)
         fetch_cancel(u->loop, u->job[JOB_FEED].id);
     u->job[JOB_FEED].active = false;
     while (uplink_has_items(u)) {
         int64_t left = until - sk_now_mono();
-        if (left <= 0)
+        if (left <= 0 || u->fails >= last)
             return SK_EAGAIN;
         int rc = uplink_run(u, NULL, 0, (int)(left / SK_NS_PER_MS) + 1);
         if (rc != SK_OK)

@@ -518,7 +518,7 @@ def drained(c, t):
     d = Drive(c.args.drive, c.home).start()
     d.tell("events 0 10", "drain 1000")
     wait_until(lambda: d.of("drained"), 5)
-    t.check("drain: for no longer than that", d.of("drained") and d.of("drained")[0]["drained"] != 0 and
+    t.check("drain: a manager that is away is not waited for", d.of("drained") and d.of("drained")[0]["drained"] != 0 and
             d.of("drained")[0]["ms"] < 1500, d.of("drained"))
     d.end()
 

@@ -55,7 +55,8 @@ void uplink_look_up(struct uplink *u, const struct ipc_look_up *l);
 
 /* Network, timers and spool; waits at most timeout_ms, or until one of extra is ready (fetch_loop_run). */
 SK_MUST_USE int uplink_run(struct uplink *u, struct pollfd *extra, unsigned n, int timeout_ms);
-/* On the way out: sends what is spooled, for at most that long. SK_OK: the spool is empty. */
+/* On the way out: sends what is spooled, for at most that long; a manager that is away is not waited for. SK_OK: the
+ * spool is empty. */
 SK_MUST_USE int uplink_drain(struct uplink *u, int timeout_ms);
 
 #endif
