@@ -243,7 +243,7 @@ int enforcer_fleet_end(struct enforcer *e, const struct sk_prefix *target, int64
 {
     struct block *b = block_table_find(e->s.table, target);
     spared_drop(e, target);
-    if (!b)
+    if (!b || !b->fleet)
         return SK_ENOENT;
     enforcer_end(e, b, JOURNAL_FLEET, now);
     return SK_OK;

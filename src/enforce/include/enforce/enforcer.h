@@ -151,7 +151,8 @@ size_t enforcer_unblock_some(struct enforcer *e, size_t most, int64_t now);
  */
 void enforcer_fleet_set(struct enforcer *e, const struct decide_request *req, const struct block_fleet *f, int64_t now,
                         struct enforce_outcome *out);
-/* The manager lifts it, whoever wants it, and forgives its target. SK_ENOENT. */
+/* The manager lifts it, whoever wants it, and forgives its target. SK_ENOENT: also of a block that the fleet has not
+ * told of yet: what is lifted is an earlier one, whose end this host has told itself. */
 SK_MUST_USE int enforcer_fleet_end(struct enforcer *e, const struct sk_prefix *target, int64_t now);
 /* Everything that the fleet wants follows by enforcer_fleet_set, then enforcer_fleet_done: the fleet wants nothing
  * else. Never done: nothing happens. */
