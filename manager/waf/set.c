@@ -153,6 +153,7 @@ static void failed(struct set *s, enum call call, const struct aws_answer *e, in
     case AWS_LOCKED:
         w->stats.conflicts++;
         w->trouble_at = now;
+        s->rival_until = now + RIVAL_LASTS;
         s->stale = true;
         return;
     case AWS_THROTTLED:
@@ -286,6 +287,7 @@ static void has_read(struct set *s, const struct wafv2_set *q, int64_t now)
     if (now >= s->settle_at)
         own_only(s, &s->content, now);
     worked(s, CALL_READ, now);
+    s->g->w->refreshed_at = 0; /* what is to be written is written now, not when somebody else has been there again */
     if (s->g->planned)
         group_diff(s->g, now);
 }

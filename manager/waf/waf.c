@@ -471,7 +471,8 @@ static void consider_write(struct waf *w, struct set *s, int64_t now, struct tur
     if (due == INT64_MAX)
         return;
     due = later(later(due, s->g->at->wait[CALL_WRITE]), slot);
-    bool look = !s->missing && (s->stale || !s->known); /* read right before it is written */
+    bool rival = now < s->rival_until && now - s->read_at > READ_FRESH && now >= s->g->at->wait[CALL_READ];
+    bool look = !s->missing && (s->stale || !s->known || rival); /* read right before it is written */
     if (look)
         due = later(later(due, s->g->at->wait[CALL_READ]), w->read_at ? w->read_at + READ_GAP : 0);
     sooner(&t->next, due);
@@ -552,8 +553,10 @@ static bool lead(struct waf *w, int64_t now)
 {
     bool leads = w->world.leading(w->world.ctx);
     if (leads && !w->led) {
-        forget_all(w);     /* another may have written meanwhile */
-        w->write_at = now; /* and just now */
+        forget_all(w);       /* another may have written meanwhile */
+        w->write_at = now;   /* and just now */
+        w->trouble_at = now; /* whoever led before may have died, and so may we: ends do not wait for that */
+        w->early = TROUBLE_EARLY;
     }
     w->led = leads;
     return leads;

@@ -13,7 +13,9 @@
 #include "base/clock.h"
 #include "items.h"
 
-#define SET_KEY_MAX   224                  /* "REGIONAL/eu-west-1/PREFIX-v4-0" */
+#define SET_KEY_MAX   224 /* "REGIONAL/eu-west-1/PREFIX-v4-0" */
+#define RIVAL_LASTS   (30 * SK_NS_PER_S)
+#define READ_FRESH    (400 * SK_NS_PER_MS) /* a read that old still counts as right before the write */
 #define READ_GAP      (250 * SK_NS_PER_MS) /* AWS: five reads a second, shared with every other tool */
 #define SETTLE        (120 * SK_NS_PER_S)  /* a write of unknown outcome cannot take effect later than that */
 #define MISSING_RETRY (30 * SK_NS_PER_S)
@@ -41,6 +43,7 @@ struct set {
     unsigned refusals;                                   /* in a row, of a single addition */
     int64_t read_at, written_at, wait_until, settle_at;
     int64_t add_wait;      /* no additions before */
+    int64_t rival_until;   /* somebody else writes into it: until then it is read right before each write */
     int64_t failing_since; /* 0: not */
     bool failing_write;    /* it is writing that fails */
     unsigned fails;
