@@ -180,7 +180,7 @@ static char *entry_json(const struct store_entry *e, uint32_t *len)
     }
     *len = (uint32_t)b.len;
     char *fit = (char *)realloc(b.p, b.len + 1);
-    return fit != NULL ? fit : b.p;
+    return fit != NULL ? fit : b.p; /* cppcheck-suppress memleak */
 }
 
 void feed_entry(struct feed *f, const struct store_entry *e)

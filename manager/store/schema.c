@@ -113,7 +113,7 @@ static int first_row(struct db *db)
 
 static int migrate_locked(struct db *db, const struct schema *to)
 {
-    int64_t have;
+    int64_t have = 0;
     int rc = db_lock_schema(db);
     if (rc == SK_OK)
         rc = db_script(db, make_version);

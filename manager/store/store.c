@@ -209,7 +209,7 @@ int inside_int(struct store *s, const char *sql, const struct db_value *v, unsig
 
 struct target_text inside_target(const struct sk_prefix *p)
 {
-    struct target_text t;
+    struct target_text t = {.s = ""};
     sk_prefix_format(p, t.s);
     return t;
 }

@@ -7,6 +7,8 @@
 #include "waf_priv.h"
 
 #define PATIENCE     (30 * SK_NS_PER_S) /* a failure that may pass by itself is told after that */
+#define SOON         8                  /* so many failures in a row may be bad luck, and ends are due in time */
+#define SOON_WAIT    (3 * SK_NS_PER_S)
 #define OWN_WAIT     (10 * SK_NS_PER_S)
 #define SET_WAIT     (60 * SK_NS_PER_S)
 #define LIMIT_WAIT   (300 * SK_NS_PER_S)
@@ -134,7 +136,8 @@ static void answer_text(const struct aws_answer *e, char *buf, size_t cap)
 static void wait_there(struct set *s, enum call call, const struct aws_answer *e, int64_t now, int64_t base)
 {
     struct where *at = s->g->at;
-    int64_t wait = waf_backoff(s->g->w, ++at->fails[call], base, SET_WAIT / 2);
+    unsigned n = ++at->fails[call];
+    int64_t wait = waf_backoff(s->g->w, n, base, n <= SOON ? SOON_WAIT : SET_WAIT / 2);
     if (e->retry_after > 0 && e->retry_after * SK_NS_PER_S > wait)
         wait = (e->retry_after > 300 ? 300 : e->retry_after) * SK_NS_PER_S;
     at->wait[call] = now + wait;
@@ -150,6 +153,7 @@ static void failed(struct set *s, enum call call, const struct aws_answer *e, in
     case AWS_LOCKED:
         w->stats.conflicts++;
         w->trouble_at = now;
+        s->rival_until = now + RIVAL_LASTS;
         s->stale = true;
         return;
     case AWS_THROTTLED:
@@ -283,6 +287,7 @@ static void has_read(struct set *s, const struct wafv2_set *q, int64_t now)
     if (now >= s->settle_at)
         own_only(s, &s->content, now);
     worked(s, CALL_READ, now);
+    s->g->w->refreshed_at = 0; /* what is to be written is written now, not when somebody else has been there again */
     if (s->g->planned)
         group_diff(s->g, now);
 }

@@ -16,7 +16,7 @@
 #include "waf_priv.h"
 
 #define HANDICAP      (3 * SK_NS_PER_S)
-#define LATE          (3 * SK_NS_PER_S)
+#define LATE          SK_NS_PER_S
 #define FAILS_MAX     500 /* per mille */
 #define LEAD          (30 * SK_NS_PER_S)
 #define EARLY_MAX     (90 * SK_NS_PER_S)
@@ -148,7 +148,7 @@ int waf_create(const struct waf_options *o, const struct waf_world *world, const
     w->times.lead = LEAD;
     struct sk_hash_key k;
     sk_hash_key_random(&k);
-    w->rng = k.k0;
+    w->rng = o->seed ? o->seed : k.k0;
     int rc = take_options(w, o);
     if (rc == SK_OK)
         rc = make_groups(w);
@@ -207,7 +207,7 @@ static void put_entry(void *arg, const struct waf_entry *e)
 
 static bool load_entries(struct waf *w, int64_t now)
 {
-    uint64_t number = w->world.changed(w->world.ctx);
+    uint64_t number = w->number = w->world.changed(w->world.ctx);
     w->loading[0].n = w->loading[1].n = 0;
     w->loading_failed = false;
     if (w->world.entries(w->world.ctx, now, put_entry, w) != SK_OK || w->loading_failed) {
@@ -371,11 +371,16 @@ static void count_merged(struct waf *w)
         w->stats.aggregated += w->groups[i].merged;
 }
 
+static bool is_changed(const struct waf *w)
+{
+    return !w->loaded || w->number != w->loaded_at;
+}
+
 /* False: the entries are not known; nothing may be done. */
 static bool refresh(struct waf *w, int64_t now)
 {
     move_cutoff(w, now);
-    bool load = !w->loaded || w->world.changed(w->world.ctx) != w->loaded_at;
+    bool load = is_changed(w);
     if (load && (now < w->load_wait || !load_entries(w, now)))
         return false;
     if (load || w->times.cutoff >= w->sweep_next || now >= keep_due(w))
@@ -459,7 +464,8 @@ static void consider_write(struct waf *w, struct set *s, int64_t now, struct tur
     if (due == INT64_MAX)
         return;
     due = later(later(due, s->g->at->wait[CALL_WRITE]), slot);
-    bool look = !s->missing && (s->stale || !s->known); /* read right before it is written */
+    bool rival = now < s->rival_until && now - s->read_at > READ_FRESH && now >= s->g->at->wait[CALL_READ];
+    bool look = !s->missing && (s->stale || !s->known || rival); /* read right before it is written */
     if (look)
         due = later(later(due, s->g->at->wait[CALL_READ]), w->read_at ? w->read_at + READ_GAP : 0);
     sooner(&t->next, due);
@@ -540,8 +546,10 @@ static bool lead(struct waf *w, int64_t now)
 {
     bool leads = w->world.leading(w->world.ctx);
     if (leads && !w->led) {
-        forget_all(w);     /* another may have written meanwhile */
-        w->write_at = now; /* and just now */
+        forget_all(w);       /* another may have written meanwhile */
+        w->write_at = now;   /* and just now */
+        w->trouble_at = now; /* whoever led before may have died, and so may we: ends do not wait for that */
+        w->early = TROUBLE_EARLY;
     }
     w->led = leads;
     return leads;
@@ -586,11 +594,6 @@ static void stamp(struct waf *w, int64_t now)
     clock_back(&w->pressed_at, now);
 }
 
-static bool is_changed(struct waf *w)
-{
-    return !w->loaded || w->world.changed(w->world.ctx) != w->loaded_at;
-}
-
 /* When the plan is to be made anew: not between two writes, but when the next may be made. */
 static int64_t refresh_due(struct waf *w, int64_t now)
 {
@@ -615,6 +618,7 @@ void waf_step(struct waf *w, int64_t now, int64_t *next)
     *next = now + SK_NS_PER_S;
     if (!lead(w, now) || !look_back(w))
         return;
+    w->number = w->world.changed(w->world.ctx);
     if (refresh_due(w, now) <= now && !refresh(w, now))
         return;
     if (!w->loaded || (is_changed(w) && now < w->load_wait))
@@ -638,6 +642,7 @@ int waf_prepare(struct waf *w, int64_t now)
             for (int tries = 0; tries < 3 && !g->sets[j].known && !g->sets[j].missing; tries++)
                 set_look(&g->sets[j], now);
     }
+    w->number = w->world.changed(w->world.ctx);
     if (!refresh(w, now))
         return SK_EIO;
     for (unsigned i = 0; i < w->ngroups; i++)

@@ -13,7 +13,9 @@
 #include "base/clock.h"
 #include "items.h"
 
-#define SET_KEY_MAX   224                  /* "REGIONAL/eu-west-1/PREFIX-v4-0" */
+#define SET_KEY_MAX   224 /* "REGIONAL/eu-west-1/PREFIX-v4-0" */
+#define RIVAL_LASTS   (30 * SK_NS_PER_S)
+#define READ_FRESH    (400 * SK_NS_PER_MS) /* a read that old still counts as right before the write */
 #define READ_GAP      (250 * SK_NS_PER_MS) /* AWS: five reads a second, shared with every other tool */
 #define SETTLE        (120 * SK_NS_PER_S)  /* a write of unknown outcome cannot take effect later than that */
 #define MISSING_RETRY (30 * SK_NS_PER_S)
@@ -41,6 +43,7 @@ struct set {
     unsigned refusals;                                   /* in a row, of a single addition */
     int64_t read_at, written_at, wait_until, settle_at;
     int64_t add_wait;      /* no additions before */
+    int64_t rival_until;   /* somebody else writes into it: until then it is read right before each write */
     int64_t failing_since; /* 0: not */
     bool failing_write;    /* it is writing that fails */
     unsigned fails;
@@ -82,9 +85,9 @@ struct waf {
     struct items family[2], loading[2]; /* [1]: IPv6 */
     bool loading_failed;
     bool loaded, led;
-    uint64_t loaded_at; /* what `changed` said */
-    struct times times; /* cutoff: at least now; never goes back */
-    int64_t early;      /* so much before its end an entry is over: see waf.c, pressure */
+    uint64_t number, loaded_at; /* what `changed` says in this step, and said when the entries were loaded */
+    struct times times;         /* cutoff: at least now; never goes back */
+    int64_t early;              /* so much before its end an entry is over: see waf.c, pressure */
     int64_t sweep_next, refreshed_at, pressed_at, load_wait;
     int64_t write_at, read_at, trouble_at; /* the last calls, when they returned */
     bool called[2];                        /* the step before made such a call: it returned by this step's time */

@@ -512,7 +512,7 @@ int spool_unseen(struct spool *s, spool_open_fn *fn, void *arg)
             memcpy(after, v[n - 1].id, sizeof(after));
     } while (rc == SK_OK && n == SEE_CHUNK);
     free(v);
-    return rc;
+    return rc; /* cppcheck-suppress uninitvar */
 }
 
 void spool_prune(struct spool *s, int64_t now_ms)

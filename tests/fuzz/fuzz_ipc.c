@@ -1,6 +1,6 @@
 /*
- * What a taken-over engine or uplink can send: byte 0 chooses the message decoder, the event ring (the bytes are the ring's
- * memory, its head included), or an event record on its way to JSON.
+ * What a taken-over engine or uplink can send: byte 0 chooses the message decoder, the event ring (the bytes are the
+ * ring's memory, its head included), or an event record on its way to JSON.
  */
 #include <stdlib.h>
 #include <string.h>

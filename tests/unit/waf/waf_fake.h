@@ -47,7 +47,8 @@ struct fake_entry {
     struct waf_entry e;
     int64_t end; /* expires, or when it was lifted */
     bool lifted;
-    bool seen; /* has been in AWS */
+    bool seen;      /* has been in AWS */
+    int64_t unsure; /* others have removed it: not before the next look */
 };
 
 struct fake {

@@ -49,6 +49,7 @@ struct waf_options {
     uint32_t capacity;                  /* of a set; WAFV2_SET_MAX, less in tests */
     uint8_t aggregate_v4, aggregate_v6; /* widest prefix that aggregation may make, family length; 0: no aggregation */
     bool dry_run;
+    uint64_t seed; /* of the jitter between tries; 0: random */
 };
 
 /* What the writer needs of the world. Wall ns. */
