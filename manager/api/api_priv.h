@@ -425,8 +425,10 @@ void poll_answer(struct api *a, struct req *r);
     X(connections_refused)                                                                                             \
     X(batches)                                                                                                         \
     X(duplicates)                                                                                                      \
-    X(gaps) X(items) X(items_refused) X(commits) X(jobs) X(retried) X(store_failures) X(polls) X(polls_superseded)     \
-        X(wakes) X(enrolled) X(renewed)
+    X(gaps)                                                                                                            \
+    X(items)                                                                                                           \
+    X(items_refused)                                                                                                   \
+    X(commits) X(jobs) X(retried) X(store_failures) X(polls) X(polls_superseded) X(wakes) X(enrolled) X(renewed)
 struct counts {
 #define X(name) uint64_t name;
     API_COUNTS(X)

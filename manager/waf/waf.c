@@ -25,6 +25,7 @@
 #define REFRESH_GAP   (500 * SK_NS_PER_MS) /* between two plans while nothing is written */
 #define CLOCK_BACK    (600 * SK_NS_PER_S)  /* cutoff ahead of now by that: the clock was put back */
 #define IDLE          (60 * SK_NS_PER_S)
+#define MAKE_TRIES    3 /* then the others go on without it */
 #define TARGETS_MAX   32
 
 /* ---- making ---- */
@@ -241,12 +242,18 @@ static void sweep(struct waf *w)
         w->groups[i].dirty = true;
 }
 
+/* Missing, and about to be made: it must not look as if there were no room. */
+static bool is_coming(const struct set *s)
+{
+    return s->missing && !s->retired && s->g->at->t.create && s->fails < MAKE_TRIES && !s->g->w->o.dry_run;
+}
+
 /* All sets have been looked for, and there is at least one. */
 static bool plannable(const struct group *g)
 {
     bool any = false;
     for (unsigned i = 0; i < g->nsets; i++) {
-        if (!g->sets[i].tried)
+        if (!g->sets[i].tried || is_coming(&g->sets[i]))
             return false;
         any |= !g->sets[i].missing;
     }

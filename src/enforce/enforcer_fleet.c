@@ -239,11 +239,19 @@ void enforcer_fleet_set(struct enforcer *e, const struct decide_request *req, co
     out->result = out->never ? refuse(e, ENFORCE_REFUSED_NEVER) : carry_out(e, &r, f, now, out);
 }
 
+/* Unblocked here, and blocked anew since: the manager tells back the end of the first one. */
+static bool is_echo(const struct enforcer *e, const struct block *b)
+{
+    const struct spared *s = spared_find(e, &b->target);
+    return s && s->own_id[0] && b->own && !b->fleet && strcmp(s->own_id, b->id) != 0;
+}
+
 int enforcer_fleet_end(struct enforcer *e, const struct sk_prefix *target, int64_t now)
 {
     struct block *b = block_table_find(e->s.table, target);
+    bool echo = b && is_echo(e, b);
     spared_drop(e, target);
-    if (!b || !b->fleet)
+    if (!b || echo)
         return SK_ENOENT;
     enforcer_end(e, b, JOURNAL_FLEET, now);
     return SK_OK;

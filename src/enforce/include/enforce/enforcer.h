@@ -151,8 +151,8 @@ size_t enforcer_unblock_some(struct enforcer *e, size_t most, int64_t now);
  */
 void enforcer_fleet_set(struct enforcer *e, const struct decide_request *req, const struct block_fleet *f, int64_t now,
                         struct enforce_outcome *out);
-/* The manager lifts it, whoever wants it, and forgives its target. SK_ENOENT: also of a block that the fleet has not
- * told of yet: what is lifted is an earlier one, whose end this host has told itself. */
+/* The manager lifts it, whoever wants it, and forgives its target. SK_ENOENT: also where this host has unblocked it
+ * itself and blocked it again since: that is the end of the first one, which comes back. */
 SK_MUST_USE int enforcer_fleet_end(struct enforcer *e, const struct sk_prefix *target, int64_t now);
 /* Everything that the fleet wants follows by enforcer_fleet_set, then enforcer_fleet_done: the fleet wants nothing
  * else. Never done: nothing happens. */
