@@ -287,7 +287,8 @@ static void has_read(struct set *s, const struct wafv2_set *q, int64_t now)
     if (now >= s->settle_at)
         own_only(s, &s->content, now);
     worked(s, CALL_READ, now);
-    s->g->w->refreshed_at = 0; /* what is to be written is written now, not when somebody else has been there again */
+    if (now < s->rival_until)
+        s->g->w->refreshed_at = 0; /* to be written at once, before the rival has been there again */
     if (s->g->planned)
         group_diff(s->g, now);
 }

@@ -553,10 +553,11 @@ static bool lead(struct waf *w, int64_t now)
 {
     bool leads = w->world.leading(w->world.ctx);
     if (leads && !w->led) {
-        forget_all(w);       /* another may have written meanwhile */
-        w->write_at = now;   /* and just now */
-        w->trouble_at = now; /* whoever led before may have died, and so may we: ends do not wait for that */
-        w->early = TROUBLE_EARLY;
+        forget_all(w);     /* another may have written meanwhile */
+        w->write_at = now; /* and just now */
+        /* Whoever led before may have died and left ends undone: what ends in the next moment goes with them. */
+        if (now + TROUBLE_EARLY + w->o.write_gap > w->times.cutoff)
+            w->times.cutoff = now + TROUBLE_EARLY + w->o.write_gap;
     }
     w->led = leads;
     return leads;
