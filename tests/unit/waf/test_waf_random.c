@@ -370,7 +370,7 @@ static void calm_down(struct run *r)
     while (r->f.now < until)
         step(r);
     if (!waf_converged(r->w))
-        fake_run(&r->f, r->w, r->f.now + 5 * S, true);
+        fake_run(&r->f, r->w, r->f.now + 30 * S, true); /* between two ends */
     for (size_t i = 0; i < r->f.nentries && !r->c->full; i++)
         if (usable(r, &r->f.entry[i]))
             for (unsigned t = 0; t < r->c->ntargets; t++)
