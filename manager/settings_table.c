@@ -71,7 +71,8 @@ const struct settings_entry settings_table[] = {
     ROW("agents.max-blocks", SET_U32, F(agents.max_blocks), 1, 1000000, "100000", NULL,
         "blocks, and later ends of them, that are taken from one agent in a day; more are refused, and stay that host's own"),
 
-    ROW("limits.connections", SET_U32, F(limits.connections), 1, 1000000, "10000", NULL, "open connections in all"),
+    ROW("limits.connections", SET_U32, F(limits.connections), 1, 1000000, "16384", NULL,
+        "open connections in all; a host has two"),
     ROW("limits.per-address", SET_U32, F(limits.per_address), 1, 1000000, "512", NULL, "open connections of one address"),
     ROW("limits.agent-rate", SET_U32, F(limits.agent_rate), 1, 1000000, "20", NULL,
         "requests a second of one agent; ten times that at once"),
