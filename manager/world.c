@@ -7,7 +7,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define KEY_MAX (WAFV2_NAME_MAX + 64)
+#define KEY_MAX     (WAFV2_NAME_MAX + 64)
+#define AUDIT_WHILE (60 * SK_NS_PER_S)
+#define AUDIT_MOST  64
 
 static const char *const scopes[] = {"REGIONAL", "CLOUDFRONT"};
 
@@ -131,12 +133,27 @@ static int own(void *ctx, const char *set, const struct sk_prefix *add, size_t n
     return store_waf_own(((struct world *)ctx)->store, set, add, nadd, del, ndel);
 }
 
+/* Of what attackers can cause in thousands the log has each, and the audit the first of a while and the sum. */
+static bool is_for_audit(struct world *w, const char *what)
+{
+    if (strcmp(what, "waf-evicted") != 0 && strcmp(what, "waf-returned") != 0)
+        return true;
+    int64_t now = sk_now_mono();
+    if (now - w->audit_since > AUDIT_WHILE) {
+        w->audit_since = now;
+        w->audited = 0;
+    }
+    return w->audited++ < AUDIT_MOST;
+}
+
 static void note(void *ctx, const char *what, const char *detail)
 {
     struct world *w = ctx;
     if (w->quiet)
         return;
     sk_log(SK_LOG_WARN, "%s: %s", what, detail);
+    if (!is_for_audit(w, what))
+        return;
     if (store_audit(w->store, sk_now_wall() / SK_NS_PER_MS, "manager", what, detail) != SK_OK)
         sk_log(SK_LOG_ERROR, "the audit log cannot be written: %s", store_error(w->store));
 }

@@ -24,9 +24,11 @@ struct world {
     struct store *store;
     struct aws *aws;
     const struct waf_options *options;
-    bool leads;   /* false: nothing is ever written */
-    uint64_t seq; /* last number that entries were at */
-    bool quiet;   /* notes are not logged and not audited: a command prints them itself */
+    bool leads;          /* false: nothing is ever written */
+    uint64_t seq;        /* last number that entries were at */
+    bool quiet;          /* notes are not logged and not audited: a command prints them itself */
+    int64_t audit_since; /* monotonic: evictions that the audit has of this while */
+    unsigned audited;
     pthread_mutex_t lock;
     struct world_set *sets;
     unsigned nsets;

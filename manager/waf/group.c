@@ -8,7 +8,7 @@
 #include "base/hash.h"
 #include "waf_priv.h"
 
-#define NOTES_MAX 64 /* evictions told one by one at a time; the rest as a number */
+#define MANY 64 /* evictions at once that are also told as a number */
 
 size_t set_room(const struct set *s)
 {
@@ -132,8 +132,7 @@ static void note_change(struct group *g, const struct item *x, unsigned *told)
 {
     if (x->evicted)
         g->w->stats.evicted++;
-    if ((*told)++ >= NOTES_MAX)
-        return;
+    ++*told;
     char buf[SK_PREFIX_STRLEN];
     waf_note(g->w, x->evicted ? "waf-evicted" : "waf-returned", "%s %s %s %s-v%c", sk_prefix_format(&x->p, buf),
              g->at->t.scope == WAFV2_CLOUDFRONT ? "CLOUDFRONT" : "REGIONAL", g->at->t.region, g->at->t.prefix,
@@ -142,7 +141,7 @@ static void note_change(struct group *g, const struct item *x, unsigned *told)
 
 static void note_rest(struct group *g, unsigned out, unsigned back)
 {
-    if (out > NOTES_MAX || back > NOTES_MAX)
+    if (out > MANY || back > MANY)
         waf_note(g->w, "waf-full", "%s %s-v%c: %u evicted and %u returned at once; %zu do not fit", g->at->t.region,
                  g->at->t.prefix, g->v6 ? '6' : '4', out, back, g->evicted);
 }

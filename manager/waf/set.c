@@ -85,7 +85,8 @@ static bool load_owned(struct set *s, int64_t now)
     }
     plist_sort(&s->owned);
     s->owned_known = true;
-    s->settle_at = now + SETTLE; /* who was here before may have left a write on its way */
+    s->settle_at = now + SETTLE;        /* who was here before may have left a write on its way */
+    s->rival_until = now + RIVAL_LASTS; /* and whether somebody else writes is not known yet */
     return true;
 }
 

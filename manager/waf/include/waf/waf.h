@@ -62,7 +62,8 @@ struct waf_world {
     int (*owned)(void *ctx, const char *set, void (*put)(void *arg, const struct sk_prefix *p), void *arg);
     int (*own)(void *ctx, const char *set, const struct sk_prefix *add, size_t nadd, const struct sk_prefix *del,
                size_t ndel);
-    /* An eviction, a return, a set that was made, a failure: for log and audit. */
+    /* A set that was made, a failure, and each eviction and return: of these there may be tens of thousands at once,
+     * which "waf-full" then sums up. For log and audit. */
     void (*note)(void *ctx, const char *what, const char *detail);
     /* Still the only writer? Asked before each write. */
     bool (*leading)(void *ctx);
