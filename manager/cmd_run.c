@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "cli.h"
 #include "fetch/fetch.h"
+#include "instances.h"
 #include "leader.h"
 #include "options.h"
 #include "output/output.h"
@@ -33,6 +34,7 @@ struct run {
     uint8_t keys[PLACE_KEYS_MAX][PKI_ED25519_KEY];
     unsigned nkeys;
     struct leader *leader;
+    struct instances *instances;
     struct output *output;
     struct api *api;
     int64_t started; /* ms */
@@ -83,7 +85,8 @@ static int open_aws(struct run *r)
         sns = sns || r->o.settings->outputs[i].kind == OUTPUT_SNS;
     if (fetch_init() != SK_OK)
         return fail("libcurl", "");
-    if ((sns || r->o.settings->waf.enabled) && world_aws(r->o.settings, &r->aws) != SK_OK)
+    if ((sns || r->o.settings->waf.enabled || r->o.settings->agents.follow_instances) &&
+        world_aws(r->o.settings, &r->aws) != SK_OK)
         return fail("AWS cannot be set up", "");
     return CLI_OK;
 }
@@ -186,6 +189,8 @@ static int start(struct run *r)
         return rc;
     if (leader_start(s, r->where, r->name, s->waf.enabled ? r->aws : NULL, &r->leader, why, sizeof(why)) != SK_OK)
         return fail("the writer of AWS WAF", why);
+    if (s->agents.follow_instances && instances_start(r->where, r->aws, r->leader, &r->instances) != SK_OK)
+        return fail("the thread that asks EC2", "");
     if (s->noutputs > 0 &&
         output_start(r->where, r->aws, s->outputs, s->noutputs, &r->output, why, sizeof(why)) != SK_OK)
         return fail("the outputs", why);
@@ -200,6 +205,7 @@ static void stop(struct run *r)
         api_stop(r->api);
     if (r->output != NULL)
         output_stop(r->output);
+    instances_stop(r->instances);
     leader_stop(r->leader);
     if (r->aws != NULL)
         aws_close(r->aws);

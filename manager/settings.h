@@ -39,6 +39,7 @@ struct settings {
     struct {
         int64_t retire_after, cert_lifetime, heartbeat, max_block; /* retire_after 0: never */
         uint32_t max_blocks;                                       /* of one agent, a day */
+        bool follow_instances;
     } agents;
     struct {
         uint32_t connections, per_address, agent_rate, address_rate;

@@ -64,6 +64,8 @@ const struct settings_entry settings_table[] = {
 
     ROW("agents.retire-after", SET_TIME, F(agents.retire_after), S, 10 * YEAR, "7d", never,
         "an agent that has been silent for so long is retired: it must enrol again"),
+    ROW("agents.follow-instances", SET_BOOL, F(agents.follow_instances), 0, 0, "no", NULL,
+        "an agent whose EC2 instance (of its identity document) is terminated is retired; needs ec2:DescribeInstances"),
     ROW("agents.cert-lifetime", SET_TIME, F(agents.cert_lifetime), 60 * S, 10 * YEAR, "30d", NULL,
         "certificates of agents; renewed from two thirds on"),
     ROW("agents.heartbeat", SET_TIME, F(agents.heartbeat), S, 3600 * S, "30s", NULL, "how often agents report"),

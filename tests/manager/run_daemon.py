@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from bed import Host, IpSets, Manager, Moto, Tally, venv_tool, wait_until
+from bed import REGION, Host, IpSets, Manager, Moto, Tally, venv_tool, wait_until
 
 
 def entries_of(answer):
@@ -161,6 +161,34 @@ def ends(t, m, a, b):
             "AddressSanitizer" not in log and "runtime error" not in log, log[-500:])
 
 
+def instances(t, program, moto):
+    """Two hosts are instances of EC2, as their identity documents would have said, and one claims to be one that EC2 has not."""
+    def start():
+        return moto.aws("ec2", "run-instances", "--image-id", "ami-12c6146b")["Instances"][0]["InstanceId"]
+    with Manager(program, settings=f"agents: {{follow-instances: yes}}\naws: {{endpoint: {moto.endpoint}}}\n", env=moto.env) as m:
+        m.start()
+        ids = {"gone-1": start(), "here-1": start(), "else-1": "i-0123456789abcdef0"}
+        hosts = {name: Host(m, m.token(), name) for name in ids}
+        moto.aws("ec2", "terminate-instances", "--instance-ids", ids["gone-1"])
+        m.stop()
+        with sqlite3.connect(os.path.join(m.state, "manager.db")) as db:
+            for name, ident in ids.items():
+                db.execute("UPDATE agent SET instance=?, region=? WHERE host=?", (ident, REGION, name))
+        db.close()
+        m.start()
+
+        def states():
+            return {r["host"]: r["state"] for r in m.json("agents")}
+        t.check("the host of a terminated instance is retired", wait_until(lambda: states()["gone-1"] == "retired", 15, 0.3)
+                is not None, (states(), m.log()[-400:]))
+        t.check("one whose instance runs is not, nor one that EC2 does not know",
+                states()["here-1"] == states()["else-1"] == "active", states())
+        t.check("its certificate is refused", hosts["gone-1"].post("/v1/heartbeat", {
+            "version": "0.1.0", "uptime_s": 1, "blocks": 0, "rules_version": 0, "policy_version": 0, "status": {}})[0] == 403)
+        t.check("and the audit log says why", any(r["what"] == "agent.retire" and ids["gone-1"] in r["detail"]
+                                                 for r in m.json("audit")))
+
+
 def retirement(t, program):
     """A host that is silent for three seconds; and one that is silent because no manager ran."""
     with Manager(program, settings="agents: {retire-after: 3s, heartbeat: 1s}\n") as m:
@@ -234,6 +262,8 @@ def main():
             if moto:
                 without_run(t, m, moto)
         retirement(t, args.manager)
+        if moto:
+            instances(t, args.manager, moto)
     finally:
         if moto:
             moto.__exit__()
