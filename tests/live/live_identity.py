@@ -39,6 +39,7 @@ decide:
 
 
 TOTAL = collections.Counter()
+HUGE, HUGE_MOST = 40000, 7  # bytes of a template's head; there are so many such forgeries
 
 
 class Topology:
@@ -286,6 +287,10 @@ def settled(bed, topologies):
         time.sleep(0.5)
 
 
+def is_huge(n):
+    return n < HONEST and FORGERIES[n].family == "padding" and len(FORGERIES[n].template) > HUGE
+
+
 def judge(t, topology, answers, alerts, blocked, seen, gaps):
     mine = [(marks(a)[1], a) for a in alerts if marks(a)[0] == topology.index]
     sent = {f.number: topology.address(f.number) for f in FORGERIES}
@@ -322,7 +327,13 @@ def judge(t, topology, answers, alerts, blocked, seen, gaps):
         by_content = [(n, why) for n, why in hidden if n >= HONEST or FORGERIES[n].family not in ("whole", "forwarded")]
         if gaps:  # a busy machine: packets that capture missed prove nothing, as they should
             by_content = [(n, why) for n, why in by_content if "seen in part only" not in why]
-        t.check(f"{topology.name}: no header hides its sender", not by_content, by_content[:10])
+        # A head over http.header-limit ends the inspection of a connection that others share (docs/load-balancers.md).
+        huge = [(n, why) for n, why in by_content if is_huge(n) and "framed oddly" in why]
+        if huge:
+            print(f"     {topology.name}: {len(huge)} of the requests with heads of 60 KB are alerted as unproven: {huge}")
+        by_content = [x for x in by_content if x not in huge]
+        t.check(f"{topology.name}: no header hides its sender, but for heads of 60 KB", not by_content and len(huge) <= HUGE_MOST,
+                (by_content[:10], huge))
     return ours
 
 
