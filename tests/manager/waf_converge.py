@@ -27,7 +27,7 @@ from bed import Host, Manager, Tally, percentile, wait_until  # noqa: E402
 REGION = "eu-central-1"
 SETS = ["sekisho-v4-0", "sekisho-v4-1"]
 LATE = 5.0     # seconds that an address may outlive its end
-EARLY = 15.0   # that it may go too soon: the writer makes way before its end when calls fail
+EARLY = 10.0   # that it may go too soon: the writer makes way before its end when calls fail
 APPEARS = 15.0 # from the answer to a block until it is in the set, with everything going wrong
 
 
