@@ -23,20 +23,6 @@ int64_t waf_backoff(struct waf *w, unsigned n, int64_t base, int64_t most)
     return (int64_t)(sk_mix64(w->rng) % (uint64_t)(top + 1));
 }
 
-#ifdef WAF_WITHOUT_AWS
-void waf_answer_free(struct aws_answer *e)
-{
-    free(e->body);
-    e->body = NULL;
-}
-
-void waf_set_clear(struct wafv2_set *s)
-{
-    free(s->addr);
-    s->addr = NULL;
-    s->n = 0;
-}
-#else
 void waf_answer_free(struct aws_answer *e)
 {
     aws_answer_free(e);
@@ -46,4 +32,3 @@ void waf_set_clear(struct wafv2_set *s)
 {
     wafv2_set_clear(s);
 }
-#endif

@@ -1,2 +1,2 @@
-sk_fuzz_target(aws DEPS aws)
-target_include_directories(fuzz_aws PRIVATE ${CMAKE_SOURCE_DIR}/manager/aws ${CMAKE_SOURCE_DIR}/src/fetch)
+sk_fuzz_target(aws DEPS wafv2)
+target_include_directories(fuzz_aws PRIVATE ${CMAKE_SOURCE_DIR}/src/aws ${CMAKE_SOURCE_DIR}/manager/wafv2 ${CMAKE_SOURCE_DIR}/src/fetch)

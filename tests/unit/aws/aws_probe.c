@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "aws/wafv2.h"
+#include "wafv2/wafv2.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "fetch/fetch.h"

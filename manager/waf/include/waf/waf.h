@@ -18,7 +18,7 @@
 #ifndef WAF_WAF_H
 #define WAF_WAF_H
 
-#include "aws/wafv2.h"
+#include "wafv2/wafv2.h"
 #include "base/addr.h"
 
 #define WAF_SETS_MAX 50 /* references of a web ACL; both families together */

@@ -1,4 +1,4 @@
-#include "aws/wafv2.h"
+#include "wafv2/wafv2.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #ifndef AWS_WAFV2_JSON_H
 #define AWS_WAFV2_JSON_H
 
-#include "aws/wafv2.h"
+#include "wafv2/wafv2.h"
 #include "base/span.h"
 #include "base/strbuf.h"
 

@@ -3,8 +3,8 @@
  * Addresses are sk_prefix: compared in binary, written in canonical form with their length, host bits zero; /0 cannot
  * be written. A set holds one family.
  */
-#ifndef AWS_WAFV2_H
-#define AWS_WAFV2_H
+#ifndef WAFV2_WAFV2_H
+#define WAFV2_WAFV2_H
 
 #include "aws/aws.h"
 #include "base/addr.h"
