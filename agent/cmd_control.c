@@ -3,7 +3,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "base/addr.h"
 #include "base/clock.h"
@@ -160,7 +160,8 @@ int cmd_reload(int argc, char **argv)
 /* Whoever stops the agent means to start another one, or to look at what is left. */
 static int wait_for_end(pid_t agent)
 {
-    struct pollfd ended = {.fd = pidfd_open(agent, 0), .events = POLLIN};
+    /* The call itself: its wrapper came with glibc 2.36, and packages run on older ones too. */
+    struct pollfd ended = {.fd = (int)syscall(SYS_pidfd_open, agent, 0), .events = POLLIN};
     if (ended.fd < 0) /* it has ended already */
         return CLI_OK;
     int n = poll(&ended, 1, STOP_TIMEOUT_S * 1000);

@@ -1,6 +1,7 @@
 # Compiler flags, and the two functions with which every module and test is declared.
 include(CheckCCompilerFlag)
 find_package(PkgConfig REQUIRED)
+include(SekishoPortable)
 
 add_library(sk_flags INTERFACE)
 target_compile_definitions(sk_flags INTERFACE _GNU_SOURCE SK_VERSION="${PROJECT_VERSION}")
@@ -28,6 +29,10 @@ endif()
 function(sk_pkg name pkg)
   if(NOT TARGET PkgConfig::${name})
     pkg_check_modules(${name} REQUIRED IMPORTED_TARGET GLOBAL ${pkg})
+    sk_stand_in(PkgConfig::${name} ${pkg})
+    if(pkg STREQUAL libhs)
+      sk_static_vectorscan(PkgConfig::${name})
+    endif()
   endif()
 endfunction()
 

@@ -145,14 +145,28 @@ static bool set_method(struct transfer *t, const struct fetch_request *q, const 
     return ok;
 }
 
+/*
+ * What libcurl can do is asked of the one that is there: a package may be built with newer headers than the libcurl of
+ * the distribution that it runs on.
+ */
+static bool curl_has(unsigned version)
+{
+    return curl_version_info(CURLVERSION_NOW)->version_num >= version;
+}
+
 static bool set_protocols(struct transfer *t)
 {
     bool ok = true;
 #if LIBCURL_VERSION_NUM >= 0x075500
-    SET(CURLOPT_PROTOCOLS_STR, "http,https");
-#else
-    SET(CURLOPT_PROTOCOLS, CURLPROTO_HTTP | CURLPROTO_HTTPS);
+    if (curl_has(0x075500)) {
+        SET(CURLOPT_PROTOCOLS_STR, "http,https");
+        return ok;
+    }
 #endif
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    SET(CURLOPT_PROTOCOLS, CURLPROTO_HTTP | CURLPROTO_HTTPS);
+#pragma GCC diagnostic pop
     return ok;
 }
 
@@ -188,7 +202,8 @@ static bool set_tls(struct transfer *t, const struct fetch_tls *tls)
         SET(CURLOPT_CAINFO, tls->ca_file);
         SET(CURLOPT_CAPATH, NULL);
 #if LIBCURL_VERSION_NUM >= 0x075700
-        SET(CURLOPT_CA_CACHE_TIMEOUT, 0L);
+        if (curl_has(0x075700))
+            SET(CURLOPT_CA_CACHE_TIMEOUT, 0L);
 #endif
     }
     if (tls != NULL && tls->cert_file != NULL) {
