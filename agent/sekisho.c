@@ -44,15 +44,24 @@ const struct cli_command cli_commands[] = {
      "  -c, --config FILE    configuration (" CLI_CONF_PATH ")\n"
      "      --manager URL    https://HOST:PORT\n"
      "      --token TOKEN    of the manager; - reads it from standard input\n"
-     "      --token-file FILE  the same from a file; without both: the environment's SEKISHO_TOKEN\n"
+     "      --token-file FILE  the same from a file\n"
+     "      --token-parameter NAME  the same from AWS Parameter Store, decrypted\n"
+     "      --token-secret ID  the same from AWS Secrets Manager: its text, or \"token\" in its JSON\n"
+     "                       without any of these: the environment's SEKISHO_TOKEN\n"
      "      --ca FILE        PEM that the manager's certificate is checked with; else the system's CAs\n"
      "      --ca-fingerprint SHA256  the same by the CA's fingerprint, as the manager shows it\n"
+     "      --ca-parameter NAME  fingerprint, or the certificate itself, from Parameter Store\n"
      "      --identity       prove to be an EC2 instance; on EC2 that is done if it can be\n"
      "      --imds URL       metadata service (http://169.254.169.254)\n"
+     "      --region REGION  of parameter and secret; else of their ARN, AWS_REGION, or this instance\n"
+     "      --aws-endpoint URL  asked in AWS's place\n"
+     "      --retry TIME     until the manager answers, for so long: 90s, 10m, 1h\n"
      "      --tag KEY=VALUE  shown with this host; repeatable\n"
      "      --again          enrol once more, as another agent\n"
+     "      --if-needed      only if it has not enrolled, or its disk is another instance's\n"
      "      --set KEY=VALUE  override a configuration key; repeatable\n"
-     "A token on the command line can be read by every user of this host while it runs.\n",
+     "A token on the command line can be read by every user of this host while it runs.\n"
+     "Exit codes: 3 nobody answers, 4 token or instance refused, 5 certificate not trusted.\n",
      cmd_enroll},
     {"status", "[--json]", "show workers, what was not inspected, memory, rules and blocks",
      CONTROL_OPTIONS "      --json           as JSON\n", cmd_status},

@@ -20,7 +20,7 @@ _sekisho() {
     replay) words="--config --home --log --mode --quiet --rules --set --vars --workers -S -c -j -k -l -q" ;;
     run) words="--config --interface --mode --rules --set -S -c -i" ;;
     check) words="--config --home --list-keywords --rules --set -S -c" ;;
-    enroll) words="--again --ca --ca-fingerprint --config --identity --imds --manager --set --tag --token --token-file -c" ;;
+    enroll) words="--again --aws-endpoint --ca --ca-fingerprint --ca-parameter --config --identity --if-needed --imds --manager --region --retry --set --tag --token --token-file --token-parameter --token-secret -c" ;;
     status) words="--config --json --socket -c" ;;
     blocks) words="--config --count --for --history --json --limit --match --net --origin --socket --sort -c" ;;
     block) words="--config --for --reason --socket -c" ;;

@@ -36,12 +36,15 @@ static const struct {
     {"InternalError", AWS_RETRY},
     {"InternalFailure", AWS_RETRY},
     {"InternalServerError", AWS_RETRY},
+    {"InternalServiceError", AWS_RETRY},
+    {"InternalServiceErrorException", AWS_RETRY},
     {"ServiceUnavailable", AWS_RETRY},
     {"WAFInternalErrorException", AWS_RETRY},
     {"AccessDenied", AWS_AUTH},
     {"AccessDeniedException", AWS_AUTH},
     {"AuthFailure", AWS_AUTH},
     {"AuthorizationError", AWS_AUTH},
+    {"DecryptionFailure", AWS_AUTH},
     {"ExpiredToken", AWS_AUTH},
     {"ExpiredTokenException", AWS_AUTH},
     {"IncompleteSignature", AWS_AUTH},
@@ -66,6 +69,8 @@ static const struct {
     {"WAFNonexistentItemException", AWS_MISSING},
     {"NotFound", AWS_MISSING},
     {"NotFoundException", AWS_MISSING},
+    {"ParameterNotFound", AWS_MISSING},
+    {"ParameterVersionNotFound", AWS_MISSING},
     {"ResourceNotFoundException", AWS_MISSING},
     {"WAFInvalidParameterException", AWS_INVALID},
     {"InvalidParameter", AWS_INVALID},
@@ -169,8 +174,7 @@ static void read_json(struct aws_answer *out, struct sk_span body)
     json_decref(o);
 }
 
-/* The text of the first <name>...</name>, entities as they are. Enough for <Error>, whose elements hold only text. */
-static struct sk_span xml_text(struct sk_span body, const char *name)
+struct sk_span answer_xml_text(struct sk_span body, const char *name)
 {
     char open[32], shut[32];
     int no = snprintf(open, sizeof open, "<%s>", name), ns = snprintf(shut, sizeof shut, "</%s>", name);
@@ -184,7 +188,7 @@ static struct sk_span xml_text(struct sk_span body, const char *name)
 
 static void read_xml(struct aws_answer *out, struct sk_span body)
 {
-    struct sk_span code = xml_text(body, "Code"), message = xml_text(body, "Message");
+    struct sk_span code = answer_xml_text(body, "Code"), message = answer_xml_text(body, "Message");
     if (code.len > 0 && code.len < sizeof out->code) {
         char text[sizeof out->code];
         memcpy(text, code.p, code.len);

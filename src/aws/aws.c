@@ -117,6 +117,7 @@ static int set_up(struct aws *a, const struct aws_options *o)
         a->env.profile = copy(o->profile, &ok);
         a->profile_given = true;
     }
+    a->no_files = o->no_files;
     a->tls.ca_file = a->ca_file;
     a->timeout_ms = o->timeout_ms > 0 ? o->timeout_ms : AWS_TIMEOUT_MS;
     if (!ok)

@@ -23,7 +23,8 @@ struct aws_env {
 
 struct aws {
     char *endpoint, *imds, *ca_file; /* endpoint, ca_file: NULL when not given */
-    bool profile_given;              /* by options: then the environment's keys do not count */
+    bool no_files;
+    bool profile_given; /* by options: then the environment's keys do not count */
     int timeout_ms;
     struct fetch_tls tls;
     struct aws_env env;
@@ -53,6 +54,9 @@ SK_MUST_USE int aws_time_parse(const char *s, int64_t *out);
 
 /* Fills error, code and message of *out from an answer that is not 2xx. error_type: of the header, "" none. */
 void answer_read_error(struct aws_answer *out, const char *error_type, struct sk_span body);
+/* The text of the first <name>...</name>, entities as they are; length 0: none. Enough for elements that hold only
+ * text. */
+struct sk_span answer_xml_text(struct sk_span body, const char *name);
 /* Does this answer say that our clock is wrong, if date (wall ns) is right and ours is `now`? */
 bool answer_blames_clock(const struct aws_answer *r, int64_t date, int64_t now);
 

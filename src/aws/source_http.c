@@ -191,7 +191,8 @@ static int imds_role(struct aws *a, const char *header, char *role, char *why, s
         if (rc != SK_OK)
             snprintf(why, cap, "instance metadata: the role's name makes no sense");
     } else if (rc == SK_ENOENT) {
-        snprintf(why, cap, "no credentials in environment, shared files or container, and this instance has no role");
+        snprintf(why, cap, "no credentials in environment%s or container, and this instance has no role",
+                 a->no_files ? "" : ", shared files");
     }
     fetch_response_free(&r);
     return rc;
@@ -201,8 +202,8 @@ int source_imds(struct aws *a, int64_t now, struct aws_creds *out, char *why, si
 {
     char header[600], role[ROLE_MAX], path[sizeof ROLE_PATH + ROLE_MAX];
     if (a->env.imds_disabled) {
-        snprintf(why, cap,
-                 "no credentials in environment, shared files or container; instance metadata is switched off");
+        snprintf(why, cap, "no credentials in environment%s or container; instance metadata is switched off",
+                 a->no_files ? "" : ", shared files");
         return SK_ENOENT;
     }
     int rc = imds_token(a, header, sizeof header, why, cap);

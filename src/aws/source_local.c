@@ -89,6 +89,8 @@ static int read_one(const char *path, const char *section, struct aws_creds *out
 int source_file(struct aws *a, int64_t now, struct aws_creds *out, char *why, size_t cap)
 {
     (void)now;
+    if (a->no_files)
+        return SK_ENOENT;
     const char *profile = a->env.profile != NULL ? a->env.profile : "default";
     char section[160];
     bool plain = strcmp(profile, "default") == 0;

@@ -10,8 +10,6 @@
 #include "fetch/fetch.h"
 
 #define ENROL_MS    30000
-#define IMDS_MS     3000
-#define DOC_MAX     16384
 #define HOST_MAX    253
 #define TOKEN_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
 
@@ -63,20 +61,40 @@ static int parse_fingerprint(struct enrolment *e, uint8_t out[32])
                : enrol_fail(e, SK_EINVAL, "a fingerprint is the SHA-256 of a certificate: 64 hex digits, not %u", n);
 }
 
+/* --- enrolled before? --- */
+
+/* Of agent.json: the instance that enrolled; "" when it was none, or that is not known. */
+static void read_instance(const char *path, char buf[AWS_INSTANCE_LEN])
+{
+    json_t *o = json_load_file(path, 0, NULL);
+    const char *s = json_string_value(json_object_get(o, "instance"));
+    snprintf(buf, AWS_INSTANCE_LEN, "%s", s != NULL && strlen(s) < AWS_INSTANCE_LEN ? s : "");
+    json_decref(o);
+}
+
+/* A disk that was made from another instance's, as images are, brings that one's identity with it. */
+static bool was_another(const struct enrolment *e, const char *path)
+{
+    char then[AWS_INSTANCE_LEN];
+    read_instance(path, then);
+    return then[0] != '\0' && e->instance[0] != '\0' && strcmp(then, e->instance) != 0;
+}
+
 static int not_yet(struct enrolment *e)
 {
     char path[ENROL_PATH], why[256];
-    struct certs *c = (struct certs *)calloc(1, sizeof(*c));
     snprintf(path, sizeof(path), "%s/agent.json", e->o->dir);
-    int rc = SK_OK;
+    if (e->o->again || access(path, F_OK) != 0 || (e->o->if_needed && was_another(e, path)))
+        return SK_OK;
+    struct certs *c = (struct certs *)calloc(1, sizeof(*c));
     if (c == NULL)
-        rc = enrol_fail(e, SK_ENOMEM, "out of memory");
-    else if (!e->o->again && access(path, F_OK) == 0)
-        rc =
-            enrol_fail(e, SK_EEXIST, "this host has enrolled already%s%s; with --again it enrols once more, as another",
-                       certs_open(e->o->dir, c, why, sizeof(why)) == SK_OK ? " as " : "", c->now.agent);
+        return enrol_fail(e, SK_ENOMEM, "out of memory");
+    bool known = certs_open(e->o->dir, c, why, sizeof(why)) == SK_OK;
+    snprintf(e->r->agent, sizeof(e->r->agent), "%s", known ? c->now.agent : "");
     free(c);
-    return rc;
+    return enrol_fail_as(e, ENROL_WAS_DONE, SK_EEXIST,
+                         "this host has enrolled already%s%s; with --again it enrols once more, as another",
+                         known ? " as " : "", e->r->agent);
 }
 
 /* --- the manager's certificate --- */
@@ -87,6 +105,8 @@ static int take_ca(struct enrolment *e)
     char *pem = NULL;
     if (e->o->ca_file != NULL)
         return enrol_read_ca(e);
+    if (e->o->ca_pem != NULL)
+        return enrol_take_pem(e, "what was given for the CA", e->o->ca_pem);
     if (e->o->ca_sha256 == NULL)
         return SK_OK;
     int rc = parse_fingerprint(e, sha256);
@@ -101,52 +121,30 @@ static int take_ca(struct enrolment *e)
 
 /* --- the identity document of an EC2 instance --- */
 
-static int imds_call(const struct enrolment *e, const char *method, const char *path, const char *header,
-                     struct fetch_response *r)
+/* Which instance this is, where there is one to be asked. */
+static void find_instance(struct enrolment *e)
 {
-    char url[256];
-    const char *headers[] = {header};
-    snprintf(url, sizeof(url), "%s%s", e->o->imds, path);
-    const struct fetch_request q = {.method = method,
-                                    .url = url,
-                                    .headers = headers,
-                                    .nheaders = 1,
-                                    .timeout_ms = IMDS_MS,
-                                    .connect_timeout_ms = IMDS_MS,
-                                    .response_max = DOC_MAX};
-    int rc = fetch_do(&q, r);
-    return rc == SK_OK && r->status != 200 ? SK_EIO : rc;
+    char why[256];
+    if (e->o->aws == NULL || e->o->identity == ENROL_NO_IDENTITY)
+        return;
+    if (aws_imds_instance(e->o->aws, e->instance, why, sizeof(why)) != SK_OK)
+        e->instance[0] = '\0';
 }
 
-/* IMDSv2: a session first. *doc is the caller's (free); NULL: there is none. */
-static void ask_imds(const struct enrolment *e, char **doc)
-{
-    struct fetch_response session, r = {.result = FETCH_FAILED};
-    char header[512];
-    *doc = NULL;
-    if (imds_call(e, "PUT", "/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds: 60", &session) == SK_OK &&
-        session.body_len < 400 && strpbrk(session.body, "\r\n") == NULL) {
-        snprintf(header, sizeof(header), "X-aws-ec2-metadata-token: %s", session.body);
-        if (imds_call(e, "GET", "/latest/dynamic/instance-identity/rsa2048", header, &r) == SK_OK)
-            *doc = strdup(r.body);
-        OPENSSL_cleanse(header, sizeof(header));
-    }
-    fetch_response_free(&session);
-    fetch_response_free(&r);
-}
-
+/* *doc is the caller's (free); NULL: there is none, and none is needed. */
 static int take_identity(struct enrolment *e, char **doc)
 {
+    char why[256] = "";
     *doc = NULL;
-    if (e->o->identity == ENROL_NO_IDENTITY)
+    if (e->o->aws == NULL || e->o->identity == ENROL_NO_IDENTITY)
         return SK_OK;
-    ask_imds(e, doc);
-    if (*doc == NULL && e->o->identity == ENROL_IDENTITY)
-        return enrol_fail(e, SK_ENOENT,
-                          "%s gives no identity document: this is no EC2 instance, its metadata service is switched "
-                          "off, or (in a container) its hop limit is 1",
-                          e->o->imds);
-    return SK_OK;
+    int rc = aws_imds(e->o->aws, "/latest/dynamic/instance-identity/rsa2048", doc, why, sizeof(why));
+    if (rc == SK_OK || e->o->identity != ENROL_IDENTITY)
+        return SK_OK;
+    return enrol_fail(e, SK_ENOENT,
+                      "%s gives no identity document (%s): this is no EC2 instance, its metadata service is switched "
+                      "off, or (in a container) its hop limit is 1",
+                      aws_imds_url(e->o->aws), why);
 }
 
 /* --- the request --- */
@@ -191,13 +189,14 @@ static char *make_body(const struct enrolment *e, const char *csr, const char *d
 static int explain_failure(struct enrolment *e, const struct fetch_response *r)
 {
     if (r->result == FETCH_TLS && !e->has_ca)
-        return enrol_fail(e, SK_EPERM,
-                          "%s: %s; when its certificate is its own CA's, give --ca FILE or --ca-fingerprint SHA256 "
-                          "(`sekisho-manager ca show` shows both)",
-                          e->url, r->text);
+        return enrol_fail_as(e, ENROL_UNTRUSTED, SK_EPERM,
+                             "%s: %s; when its certificate is its own CA's, give --ca FILE or --ca-fingerprint SHA256 "
+                             "(`sekisho-manager ca show` shows both)",
+                             e->url, r->text);
     if (r->result == FETCH_TLS)
-        return enrol_fail(e, SK_EPERM, "%s: %s; it does not fit the CA that was given", e->url, r->text);
-    return enrol_fail(e, SK_EIO, "%s cannot be reached: %s", e->url, r->text);
+        return enrol_fail_as(e, ENROL_UNTRUSTED, SK_EPERM, "%s: %s; it does not fit the CA that was given", e->url,
+                             r->text);
+    return enrol_fail_as(e, ENROL_AWAY, SK_EIO, "%s cannot be reached: %s", e->url, r->text);
 }
 
 static int explain_refusal(struct enrolment *e, const struct fetch_response *r)
@@ -221,10 +220,15 @@ static int explain_refusal(struct enrolment *e, const struct fetch_response *r)
     answer_error(r->body, r->body_len, code);
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (strcmp(code, known[i].code) == 0)
-            return enrol_fail(e, SK_EPERM, "%s", known[i].text);
-    if (r->status == 429 || r->status == 503)
-        return enrol_fail(e, SK_EAGAIN, "the manager is busy (%d): try again in %lld s", r->status,
-                          (long long)(r->retry_after > 0 ? r->retry_after : 10));
+            return enrol_fail_as(e, ENROL_REFUSED, SK_EPERM, "%s", known[i].text);
+    if (r->status == 429 || r->status == 503) {
+        e->r->retry_after = r->retry_after > 0 ? r->retry_after : 10;
+        return enrol_fail_as(e, ENROL_AWAY, SK_EAGAIN, "the manager is busy (%d): try again in %lld s", r->status,
+                             (long long)e->r->retry_after);
+    }
+    if (r->status >= 500)
+        return enrol_fail_as(e, ENROL_AWAY, SK_EAGAIN, "%s fails (%d): the manager, or a load balancer before it",
+                             e->url, r->status);
     return enrol_fail(e, SK_EPROTO, "%s answers %d%s%s: is that a manager of this version?", e->url, r->status,
                       code[0] != '\0' ? " " : "", code);
 }
@@ -255,6 +259,8 @@ static int write_agent(struct enrolment *e, const struct answer_cert *a)
 {
     json_t *o =
         json_pack("{s:s,s:s,s:I}", "manager", e->url, "agent", a->agent, "heartbeat_s", (json_int_t)a->heartbeat_s);
+    if (o != NULL && e->instance[0] != '\0')
+        (void)json_object_set_new(o, "instance", json_string(e->instance));
     char *text = o != NULL ? json_dumps(o, JSON_INDENT(2)) : NULL;
     int rc = text != NULL ? enrol_write(e, "agent.json", text) : enrol_fail(e, SK_ENOMEM, "out of memory");
     free(text);
@@ -274,7 +280,7 @@ static int check_folder(struct enrolment *e, const char *agent)
     return rc;
 }
 
-static int take_answer(struct enrolment *e, const struct fetch_response *r, char *agent)
+static int take_answer(struct enrolment *e, const struct fetch_response *r)
 {
     struct answer_cert a;
     if (answer_cert(r->body, r->body_len, true, &a) != SK_OK)
@@ -287,7 +293,7 @@ static int take_answer(struct enrolment *e, const struct fetch_response *r, char
     if (rc == SK_OK)
         rc = enrol_commit(e, a.keys);
     if (rc == SK_OK)
-        snprintf(agent, 32, "%s", a.agent);
+        snprintf(e->r->agent, sizeof(e->r->agent), "%s", a.agent);
     answer_cert_free(&a);
     return rc;
 }
@@ -307,7 +313,7 @@ static int make_key(struct enrolment *e, char **csr)
     return rc;
 }
 
-static int join(struct enrolment *e, char *agent)
+static int join(struct enrolment *e)
 {
     struct fetch_response r = {.result = FETCH_FAILED};
     char *csr = NULL, *doc = NULL, *body = NULL;
@@ -319,7 +325,7 @@ static int join(struct enrolment *e, char *agent)
     if (rc == SK_OK)
         rc = body != NULL ? ask_manager(e, body, &r) : enrol_fail(e, SK_ENOMEM, "out of memory");
     if (rc == SK_OK)
-        rc = take_answer(e, &r, agent);
+        rc = take_answer(e, &r);
     if (body != NULL)
         OPENSSL_cleanse(body, strlen(body));
     free(body);
@@ -329,28 +335,59 @@ static int join(struct enrolment *e, char *agent)
     return rc;
 }
 
-int enrol(const struct enrol_options *o, char *agent, char *why, size_t cap)
+static int prepare(struct enrolment *e)
 {
-    struct enrolment *e = (struct enrolment *)calloc(1, sizeof(*e));
-    agent[0] = why[0] = '\0';
-    if (e == NULL)
+    int rc = fetch_init() == SK_OK ? SK_OK : enrol_fail(e, SK_ENOMEM, "out of memory");
+    if (rc == SK_OK)
+        rc = check_url(e);
+    if (rc != SK_OK)
+        return rc;
+    find_instance(e);
+    return not_yet(e);
+}
+
+static int begin(const struct enrol_options *o, struct enrol_result *r, struct enrolment **out)
+{
+    *r = (struct enrol_result){.outcome = ENROL_FAILED};
+    struct enrolment *e = *out = (struct enrolment *)calloc(1, sizeof(*e));
+    if (e == NULL) {
+        snprintf(r->why, sizeof(r->why), "out of memory");
         return SK_ENOMEM;
-    *e = (struct enrolment){.o = o, .why = why, .cap = cap};
-    int rc = check_url(e);
+    }
+    e->o = o;
+    e->r = r;
+    return prepare(e);
+}
+
+static void finish(struct enrolment *e)
+{
+    if (e != NULL)
+        enrol_clear(e);
+    fetch_thread_end();
+    free(e);
+}
+
+void enrol_look(const struct enrol_options *o, struct enrol_result *r)
+{
+    struct enrolment *e;
+    if (begin(o, r, &e) == SK_OK)
+        r->outcome = ENROL_DONE;
+    finish(e);
+}
+
+void enrol(const struct enrol_options *o, struct enrol_result *r)
+{
+    struct enrolment *e;
+    int rc = begin(o, r, &e);
     if (rc == SK_OK)
         rc = check_token(e);
-    if (rc == SK_OK)
-        rc = not_yet(e);
-    if (rc == SK_OK && fetch_init() != SK_OK)
-        rc = enrol_fail(e, SK_ENOMEM, "out of memory");
     if (rc == SK_OK)
         rc = enrol_stage(e);
     if (rc == SK_OK)
         rc = take_ca(e);
     if (rc == SK_OK)
-        rc = join(e, agent);
-    enrol_clear(e);
-    fetch_thread_end();
-    free(e);
-    return rc;
+        rc = join(e);
+    if (rc == SK_OK)
+        r->outcome = ENROL_DONE;
+    finish(e);
 }

@@ -52,9 +52,10 @@ static int handshake(struct enrolment *e, BIO *b)
         if (BIO_do_connect(b) == 1 && BIO_do_handshake(b) == 1)
             return SK_OK;
         if (!BIO_should_retry(b))
-            return enrol_fail(e, SK_EIO, "%s cannot be reached: no TLS connection", e->url);
+            return enrol_fail_as(e, ENROL_AWAY, SK_EIO, "%s cannot be reached: no TLS connection", e->url);
         if (wait_for(b, until) != SK_OK)
-            return enrol_fail(e, SK_EIO, "%s cannot be reached: no answer within %d s", e->url, CHAIN_MS / 1000);
+            return enrol_fail_as(e, ENROL_AWAY, SK_EIO, "%s cannot be reached: no answer within %d s", e->url,
+                                 CHAIN_MS / 1000);
     }
 }
 
@@ -80,12 +81,12 @@ static int pick(struct enrolment *e, SSL *ssl, const uint8_t sha256[32], char **
         if (X509_digest(x, EVP_sha256(), md, &len) != 1 || len != 32 || CRYPTO_memcmp(md, sha256, 32) != 0)
             continue;
         if (X509_check_ca(x) == 0)
-            return enrol_fail(e, SK_EPERM, "the certificate with that fingerprint is no CA's");
+            return enrol_fail_as(e, ENROL_UNTRUSTED, SK_EPERM, "the certificate with that fingerprint is no CA's");
         *pem = to_pem(x);
         return *pem != NULL ? SK_OK : enrol_fail(e, SK_ENOMEM, "out of memory");
     }
-    return enrol_fail(
-        e, SK_EPERM,
+    return enrol_fail_as(
+        e, ENROL_UNTRUSTED, SK_EPERM,
         "%s shows no CA with that fingerprint: it is another manager, or somebody stands between; compare "
         "with `sekisho-manager ca show`",
         e->url);

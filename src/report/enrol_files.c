@@ -16,8 +16,19 @@
 int enrol_fail(struct enrolment *e, int rc, const char *fmt, ...)
 {
     va_list ap;
+    e->r->outcome = ENROL_FAILED;
     va_start(ap, fmt);
-    vsnprintf(e->why, e->cap, fmt, ap);
+    vsnprintf(e->r->why, sizeof(e->r->why), fmt, ap);
+    va_end(ap);
+    return rc;
+}
+
+int enrol_fail_as(struct enrolment *e, enum enrol_outcome as, int rc, const char *fmt, ...)
+{
+    va_list ap;
+    e->r->outcome = as;
+    va_start(ap, fmt);
+    vsnprintf(e->r->why, sizeof(e->r->why), fmt, ap);
     va_end(ap);
     return rc;
 }
@@ -100,22 +111,27 @@ int enrol_write(struct enrolment *e, const char *name, const char *text)
     return SK_OK;
 }
 
-int enrol_read_ca(struct enrolment *e)
+int enrol_take_pem(struct enrolment *e, const char *name, const char *text)
 {
     struct pki_cert cert;
+    if (pki_cert_read(text, &cert) != SK_OK)
+        return enrol_fail(e, SK_EINVAL, "%s holds no certificate in PEM", name);
+    int rc = enrol_write(e, "ca.pem", text);
+    e->has_ca = rc == SK_OK;
+    return rc;
+}
+
+int enrol_read_ca(struct enrolment *e)
+{
     FILE *f = fopen(e->o->ca_file, "re");
     if (f == NULL)
         return enrol_fail(e, SK_ENOENT, "%s: %s", e->o->ca_file, strerror(errno));
     char *text = (char *)calloc(1, CA_MAX + 1);
     size_t n = text != NULL ? fread(text, 1, CA_MAX, f) : 0;
     fclose(f);
-    int rc = SK_OK;
-    if (n == 0 || n == CA_MAX || strlen(text) != n || pki_cert_read(text, &cert) != SK_OK)
-        rc = enrol_fail(e, SK_EINVAL, "%s holds no certificate in PEM", e->o->ca_file);
-    if (rc == SK_OK)
-        rc = enrol_write(e, "ca.pem", text);
+    bool whole = n > 0 && n < CA_MAX && strlen(text) == n;
+    int rc = enrol_take_pem(e, e->o->ca_file, whole ? text : "");
     free(text);
-    e->has_ca = rc == SK_OK;
     return rc;
 }
 

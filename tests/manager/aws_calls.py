@@ -301,7 +301,7 @@ def container(t, args):
 def identity(t, args):
     del args
     with aws_fake.Fake() as f, tempfile.TemporaryDirectory(prefix="aws_calls-") as d:
-        text = f.rsa2048()
+        text = f.rsa2048(f.instance_id)
         with open(os.path.join(d, "p7"), "w", encoding="ascii") as out:
             out.write("-----BEGIN PKCS7-----\n%s\n-----END PKCS7-----\n" % text)
         got = subprocess.run(["openssl", "smime", "-verify", "-in", os.path.join(d, "p7"), "-inform", "PEM", "-noverify",

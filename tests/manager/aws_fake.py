@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A strict AWS on one port of loopback: WAFv2 (IP sets), SNS, IMDSv2, a container's credentials endpoint.
+"""A strict AWS on one port of loopback: WAFv2 (IP sets), SNS, IMDSv2, a container's credentials endpoint; and what
+aws_kept.py has: Parameter Store, Secrets Manager, Auto Scaling.
 
 Stricter than moto where the real services are: Signature Version 4 with five minutes of clock, every limit and pattern
 of the API model, one write and five reads a second for account and region, lock tokens, host bits, /0, families. It
@@ -38,6 +39,8 @@ import time
 import urllib.parse
 import uuid
 from xml.sax.saxutils import escape
+
+from aws_kept import Kept
 
 ACCOUNT = "123456789012"
 ACCESS_KEY, SECRET_KEY = "AKIAFAKEFAKEFAKE0000", "fake/secret+key/fake/secret+key/fake+key"
@@ -185,7 +188,7 @@ class Rival:
         self.thread.join()
 
 
-class Fake:
+class Fake(Kept):
     def __init__(self, host="127.0.0.1", port=0, **settings):
         self.__dict__.update(json.loads(json.dumps(SETTINGS)))
         for k in settings:
@@ -199,6 +202,7 @@ class Fake:
         self.imds_tokens, self.role_creds, self.rivals = {}, None, {}
         self.requests = 0  # of IMDS
         self.dir = None
+        self.begin_kept()
         self.server = Server((host, port), Handler)
         self.server.fake = self
         self.port = self.server.server_address[1]
@@ -216,6 +220,7 @@ class Fake:
             r.end()
         self.server.shutdown()
         self.server.server_close()
+        self.end_kept()
         if self.dir:
             shutil.rmtree(self.dir, ignore_errors=True)
 
@@ -223,6 +228,14 @@ class Fake:
 
     def __exit__(self, *_):
         self.stop()
+
+    def instance(self, instance_id, tags=None):
+        """One more instance, whose metadata has an address of its own (Instance.url)."""
+        def make(i):
+            server = Server((self.server.server_address[0], 0), Handler)
+            server.fake, server.instance = self, i
+            return server
+        return self.add_instance(instance_id, tags, make)
 
     def now(self):
         return time.time() + self.clock_offset_s
@@ -524,30 +537,34 @@ class Fake:
                         "/C=US/ST=Washington State/L=Seattle/O=Fake Web Services", "-keyout", "key.pem", "-out", "cert.pem")
             return self.dir
 
-    def document(self):
+    def document(self, instance_id):
         return json.dumps({
             "accountId": self.account, "architecture": "x86_64", "availabilityZone": self.region + "a",
             "billingProducts": None, "devpayProductCodes": None, "marketplaceProductCodes": None,
-            "imageId": "ami-0123456789abcdef0", "instanceId": self.instance_id, "instanceType": "t3.small",
+            "imageId": "ami-0123456789abcdef0", "instanceId": instance_id, "instanceType": "t3.small",
             "kernelId": None, "pendingTime": stamp(time.time() + self.pending_s), "privateIp": "10.0.0.10",
             "ramdiskId": None, "region": self.region, "version": "2017-09-30"}, indent=2)
 
-    def rsa2048(self):
+    def rsa2048(self, instance_id):
         """PKCS7, RSA and SHA-256, the document within, no certificate: base64 without its frame, as IMDS gives it."""
         pem = openssl(self.identity_dir(), "smime", "-sign", "-signer", "cert.pem", "-inkey", "key.pem", "-nocerts",
-                      "-nodetach", "-md", "sha256", "-binary", "-outform", "PEM", data=self.document().encode())
+                      "-nodetach", "-md", "sha256", "-binary", "-outform", "PEM", data=self.document(instance_id).encode())
         return "\n".join(line for line in pem.decode().split("\n") if line and not line.startswith("-----"))
 
-    def imds_answer(self, path):
+    def imds_answer(self, path, instance):
+        """instance: None for the one that is at the fake's own address."""
+        ident = instance.id if instance else self.instance_id
+        if instance and instance.answer(path) is not None:
+            return instance.answer(path)
         roles = "/latest/meta-data/iam/security-credentials/"
         if path == roles and self.role:
             return self.role
         if path == roles + self.role and self.role:
             return json.dumps(self.role_session())
         plain = {"/latest/meta-data/placement/region": lambda: self.region,
-                 "/latest/meta-data/instance-id": lambda: self.instance_id,
-                 "/latest/dynamic/instance-identity/document": self.document,
-                 "/latest/dynamic/instance-identity/rsa2048": self.rsa2048}
+                 "/latest/meta-data/instance-id": lambda: ident,
+                 "/latest/dynamic/instance-identity/document": lambda: self.document(ident),
+                 "/latest/dynamic/instance-identity/rsa2048": lambda: self.rsa2048(ident)}
         return plain[path]() if path in plain else None
 
 
@@ -562,6 +579,7 @@ def openssl(cwd, *args, data=b""):
 # ---- HTTP ----
 
 class Server(http.server.ThreadingHTTPServer):
+    instance = None
     daemon_threads = True
     request_queue_size = 128
 
@@ -657,7 +675,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send(405, "", "text/plain")
         if f.imds_tokens.get(self.headers.get("x-aws-ec2-metadata-token", ""), 0) < time.time():
             return self.send(401, "", "text/plain")
-        body = f.imds_answer(path)
+        body = f.imds_answer(path, self.server.instance)
         return self.send(404 if body is None else 200, body or "Not found", "text/plain")
 
     def imds_token(self, method):
@@ -755,17 +773,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def perform(self, q, query, n, kind, headers):
         f, (region, service) = self.server.fake, self.where
+        if self.op in f.denied:
+            raise ApiError(400, "AccessDeniedException", "User is not authorized to perform: %s" % self.op)
         if query:
-            if service != "sns":
+            if service not in ("sns", "autoscaling"):
                 raise ApiError(403, "SignatureDoesNotMatch", "Credential should be scoped to correct service")
-            action, inner = f.sns(region, q)
+            action, inner = f.sns(region, q) if service == "sns" else f.autoscaling(ApiError, q)
             out = "<%sResponse><%sResult>%s</%sResult></%sResponse>" % (action, action, inner, action, action)
         else:
-            if service != "wafv2" or not headers.get("x-amz-target", "").startswith("AWSWAF_20190729."):
+            target = headers.get("x-amz-target", "").rpartition(".")[0]
+            if {"AWSWAF_20190729": "wafv2", "AmazonSSM": "ssm", "secretsmanager": "secretsmanager"}.get(target) != service:
                 raise ApiError(400, "UnknownOperationException")
             if headers.get("content-type") != "application/x-amz-json-1.1":
                 raise ApiError(404, "UnknownOperationException")
-            out = json.dumps(f.wafv2(self.op, region, q))
+            out = json.dumps(f.wafv2(self.op, region, q)) if service == "wafv2" else \
+                getattr(f, service)(ApiError, self.op, region, q)
         f.note(self.op, region, self.set_name, "ok" + ("/" + kind if kind else ""), n, foreign_removed=f.foreign[0],
                foreign_added=f.foreign[1])
         return out

@@ -96,7 +96,7 @@ def good(t, h, fake):
     t.check("enroll: not twice", r.returncode == 1 and a["agent"] in r.stderr and "--again" in r.stderr, r.stderr)
     fake.tokens[TOKEN] = (403, "token_expired")
     r = h.enroll("--again")
-    t.check("enroll: again, in vain: what was there stays", r.returncode == 1 and
+    t.check("enroll: again, in vain: what was there stays", r.returncode == 4 and
             open(os.path.join(h.home, "key.pem")).read() == before and len(h.left()) == 5, h.left())
     fake.tokens[TOKEN] = None
     r = h.enroll("--again")
@@ -123,7 +123,7 @@ def tokens(t, h, fake):
                                ("instance_joined", 409, "retire")):
         fake.tokens[TOKEN] = (status, code)
         r = h.enroll()
-        t.check(f"token: {code} is explained", r.returncode == 1 and word in r.stderr and TOKEN not in r.stderr and
+        t.check(f"token: {code} is explained", r.returncode == 4 and word in r.stderr and TOKEN not in r.stderr and
                 not h.left(), (r.stderr, h.left()))
     fake.tokens[TOKEN] = None
     for bad in ("x\"y", "a b", "", "x" * 200):
@@ -135,13 +135,13 @@ def trust(t, h, fake):
     sha = openssl("x509", "-noout", "-fingerprint", "-sha256", "-in", fake.ca.pem).decode().split("=")[1].strip()
     n = len(fake.requests)
     r = h.enroll(ca=False)
-    t.check("trust: a CA that the system does not know", r.returncode == 1 and "--ca-fingerprint" in r.stderr and
+    t.check("trust: a CA that the system does not know", r.returncode == 5 and "--ca-fingerprint" in r.stderr and
             not h.left(), r.stderr)
     r = h.enroll("--ca-fingerprint", sha.replace("0", "1").replace("A", "B"), ca=False)
-    t.check("trust: another fingerprint", r.returncode == 1 and "fingerprint" in r.stderr and not h.left(), r.stderr)
+    t.check("trust: another fingerprint", r.returncode == 5 and "fingerprint" in r.stderr and not h.left(), r.stderr)
     other = CA(os.path.join(h.dir, "other"), "other")
     r = h.enroll("--ca", other.pem, ca=False)
-    t.check("trust: another CA", r.returncode == 1 and "does not fit" in r.stderr and not h.left(), r.stderr)
+    t.check("trust: another CA", r.returncode == 5 and "does not fit" in r.stderr and not h.left(), r.stderr)
     t.check("trust: nobody of them was told anything", len(fake.requests) == n, fake.requests[n:])
     for text in (sha, sha.replace(":", "").lower()):
         r = h.enroll("--ca-fingerprint", text, ca=False)
@@ -150,14 +150,14 @@ def trust(t, h, fake):
         h.clean()
     leaf = openssl("x509", "-noout", "-fingerprint", "-sha256", "-in", fake.server_cert[0]).decode().split("=")[1].strip()
     r = h.enroll("--ca-fingerprint", leaf, ca=False)
-    t.check("trust: the server's own certificate is no CA", r.returncode == 1 and "no CA" in r.stderr, r.stderr)
+    t.check("trust: the server's own certificate is no CA", r.returncode == 5 and "no CA" in r.stderr, r.stderr)
     for bad in ("12", "zz" * 32, "ab" * 33):
         r = h.enroll("--ca-fingerprint", bad, ca=False)
         t.check(f"trust: {bad[:4]}.. is no fingerprint", r.returncode == 1 and "64 hex" in r.stderr, r.stderr)
     r = h.enroll("--manager", "http://127.0.0.1:1")
     t.check("trust: not without TLS", r.returncode == 1 and "https://" in r.stderr, r.stderr)
     r = h.enroll("--manager", "https://127.0.0.1:1")
-    t.check("trust: nobody there", r.returncode == 1 and "cannot be reached" in r.stderr and not h.left(), r.stderr)
+    t.check("trust: nobody there", r.returncode == 3 and "cannot be reached" in r.stderr and not h.left(), r.stderr)
 
 
 def answers(t, h, fake):
@@ -166,7 +166,7 @@ def answers(t, h, fake):
     t.check("answers: garbage", r.returncode == 1 and not h.left(), (r.stderr, h.left()))
     fake.garbage, fake.reset = False, True
     r = h.enroll()
-    t.check("answers: none", r.returncode == 1 and not h.left(), r.stderr)
+    t.check("answers: none", r.returncode == 3 and not h.left(), r.stderr)
     fake.reset = False
     keep = fake.ca.agent
     other = fake.ca.request(os.path.join(h.dir, "k"), "other")
@@ -177,7 +177,7 @@ def answers(t, h, fake):
     fake.failing = {"/v1/enroll": 503}
     fake.retry_after = 7
     r = h.enroll()
-    t.check("answers: busy", r.returncode == 1 and "7 s" in r.stderr and not h.left(), r.stderr)
+    t.check("answers: busy", r.returncode == 3 and "7 s" in r.stderr and not h.left(), r.stderr)
     fake.failing = {}
     os.makedirs(os.path.join(h.home, "file"))
     os.makedirs(h.home + ".enrol")

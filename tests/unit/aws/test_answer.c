@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include "aws/instance.h"
 #include "aws_priv.h"
 #include "base/clock.h"
 
@@ -35,8 +36,28 @@ static void test_json_shapes(void **state)
     assert_string_equal(a.message, "m");
     expect(400, "WAFDuplicateItemException", "{\"Message\":\"x\"}", AWS_EXISTS);
     expect(400, "WAFNonexistentItemException", "", AWS_MISSING);
+    expect(400, "", "{\"__type\":\"ParameterNotFound\"}", AWS_MISSING);
     expect(400, "", "{\"code\":\"AccessDeniedException\"}", AWS_AUTH);
     assert_string_equal(a.message, "HTTP status 400");
+}
+
+static void test_arn_region(void **state)
+{
+    (void)state;
+    char buf[32];
+    assert_true(aws_arn_region("arn:aws:ssm:eu-west-1:123456789012:parameter/a", buf));
+    assert_string_equal(buf, "eu-west-1");
+    assert_true(aws_arn_region("arn:aws-cn:ssm:cn-north-1", buf));
+    assert_string_equal(buf, "cn-north-1");
+    static const char *const none[] = {"",
+                                       "/a/b",
+                                       "arn:",
+                                       "arn:aws:s3",
+                                       "arn:aws:s3:::bucket",
+                                       "arn:aws:ssm:",
+                                       "arn:aws:ssm:a-region-that-is-much-too-long-for-it:1"};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        assert_false(aws_arn_region(none[i], buf));
 }
 
 static void test_invalid_parameter(void **state)
@@ -154,10 +175,9 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json_shapes), cmocka_unit_test(test_invalid_parameter),
-        cmocka_unit_test(test_xml),         cmocka_unit_test(test_throttling),
-        cmocka_unit_test(test_by_status),   cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_clock),       cmocka_unit_test(test_names),
+        cmocka_unit_test(test_json_shapes), cmocka_unit_test(test_arn_region), cmocka_unit_test(test_invalid_parameter),
+        cmocka_unit_test(test_xml),         cmocka_unit_test(test_throttling), cmocka_unit_test(test_by_status),
+        cmocka_unit_test(test_hostile),     cmocka_unit_test(test_clock),      cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

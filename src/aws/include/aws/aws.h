@@ -1,6 +1,6 @@
 /*
- * AWS, as far as the manager needs it: credentials, Signature Version 4, and calls with AWS's errors understood. Our
- * own signer: libcurl's signs too few headers in the versions that RHEL 9 and Ubuntu 22.04 ship.
+ * AWS, as far as manager and agent need it: credentials, Signature Version 4, and calls with AWS's errors understood.
+ * Our own signer: libcurl's signs too few headers in the versions that RHEL 9 and Ubuntu 22.04 ship.
  *
  * struct aws may be used by several threads at once (credentials are refreshed under a lock). Blocking. A thread that
  * has made calls keeps connections: it ends with fetch_thread_end (fetch/fetch.h). The environment is read by aws_open
@@ -29,6 +29,7 @@ struct aws_options {
                              when AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE is IPv6 */
     const char *profile;  /* NULL: AWS_PROFILE or "default"; given: the keys in the environment do not count */
     const char *ca_file;  /* NULL: the system's */
+    bool no_files;        /* credentials of the environment, a container or the instance only */
     int timeout_ms;       /* of one call; 0: 10 s */
 };
 
