@@ -771,6 +771,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             f.note(self.op, self.where[0], self.set_name, e.code, n)
             self.error(e, query)
 
+    def object_(self):
+        f, headers = self.server.fake, {k.lower(): v for k, v in self.headers.items()}
+        try:
+            where = f.verify_request("GET", self.path, headers, b"")
+            self.send(200, f.s3(ApiError, where, self.path, headers), "application/octet-stream")
+        except ApiError as e:
+            self.send(403 if e.status == 400 else e.status, "<Error><Code>%s</Code></Error>" % e.code, "application/xml")
+
     def perform(self, q, query, n, kind, headers):
         f, (region, service) = self.server.fake, self.where
         if self.op in f.denied:
@@ -820,6 +828,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.imds(method)
         elif self.path.startswith("/v2/credentials/") and method == "GET":
             self.container()
+        elif method == "GET" and "/s3/aws4_request" in self.headers.get("Authorization", ""):
+            self.object_()
         elif method == "POST" and self.path == "/":
             self.service(body)
         else:

@@ -1,6 +1,7 @@
 """What the strict AWS (aws_fake.py) has for instances: Parameter Store, Secrets Manager, Auto Scaling, and metadata of
 any number of instances, each with an address of its own. A part of Fake, which knows signatures, failures and the log.
 """
+import hashlib
 import json
 import re
 import threading
@@ -32,13 +33,13 @@ class Instance:
 
 
 class Kept:
-    """parameters, secrets: {(region, name): text}; groups: {instance ID: group}; hooks: {(group, name)}; waiting:
+    """parameters, secrets: {(region, name): text}; objects: {"/BUCKET/KEY": bytes}, of S3; groups: {instance ID: group}; hooks: {(group, name)}; waiting:
     {(group, hook, instance ID)}, of which a completed one is taken out; denied: names of calls."""
 
     def begin_kept(self):
         self.parameters, self.secrets, self.groups = {}, {}, {}
         self.hooks, self.waiting, self.completed, self.denied = set(), set(), [], set()
-        self.instances = []
+        self.instances, self.objects = [], {}
 
     def add_instance(self, instance_id, tags=None, make=None):
         """make(instance): a server for its metadata."""
@@ -64,6 +65,16 @@ class Kept:
         if not isinstance(v, str) or not re.fullmatch(pattern, v):
             raise error(400, "ValidationException", "1 validation error detected: Value at '%s' failed" % name)
         return v
+
+    def s3(self, error, where, path, headers):
+        """GetObject, path style."""
+        if where[1] != "s3" or headers.get("x-amz-content-sha256") != hashlib.sha256(b"").hexdigest():
+            raise error(400, "InvalidRequest", "x-amz-content-sha256")
+        if "GetObject" in self.denied:
+            raise error(403, "AccessDenied", "Access Denied")
+        if path not in self.objects:
+            raise error(404, "NoSuchKey", "The specified key does not exist.")
+        return self.objects[path]
 
     def ssm(self, error, op, region, q):
         if op != "GetParameter":
