@@ -21,6 +21,7 @@
 #include "cli.h"
 #include "enforce/discover.h"
 #include "report/eve.h"
+#include "role.h"
 
 static int check_privilege(void)
 {
@@ -429,6 +430,7 @@ int guard_run(const struct guard_options *opt)
         return CLI_FAILED;
     }
     keep_capabilities();
+    role_urgent();
     uint64_t usec = 0;
     if (sd_watchdog_enabled(0, &usec) > 0)
         g.watchdog_interval = (int64_t)usec * SK_NS_PER_US;

@@ -66,6 +66,8 @@ int role_enter(enum role_kind kind, int argc, char **argv)
         return SK_EINVAL;
     }
     (void)prctl(PR_SET_NAME, names[kind].process);
+    if (kind != ROLE_ENGINE)
+        role_unhurried();
     int rc = become((uid_t)strtoul(argv[1], NULL, 10), (gid_t)strtoul(argv[2], NULL, 10));
     if (rc == SK_OK)
         rc = drop_capabilities();

@@ -30,4 +30,12 @@ SK_MUST_USE int role_enter(enum role_kind kind, int argc, char **argv);
  */
 SK_MUST_USE int sandbox_enter(enum role_kind kind);
 
+/*
+ * How soon a process gets a processor that others want too. The urgent ones, guard and engine, do little at a time and
+ * are waited for: they ask for short slices, which lets them in earlier for the same share of the processor (EEVDF,
+ * Linux 6.12). The unhurried ones go behind what the server itself has to do. Children inherit it.
+ */
+void role_urgent(void);
+void role_unhurried(void);
+
 #endif

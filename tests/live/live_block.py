@@ -41,6 +41,24 @@ def attack(bed, t):
     slow.wait()
 
 
+def slice_of(pid):
+    """Nanoseconds that the scheduler lets it run at a time; None where the kernel does not tell."""
+    try:
+        with open(f"/proc/{pid}/sched", encoding="ascii") as f:
+            return next((int(line.split(":")[1]) for line in f if line.startswith("se.slice")), None)
+    except OSError:
+        return None
+
+
+def urgency(bed, t):
+    pids = {r["name"]: r["pid"] for r in bed.status()["roles"]}
+    nice = {name: os.getpriority(os.PRIO_PROCESS, pid) for name, pid in pids.items()}
+    t.check("the reporter goes behind the server's own work, the engine does not", nice["reporter"] == nice["engine"] + 5, nice)
+    if tuple(int(n) for n in os.uname().release.split(".")[:2]) >= (6, 12) and slice_of(os.getpid()):
+        asked = [slice_of(pids["engine"]), slice_of(pids["guard"])]
+        t.check("engine and guard ask for short slices, so that others do not keep them waiting", asked == [100000, 100000], asked)
+
+
 def shown(bed, t):
     blocks = bed.blocks()
     t.check("`blocks` lists the one block", len(blocks) == 1 and blocks[0]["target"].startswith(ATTACKER), blocks)
@@ -154,7 +172,7 @@ def main():
     t = Tally("live_block")
     with Bed(ap.parse_args().agent, rules=RULE, keep_on_stop=False) as bed:
         if t.check("the agent starts", bed.start_agent(), bed.agent_log()[-600:]):
-            for step in (ordinary, attack, shown, by_hand, ipv6, flushed, reload, stop):
+            for step in (ordinary, urgency, attack, shown, by_hand, ipv6, flushed, reload, stop):
                 step(bed, t)
     t.check("nothing is left behind", bed.left_behind() == [], bed.left_behind())
     return t.end()

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """The whole chain: an attack on host A is blocked there, on host B, and in the IP set of AWS WAF; it ends everywhere at the
-same second. How long each step takes, over --attacks attacks, each from an address of its own."""
+same second. How long each step takes, over --attacks attacks, each from an address of its own. Host A has a processor to
+itself, where there are several: attackers, host B, the manager and AWS are other machines everywhere but here."""
 import argparse
+import os
 import sys
 import time
 
@@ -129,7 +131,12 @@ def main():
     t = Tally("chain")
     if not can_run(t, "chain"):
         return t.end()
-    with Fleet(args.agent, args.manager) as f:
+    f = Fleet(args.agent, args.manager)
+    host_a, *others = sorted(os.sched_getaffinity(0))
+    if others:
+        f.a.inside = ["taskset", "-c", str(host_a), *f.a.inside]
+        os.sched_setaffinity(0, others)
+    with f:
         agents = f.manager.json("agents")
         t.check("two hosts are enrolled with one token", len(agents) == 2 and len({a["token"] for a in agents}) == 1, agents)
         attackers = measure(t, f, args.attacks)
