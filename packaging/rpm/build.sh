@@ -1,0 +1,46 @@
+#!/bin/sh
+# RPM packages of a commit for Amazon Linux 2023 and RHEL 9, built on Debian 12: build.sh OUTDIR [COMMIT]. The same commit
+# gives the same bytes. Needs no root, and what PACKAGE_PACKAGES and BUILD_PACKAGES in `dev` name. From a tree without git:
+# SOURCE_DATE_EPOCH=SECONDS build.sh OUTDIR.
+#
+# For tests: RPM_VERSION is another version than CMakeLists.txt's, RPM_FILES a folder with the files of all three packages,
+# in place of compiling.
+set -eu
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+top=$(dirname "$(dirname "$here")")
+[ $# -ge 1 ] || { echo "usage: build.sh OUTDIR [COMMIT]" >&2; exit 2; }
+mkdir -p "$1"
+out=$(CDPATH='' cd -- "$1" && pwd)
+commit=${2:-HEAD}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+umask 022
+version=${RPM_VERSION:-$(sed -nE 's/^project\(sekisho VERSION ([0-9.]+).*/\1/p' "$top/CMakeLists.txt")}
+[ -n "$version" ] || { echo "build.sh: CMakeLists.txt names no version" >&2; exit 1; }
+mkdir -p "$work/rpm/SOURCES"
+source=$work/rpm/SOURCES/sekisho-$version.tar.gz
+if [ -e "$top/.git" ]; then
+  SOURCE_DATE_EPOCH=$(git -C "$top" log -1 --format=%ct "$commit")
+  git -C "$top" -c tar.umask=0022 archive --prefix="sekisho-$version/" "$commit" | gzip -9n >"$source"
+elif [ -n "${SOURCE_DATE_EPOCH:-}" ]; then
+  (cd "$top" && tar -c --exclude=./build --sort=name --owner=root:0 --group=root:0 --mtime="@$SOURCE_DATE_EPOCH" \
+    --transform="s,^\./,sekisho-$version/," .) | gzip -9n >"$source"
+else
+  echo "build.sh: $top is no git checkout: set SOURCE_DATE_EPOCH to the time of its sources" >&2
+  exit 1
+fi
+export SOURCE_DATE_EPOCH
+tar -xzf "$source" --no-same-owner --no-same-permissions -C "$work" --strip-components=3 "sekisho-$version/packaging/rpm"
+
+# Paths of this build stay out of the binaries (-ffile-prefix-map).
+DEB_BUILD_PATH=$work/rpm/BUILD/sekisho-$version
+DEB_BUILD_MAINT_OPTIONS=hardening=+all
+export DEB_BUILD_PATH DEB_BUILD_MAINT_OPTIONS
+LC_ALL=C.UTF-8 TZ=UTC rpmbuild -ba --nodeps --load="$work/debian.macros" --define "_topdir $work/rpm" \
+  --define "sekisho_version $version" ${RPM_FILES:+--define "sekisho_files $RPM_FILES"} "$work/sekisho.spec"
+for f in "$work"/rpm/RPMS/*/*.rpm "$work"/rpm/SRPMS/*.rpm; do
+  install -m 644 "$f" "$out/"
+  echo "$out/${f##*/}"
+done
