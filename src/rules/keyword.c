@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/distance.h"
 #include "parse.h"
 
 #define LATER(name)                                                                                                    \
@@ -379,42 +380,19 @@ bool rule_keyword_list(unsigned i, struct rule_keyword_info *out)
     return true;
 }
 
-#define NEAR_MAX 32
-
-/* Edits (insert, delete, replace, exchange of neighbours) from a to b, both shorter than NEAR_MAX. */
-static unsigned distance(const char *a, size_t la, const char *b, size_t lb)
-{
-    unsigned d[3][NEAR_MAX + 1];
-    for (size_t j = 0; j <= lb; j++)
-        d[0][j] = (unsigned)j;
-    for (size_t i = 1; i <= la; i++) {
-        unsigned *now = d[i % 3], *up = d[(i + 2) % 3], *up2 = d[(i + 1) % 3];
-        now[0] = (unsigned)i;
-        for (size_t j = 1; j <= lb; j++) {
-            unsigned v = up[j - 1] + (a[i - 1] != b[j - 1]);
-            if (up[j] + 1 < v)
-                v = up[j] + 1;
-            if (now[j - 1] + 1 < v)
-                v = now[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && up2[j - 2] + 1 < v)
-                v = up2[j - 2] + 1;
-            now[j] = v;
-        }
-    }
-    return d[la % 3][lb];
-}
+#define NEAR_MAX 32 /* a longer word is no misspelt keyword */
 
 const char *rule_keyword_near(const char *name, size_t len)
 {
     const char *best = NULL;
+    char word[NEAR_MAX];
     unsigned least = len < 5 ? 2 : 3; /* fewer edits than this count as near */
-    if (len >= NEAR_MAX)
+    if (len >= sizeof word || memchr(name, 0, len))
         return NULL;
+    memcpy(word, name, len);
+    word[len] = 0;
     for (unsigned i = 0; i < rule_keyword_count; i++) {
-        size_t n = strlen(rule_keywords[i].name);
-        if (n >= NEAR_MAX)
-            continue;
-        unsigned d = distance(name, len, rule_keywords[i].name, n);
+        unsigned d = sk_distance(word, rule_keywords[i].name);
         if (d < least) {
             least = d;
             best = rule_keywords[i].name;
