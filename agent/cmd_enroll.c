@@ -1,6 +1,5 @@
 /* `sekisho enroll`: this host becomes one of a fleet. */
 #include <openssl/crypto.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -11,15 +10,6 @@
 #include "ipc/control.h"
 
 #define RELOAD_TIMEOUT_S 600
-#define NOBODY           65534
-
-/* As the guard chooses it. */
-static void choose_user(const char *user, struct enrol_options *o)
-{
-    const struct passwd *pw = getpwnam(user);
-    o->uid = pw != NULL && pw->pw_uid != 0 ? pw->pw_uid : NOBODY;
-    o->gid = pw != NULL && pw->pw_uid != 0 ? pw->pw_gid : NOBODY;
-}
 
 /* A running agent takes it up at once; one that does not run needs nothing. */
 static void tell_agent(const struct conf *c)
@@ -69,7 +59,7 @@ static int join(struct enroll_args *a, struct aws *aws, struct enrol_result *r)
 
 static void fill_options(struct enroll_args *a, const struct conf *c, struct aws *aws)
 {
-    choose_user(c->guard.reporter_user, &a->o);
+    command_uplink_user(c, &a->o.uid, &a->o.gid);
     a->o.token = a->token;
     a->o.dir = c->manager.state_dir;
     a->o.guard_dir = c->guard.state_dir;

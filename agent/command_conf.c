@@ -1,5 +1,6 @@
 /* The configuration of a command: file, then --home, --vars and --set over it. */
 #include <errno.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "inputs.h"
 
 #define DEFAULT_CONF "/etc/sekisho/sekisho.yaml"
+#define NOBODY       65534
 
 static int load(const char *path, const struct sk_diag_sink *sink, struct conf **out)
 {
@@ -67,4 +69,12 @@ struct conf *command_conf(const char *path, const char *home, const char *const 
         fprintf(stderr, "sekisho: configuration: %s\n", sk_strerror(rc));
     conf_free(conf);
     return NULL;
+}
+
+void command_uplink_user(const struct conf *c, uid_t *uid, gid_t *gid)
+{
+    const struct passwd *pw = getpwnam(c->guard.reporter_user);
+    bool fit = pw != NULL && pw->pw_uid != 0;
+    *uid = fit ? pw->pw_uid : NOBODY;
+    *gid = fit ? pw->pw_gid : NOBODY;
 }

@@ -2,6 +2,7 @@
 #ifndef AGENT_COMMANDS_H
 #define AGENT_COMMANDS_H
 
+#include <sys/types.h>
 #include "conf/conf.h"
 #include "findings.h"
 
@@ -15,5 +16,8 @@ int cmd_check(int argc, char **argv);
  */
 struct conf *command_conf(const char *path, const char *home, const char *const *sets, unsigned nsets, const char *vars,
                           struct findings *f);
+
+/* Whom the uplink's files belong to, as the guard chooses it. */
+void command_uplink_user(const struct conf *c, uid_t *uid, gid_t *gid);
 
 #endif

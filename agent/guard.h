@@ -126,6 +126,7 @@ struct guard_uplink {
     int forward_fd, forward_wake;
     uint64_t beats;
     struct ipc_manager said; /* texts are plain */
+    int64_t said_at;         /* monotonic */
     bool heard;              /* since the uplink began */
     bool addr_pending;       /* the manager has other addresses than the never-list */
     int64_t next_addr, say_state;

@@ -223,6 +223,7 @@ static void on_manager(struct guard *g, const struct ipc_manager *said)
         say_state(g, &m);
     u->addr_pending = u->addr_pending || !same_addresses(&m, &u->said);
     u->said = m;
+    u->said_at = sk_now_mono();
     u->heard = true;
 }
 
@@ -437,6 +438,7 @@ json_t *guard_uplink_json(const struct guard *g)
     json_object_set_new(o, "addresses", addresses_json(m));
     put_time(o, "since", m->since);
     put_time(o, "last_ok", m->last_ok);
+    json_object_set_new(o, "told_ms_ago", json_integer((sk_now_mono() - g->uplink.said_at) / SK_NS_PER_MS));
     json_object_set_new(o, "spooled", u64(m->spooled));
     json_object_set_new(o, "spooled_bytes", u64(m->spooled_bytes));
     json_object_set_new(o, "sent", u64(m->sent));

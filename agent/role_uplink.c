@@ -65,7 +65,7 @@ static int on_bundle(void *arg, const struct ipc_signed *s, const void *payload,
     return rc;
 }
 
-/* Said again every few seconds. */
+/* Said again every second. */
 static void on_state(void *arg, const struct ipc_manager *m)
 {
     (void)arg;

@@ -63,6 +63,19 @@ const struct cli_command cli_commands[] = {
      "A token on the command line can be read by every user of this host while it runs.\n"
      "Exit codes: 3 nobody answers, 4 token or instance refused, 5 certificate not trusted.\n",
      cmd_enroll},
+    {"drain", "[OPTION]...", "take this host out of the fleet: tell the manager what waits, and retire",
+     "  -c, --config FILE    configuration (" CLI_CONF_PATH ")\n"
+     "      --timeout TIME   for the manager: 90s, 10m (60s)\n"
+     "      --no-retire      tell only; the host stays in the manager's list\n"
+     "      --wait           when the Auto Scaling group, or EC2 a spot instance, ends this instance\n"
+     "      --lifecycle-hook NAME  of the group, which is told then that the instance may go\n"
+     "      --asg NAME       the group; else of the instance's tags, or asked for\n"
+     "      --region REGION  of the group; else AWS_REGION, or this instance's\n"
+     "      --imds URL       metadata service (http://169.254.169.254)\n"
+     "      --aws-endpoint URL  asked in AWS's place\n"
+     "      --set KEY=VALUE  override a configuration key; repeatable\n"
+     "May be run again. The agent goes on protecting this host until it is stopped.\n",
+     cmd_drain},
     {"status", "[--json]", "show workers, what was not inspected, memory, rules and blocks",
      CONTROL_OPTIONS "      --json           as JSON\n", cmd_status},
     {"blocks", "[OPTION]...", "list the blocks in force, or those that have ended",

@@ -34,6 +34,8 @@ function(sk_install component name)
 endfunction()
 
 sk_install(agent sekisho)
+configure_file(${packaging}/sekisho-drain.service.in ${CMAKE_BINARY_DIR}/packaging/sekisho-drain.service @ONLY)
+install(FILES ${CMAKE_BINARY_DIR}/packaging/sekisho-drain.service DESTINATION ${SK_UNIT_DIR} COMPONENT agent)
 install(FILES ${CMAKE_SOURCE_DIR}/agent/sekisho.yaml DESTINATION ${CMAKE_INSTALL_FULL_SYSCONFDIR}/sekisho
   PERMISSIONS ${secret} COMPONENT agent)
 install(FILES ${packaging}/sekisho.logrotate RENAME sekisho

@@ -27,6 +27,10 @@ SEKISHO_TAGS=''
 SEKISHO_RETRY='15m'
 # Further options of `sekisho enroll`.
 SEKISHO_ENROLL_OPTIONS=''
+# yes: when its Auto Scaling group, or EC2 a spot instance, ends this host, it tells the manager what waits, and retires.
+SEKISHO_DRAIN=''
+# The group's lifecycle hook that waits for that, if there is one.
+SEKISHO_LIFECYCLE_HOOK=''
 # ---- nothing to set below ----
 
 set -eu
@@ -73,6 +77,7 @@ check_settings() {
   [ -n "$SEKISHO_SOURCE" ] || die 'SEKISHO_SOURCE is not set'
   [ -n "$SEKISHO_TOKEN_PARAMETER$SEKISHO_TOKEN_SECRET$SEKISHO_TOKEN_FILE" ] ||
     die 'set SEKISHO_TOKEN_PARAMETER, SEKISHO_TOKEN_SECRET or SEKISHO_TOKEN_FILE'
+  case $SEKISHO_LIFECYCLE_HOOK in *[!A-Za-z0-9/_-]*) die 'SEKISHO_LIFECYCLE_HOOK is no name of a hook' ;; esac
   case $SEKISHO_SOURCE in
     repository) ;;
     s3://?*/* | https://?* | /?*) [ -n "$SEKISHO_SUMS_SHA256" ] || die 'SEKISHO_SUMS_SHA256 is not set' ;;
@@ -176,6 +181,14 @@ enroll() {
   run sekisho enroll "$@"
 }
 
+enable_drain() {
+  options=
+  [ -z "$SEKISHO_LIFECYCLE_HOOK" ] || options="--lifecycle-hook $SEKISHO_LIFECYCLE_HOOK"
+  printf 'SEKISHO_DRAIN_OPTIONS="%s"\n' "$options" >/etc/sekisho/drain.conf
+  run systemctl enable --now sekisho-drain.service || die 'sekisho-drain.service does not start'
+  say 'sekisho-drain.service is enabled and started'
+}
+
 main() {
   check_settings
   say "installing from $SEKISHO_SOURCE"
@@ -192,6 +205,7 @@ main() {
   # Without a manager the host is protected all the same.
   run systemctl enable --now sekisho.service || die 'sekisho.service does not start: journalctl -u sekisho'
   say 'sekisho.service is enabled and started'
+  [ "$SEKISHO_DRAIN" != yes ] || enable_drain
   case $rc in
     0) say "enrolled with $SEKISHO_MANAGER" ;;
     3) die "not enrolled: $SEKISHO_MANAGER, or AWS, does not answer" ;;

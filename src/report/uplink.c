@@ -10,7 +10,7 @@
 #include "uplink_priv.h"
 
 #define AGENT_FILE_MAX 16384
-#define STATE_EVERY    (5 * SK_NS_PER_S)
+#define STATE_EVERY    SK_NS_PER_S
 #define RESOLVE_EVERY  (60 * SK_NS_PER_S)
 #define BLOCKED_MS     20 /* a turn while the guard has no room for what is to be handed on */
 #define HEARTBEAT_S    30

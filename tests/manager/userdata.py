@@ -168,7 +168,7 @@ class Bed:
     def settings(self, **over):
         s = {"SEKISHO_MANAGER": self.fake.url, "SEKISHO_SOURCE": "/srv/p", "SEKISHO_SUMS_SHA256": self.packages.sum,
              "SEKISHO_TOKEN_PARAMETER": "/sekisho/token", "SEKISHO_CA_PARAMETER": "/sekisho/ca", "SEKISHO_TAGS": "env=test team=a",
-             "SEKISHO_RETRY": "5s", "SEKISHO_ENROLL_OPTIONS": f"--imds {self.aws.url} --aws-endpoint {self.aws.url}"}
+             "SEKISHO_RETRY": "5s", "SEKISHO_DRAIN": "yes", "SEKISHO_LIFECYCLE_HOOK": "my-hook", "SEKISHO_ENROLL_OPTIONS": f"--imds {self.aws.url} --aws-endpoint {self.aws.url}"}
         return [f"{k}={v}" for k, v in dict(s, **over).items() if v is not None]
 
     def boot(self, root, name="debian.sh", env=None, **over):
@@ -191,6 +191,8 @@ def whole(t, b, r):
                                                         "sekisho-rules").stdout == "installed installed ")
     t.check("whole: the service is enabled and started", "systemctl enable --now sekisho.service" in
             (r.read("/var/log/stand-ins") or ""))
+    t.check("whole: it leaves the fleet when it ends", "enable --now sekisho-drain.service" in r.read("/var/log/stand-ins") and
+            r.read("/etc/sekisho/drain.conf") == 'SEKISHO_DRAIN_OPTIONS="--lifecycle-hook my-hook"\n')
     done = b.boot(r)
     t.check("whole: once more", done.returncode == 0 and len(b.fake.enrolled) == 1, (done.stdout, done.stderr))
     log = r.read("/var/log/sekisho-userdata.log") or ""
@@ -215,6 +217,7 @@ def refused(t, b, r):
                              ("a source that is none", {"SEKISHO_SOURCE": "ftp://x/y"}, "SEKISHO_SOURCE"),
                              ("no token", {"SEKISHO_TOKEN_PARAMETER": ""}, "SEKISHO_TOKEN_PARAMETER"),
                              ("no sum", {"SEKISHO_SUMS_SHA256": ""}, "SEKISHO_SUMS_SHA256"),
+                             ("a hook that is none", {"SEKISHO_LIFECYCLE_HOOK": "a b"}, "SEKISHO_LIFECYCLE_HOOK"),
                              ("another sum", {"SEKISHO_SUMS_SHA256": "0" * 64}, "SHA256SUMS has not"),
                              ("a folder without it", {"SEKISHO_SOURCE": "/srv"}, "/srv/SHA256SUMS")):
         done = b.boot(r, **over)

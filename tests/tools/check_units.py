@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 
-EXPOSURE = {"sekisho": 4.0, "sekisho-manager": 2.0}
+EXPOSURE = {"sekisho": 4.0, "sekisho-drain": 3.0, "sekisho-manager": 2.0}
 FILES = {
     "agent": {
         "usr/bin/sekisho": 0o755, "etc/sekisho/sekisho.yaml": 0o640, "etc/logrotate.d/sekisho": 0o644,
-        "usr/lib/systemd/system/sekisho.service": 0o644, "usr/lib/sysusers.d/sekisho.conf": 0o644,
+        "usr/lib/systemd/system/sekisho.service": 0o644, "usr/lib/systemd/system/sekisho-drain.service": 0o644,
+        "usr/lib/sysusers.d/sekisho.conf": 0o644,
         "usr/lib/tmpfiles.d/sekisho.conf": 0o644, "usr/share/bash-completion/completions/sekisho": 0o644,
         "usr/share/man/man1/sekisho.1": 0o644, "usr/share/man/man5/sekisho.yaml.5": 0o644,
         "usr/share/doc/sekisho/examples/limits.conf": 0o644},
@@ -87,7 +88,7 @@ def main():
     tmp = tempfile.mkdtemp(prefix="sekisho-units-")
     try:
         wrong = check_files(build, tmp)
-        for component, name in (("agent", "sekisho"), ("manager", "sekisho-manager")):
+        for component, name in (("agent", "sekisho"), ("agent", "sekisho-drain"), ("manager", "sekisho-manager")):
             wrong += check_verify(tmp, component, name) + check_exposure(tmp, component, name)
     finally:
         shutil.rmtree(tmp)
