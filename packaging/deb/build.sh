@@ -26,6 +26,7 @@ else
   exit 1
 fi
 export SOURCE_DATE_EPOCH
+export CCACHE_BASEDIR="$work" CCACHE_NOHASHDIR=1 # for who has CMAKE_C_COMPILER_LAUNCHER=ccache
 cp -r "$tree/packaging/deb/debian" "$tree/debian"
 
 version=${DEB_VERSION:-$(sed -nE 's/^project\(sekisho VERSION ([0-9.]+).*/\1/p' "$tree/CMakeLists.txt")}
