@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "cli.h"
 #include "control_args.h"
+#include "enforce/nft.h"
 #include "show.h"
 
 #define RELOAD_TIMEOUT_S 600
@@ -169,16 +170,30 @@ static int wait_for_end(pid_t agent)
     return n > 0 ? CLI_OK : cli_fail("told the agent (pid %d) to stop, but it has not ended yet", (int)agent);
 }
 
+/* The journal is not touched: what has not ended by then is in force again with the next start. */
+static int clear_kernel(void)
+{
+    size_t n;
+    char why[256];
+    int rc = nft_clear(sk_now_wall(), &n, why, sizeof(why));
+    if (rc == SK_EPERM)
+        return cli_fail("table inet %s can be removed by root only: try `sudo sekisho stop --clear`", NFT_TABLE_NAME);
+    if (rc != SK_OK)
+        return cli_fail("table inet %s cannot be removed: %s", NFT_TABLE_NAME, why);
+    return CLI_OK;
+}
+
 int cmd_stop(int argc, char **argv)
 {
     struct control_args a;
     json_t *answer;
-    int rc = control_parse(&a, argc, argv, "", 0);
+    int rc = control_parse(&a, argc, argv, "X", 0);
     if (rc != CLI_OK)
         return rc;
-    rc = control_call(&a, json_object(), CONTROL_TIMEOUT_S, &answer);
-    if (rc == CLI_OK)
+    rc = a.clear ? control_call_if_any(&a, json_object(), CONTROL_TIMEOUT_S, &answer)
+                 : control_call(&a, json_object(), CONTROL_TIMEOUT_S, &answer);
+    if (rc == CLI_OK && answer != NULL)
         rc = wait_for_end((pid_t)json_integer_value(json_object_get(answer, "pid")));
     json_decref(answer);
-    return rc;
+    return rc == CLI_OK && a.clear ? clear_kernel() : rc;
 }

@@ -13,21 +13,14 @@
 
 /* The letters are for control_parse alone: only -c is one on the command line. */
 static const struct option longs[] = {
-    {"config", required_argument, NULL, 'c'},
-    {"socket", required_argument, NULL, 's'},
-    {"json", no_argument, NULL, 'j'},
-    {"for", required_argument, NULL, 'f'},
-    {"reason", required_argument, NULL, 'r'},
-    {"sort", required_argument, NULL, 'S'},
-    {"origin", required_argument, NULL, 'o'},
-    {"net", required_argument, NULL, 'n'},
-    {"match", required_argument, NULL, 'm'},
-    {"limit", required_argument, NULL, 'l'},
-    {"count", no_argument, NULL, 'C'},
-    {"history", no_argument, NULL, 'H'},
-    {"all", no_argument, NULL, 'A'},
-    {"release", no_argument, NULL, 'R'},
-    {NULL, 0, NULL, 0},
+    {"config", required_argument, NULL, 'c'}, {"socket", required_argument, NULL, 's'},
+    {"json", no_argument, NULL, 'j'},         {"for", required_argument, NULL, 'f'},
+    {"reason", required_argument, NULL, 'r'}, {"sort", required_argument, NULL, 'S'},
+    {"origin", required_argument, NULL, 'o'}, {"net", required_argument, NULL, 'n'},
+    {"match", required_argument, NULL, 'm'},  {"limit", required_argument, NULL, 'l'},
+    {"count", no_argument, NULL, 'C'},        {"history", no_argument, NULL, 'H'},
+    {"all", no_argument, NULL, 'A'},          {"release", no_argument, NULL, 'R'},
+    {"clear", no_argument, NULL, 'X'},        {NULL, 0, NULL, 0},
 };
 
 static void take_option(struct control_args *a, int c)
@@ -46,6 +39,7 @@ static void take_option(struct control_args *a, int c)
     case 'H': a->history = true; break;
     case 'A': a->all = true; break;
     case 'R': a->release = true; break;
+    case 'X': a->clear = true; break;
     default: a->reason = optarg; break;
     }
 }
@@ -102,8 +96,7 @@ static int call_failed(int rc, const char *path)
     }
 }
 
-/* Sends, and gives the answer when it is a good one. Steals req. Its verb is a->verb unless it has one. */
-int control_call(const struct control_args *a, json_t *req, int timeout, json_t **answer)
+static int call(const struct control_args *a, json_t *req, int timeout, bool if_any, json_t **answer)
 {
     char path[256];
     *answer = NULL;
@@ -115,6 +108,8 @@ int control_call(const struct control_args *a, json_t *req, int timeout, json_t 
         json_object_set_new(req, "verb", json_string(a->verb));
     int rc = ipc_control_call(path, req, timeout, answer);
     json_decref(req);
+    if (rc == SK_ENOENT && if_any)
+        return CLI_OK;
     if (rc != SK_OK)
         return call_failed(rc, path);
     if (json_is_true(json_object_get(*answer, "ok")))
@@ -127,6 +122,17 @@ int control_call(const struct control_args *a, json_t *req, int timeout, json_t 
     json_decref(*answer);
     *answer = NULL;
     return CLI_FAILED;
+}
+
+/* Sends, and gives the answer when it is a good one. Steals req. Its verb is a->verb unless it has one. */
+int control_call(const struct control_args *a, json_t *req, int timeout, json_t **answer)
+{
+    return call(a, req, timeout, false, answer);
+}
+
+int control_call_if_any(const struct control_args *a, json_t *req, int timeout, json_t **answer)
+{
+    return call(a, req, timeout, true, answer);
 }
 
 void control_print_json(const json_t *j)

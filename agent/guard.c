@@ -142,8 +142,11 @@ static int start(struct guard *g)
         rc = take_signals(g);
     if (rc == SK_OK)
         rc = guard_iface_start(g);
+    int64_t opened = sk_now_mono();
     if (rc == SK_OK)
         rc = guard_block_lock(g); /* before the socket: of two that start at once one must not remove the other's */
+    if (rc == SK_OK)
+        guard_gap_start(g, opened);
     if (rc == SK_OK)
         rc = open_control(g);
     if (rc == SK_OK)
@@ -173,7 +176,7 @@ void guard_stop(struct guard *g, const char *why)
     g->stopping = true;
 }
 
-static void tell_reloading(void)
+void guard_tell_reloading(void)
 {
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)(sk_now_mono() / SK_NS_PER_US));
 }
@@ -181,8 +184,8 @@ static void tell_reloading(void)
 static void on_hup(struct guard *g)
 {
     char why[256];
-    tell_reloading();
-    guard_log_open(g); /* logrotate sends this too */
+    guard_tell_reloading(); /* also of one that comes to nothing: whoever sent the signal may wait for that */
+    guard_log_open(g);      /* logrotate sends this too */
     if (guard_reload(g, 0, why, sizeof(why)) == SK_OK)
         return;
     sk_log(SK_LOG_ERROR, "not reloaded: %s", why);
@@ -288,6 +291,7 @@ static void each_turn(struct guard *g)
     guard_child_tick(g);
     guard_iface_leave(g, false);
     guard_ledger_tick(g);
+    guard_gap_tick(g, false);
     guard_metrics_tick(g);
     guard_uplink_tick(g);
     follow_watch(g);
@@ -374,6 +378,7 @@ static void stop_roles(struct guard *g)
     guard_metrics_stop(g);
     guard_ledger_read(g);
     guard_iface_mute(g);
+    guard_gap_tick(g, true);
     guard_child_stop(g, GUARD_ENGINE);
     guard_iface_close(g);
     guard_ledger_finish(g);
@@ -415,7 +420,7 @@ int guard_run(const struct guard_options *opt)
     g = (struct guard){.opt = *opt, .signal_fd = -1, .watch_fd = -1, .rings_fd = -1, .wake_fd = -1};
     g.uplink.forward_fd = g.uplink.forward_wake = -1;
     g.bundles.of[BUNDLE_POLICY].fd = g.bundles.of[BUNDLE_RULES].fd = -1;
-    g.blocked_fd = g.lock_fd = g.status_fd = g.log_fd = g.bundle_fd = g.next_bundle_fd = -1;
+    g.gap.fd = g.blocked_fd = g.lock_fd = g.status_fd = g.log_fd = g.bundle_fd = g.next_bundle_fd = -1;
     g.started_mono = sk_now_mono();
     g.started_wall = sk_now_wall();
     for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)

@@ -9,6 +9,7 @@
  *   guard_event.c   its own events                  guard_list.c     lists of blocks
  *   guard_never.c   whom to spare                   guard_kill.c     connections, and who is blocked
  *   guard_ledger.c  what was not inspected          guard_status.c   what status shows
+ *   guard_gap.c     when nobody watched
  *   guard_metrics.c the exporter's socket and answers
  *   guard_uplink.c  the role that speaks with the manager, and what is known of it
  *   guard_bundle.c  signed policy and rules of the fleet
@@ -97,6 +98,13 @@ struct guard_ledger {
     int64_t next, looked;                   /* monotonic */
     int64_t blind;                          /* ns without an engine until then */
     bool was_blind;
+};
+
+struct guard_gap {
+    int fd;         /* of the file that says until when this agent has watched; -1 */
+    char boot[37];  /* identifier of this boot */
+    int64_t next;   /* monotonic */
+    int64_t before; /* ns between the end of the agent before this one and this start; 0: none, or of another boot */
 };
 
 struct guard_metrics {
@@ -223,6 +231,7 @@ struct guard {
     struct ipc_blocked_writer *blocked;
     int blocked_fd;
     struct guard_ledger ledger;
+    struct guard_gap gap;
     struct guard_metrics metrics;
     struct guard_uplink uplink;
     struct guard_bundles bundles;
@@ -242,6 +251,7 @@ struct guard {
 
 /* guard.c */
 int guard_run(const struct guard_options *opt); /* exit code */
+void guard_tell_reloading(void);
 void guard_stop(struct guard *g, const char *why);
 /* The folder of a file, with parents of one level: /run/sekisho for /run/sekisho/control.sock. */
 void guard_make_folder(const char *path, mode_t mode);
@@ -259,9 +269,12 @@ void guard_loaded(struct guard *g, const struct ipc_loaded *l);
 void guard_reload_drop(struct guard *g, const char *why);
 
 /* guard_iface.c */
+/* Interfaces that the file names may come later; those that somebody has typed must be there. */
 SK_MUST_USE int guard_iface_start(struct guard *g);
 /* Looks at what is there now, and tells the engine what came and went. */
 void guard_iface_rescan(struct guard *g);
+/* Names of the configuration that are not there. */
+json_t *guard_iface_missing(const struct guard *g);
 void guard_iface_send_all(struct guard *g, enum guard_role role);
 /* Closes those that have gone, when the engine has let go of them; all_gone: there is no engine to wait for. */
 void guard_iface_leave(struct guard *g, bool all_gone);
@@ -270,6 +283,11 @@ void guard_iface_mute(struct guard *g);
 void guard_iface_close(struct guard *g);
 /* HOME_NET "auto": this host's own addresses as rules write them. True: they have changed. */
 bool guard_home_update(struct guard *g);
+
+/* guard_gap.c */
+/* opened: when the capture sockets were (monotonic). The state folder is ours by now. */
+void guard_gap_start(struct guard *g, int64_t opened);
+void guard_gap_tick(struct guard *g, bool last);
 
 /* guard_child.c */
 SK_MUST_USE int guard_child_setup(struct guard *g);

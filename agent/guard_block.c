@@ -94,34 +94,24 @@ static int open_kernel(struct guard *g)
     return rc;
 }
 
-static void count_element(void *arg, const struct nft_elem *e)
-{
-    (void)e;
-    ++*(size_t *)arg;
-}
-
 /* Whoever asks for a dry run wants nobody blocked: what an earlier run has left in the kernel goes. */
 static int clear_kernel(void)
 {
+    size_t elements;
+    char why[256];
     struct nft *n;
-    size_t elements = 0;
     int rc = nft_open(&n);
     if (rc != SK_OK) {
         sk_log(SK_LOG_WARN, "cannot look for table inet %s of an earlier run: %s", NFT_TABLE_NAME, sk_strerror(rc));
         return SK_OK;
     }
-    rc = nft_kernel_ops.list(n, sk_now_wall(), count_element, &elements);
-    if (rc == SK_OK)
-        rc = nft_kernel_ops.teardown(n);
-    else if (rc == SK_ENOENT)
-        rc = SK_OK;
+    nft_close(n);
+    rc = nft_clear(sk_now_wall(), &elements, why, sizeof(why));
     if (rc != SK_OK)
-        sk_log(SK_LOG_ERROR, "dry run, but table inet %s of an earlier run cannot be removed: %s", NFT_TABLE_NAME,
-               nft_error(n));
+        sk_log(SK_LOG_ERROR, "dry run, but table inet %s of an earlier run cannot be removed: %s", NFT_TABLE_NAME, why);
     else if (elements > 0)
         sk_log(SK_LOG_WARN, "dry run: table inet %s of an earlier run is removed, with %zu elements", NFT_TABLE_NAME,
                elements);
-    nft_close(n);
     return rc;
 }
 

@@ -233,6 +233,26 @@ void guard_iface_rescan(struct guard *g)
         if_freenameindex(all);
 }
 
+/* On the command line, by somebody who sees what is there. */
+static bool typed(const struct guard *g)
+{
+    static const char key[] = "capture.interfaces=";
+    for (unsigned i = 0; i < g->opt.nsets; i++)
+        if (strncmp(g->opt.sets[i], key, sizeof(key) - 1) == 0)
+            return true;
+    return false;
+}
+
+json_t *guard_iface_missing(const struct guard *g)
+{
+    const struct conf_list *names = &g->conf->capture.interfaces;
+    json_t *a = json_array();
+    for (uint32_t i = 0; !g->iface_auto && i < names->n; i++)
+        if (if_nametoindex(names->v[i]) == 0)
+            json_array_append_new(a, json_string(names->v[i]));
+    return a;
+}
+
 int guard_iface_start(struct guard *g)
 {
     for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
@@ -241,16 +261,19 @@ int guard_iface_start(struct guard *g)
     const struct conf_list *names = &g->conf->capture.interfaces;
     g->iface_auto = names->n == 0 || (names->n == 1 && strcmp(names->v[0], "auto") == 0);
     for (uint32_t i = 0; !g->iface_auto && i < names->n; i++) {
-        if (if_nametoindex(names->v[i]) == 0) {
+        if (if_nametoindex(names->v[i]) != 0)
+            continue;
+        if (typed(g)) {
             sk_log(SK_LOG_ERROR, "no such interface: %s (`ip link` lists them)", names->v[i]);
             return SK_ENOENT;
         }
+        sk_log(SK_LOG_WARN, "interface %s is not there yet: waiting for it", names->v[i]);
     }
     guard_iface_rescan(g);
     if (count(g) == 0 && g->iface_auto && g->iface_unwatched == 0)
         sk_log(SK_LOG_WARN, "no interface is up yet; waiting for one");
     for (uint32_t i = 0; !g->iface_auto && i < names->n; i++) /* one may be named twice */
-        if (find(g, names->v[i]) == NULL)
+        if (find(g, names->v[i]) == NULL && if_nametoindex(names->v[i]) != 0)
             return SK_EIO; /* which has been said */
     return SK_OK;
 }

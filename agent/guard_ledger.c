@@ -205,6 +205,7 @@ json_t *guard_ledger_json(struct guard *g)
     json_object_set_new(o, "packets", p);
     json_object_set_new(o, "flows", f);
     json_object_set_new(o, "blind_seconds", json_real((double)(g->ledger.blind / SK_NS_PER_MS) / 1000));
+    json_object_set_new(o, "unwatched_seconds", json_real((double)(g->gap.before / SK_NS_PER_MS) / 1000));
     return o;
 }
 

@@ -292,6 +292,7 @@ int guard_reload(struct guard *g, uint64_t client, char *why, size_t cap)
     g->reload_at = sk_now_mono();
     g->loads_due++;
     g->next_bundle_fd = fd;
+    guard_tell_reloading();
     return SK_OK;
 }
 
@@ -401,8 +402,8 @@ void guard_loaded(struct guard *g, const struct ipc_loaded *said)
     if (reload)
         guard_bundle_loaded(g, &l);
     json_decref(later);
-    if (g->next_conf == NULL)
-        sd_notify(0, "READY=1"); /* ends a RELOADING=1 */
+    if (reload)
+        sd_notifyf(0, "READY=1\nSTATUS=%u rules, %u workers", g->loaded.loaded, g->workers); /* ends RELOADING=1 */
 }
 
 void guard_reload_drop(struct guard *g, const char *why)

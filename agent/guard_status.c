@@ -163,6 +163,7 @@ json_t *guard_status_json(struct guard *g)
     json_object_set_new(o, "uptime", u64((uint64_t)((sk_now_mono() - g->started_mono) / SK_NS_PER_S)));
     json_object_set_new(o, "roles", roles(g));
     json_object_set_new(o, "interfaces", interfaces(g));
+    json_object_set_new(o, "interfaces_missing", guard_iface_missing(g));
     json_object_set_new(o, "interfaces_unwatched", u64(g->iface_unwatched));
     json_object_set_new(o, "workers", workers(g));
     json_object_set_new(o, "ledger", ledger);

@@ -104,6 +104,8 @@ static void put_ledger(struct sk_strbuf *b, const json_t *l)
     one(b, "flows_active", GAUGE, "Flows in the table.", num(f, "active"));
     head(b, "blind_seconds_total", COUNTER, "Seconds in which interfaces were watched and no engine was working.");
     sk_strbuf_printf(b, "sekisho_blind_seconds_total %.3f\n", json_real_value(at(l, "blind_seconds")));
+    head(b, "unwatched_seconds", GAUGE, "Seconds before this start, since the end of the agent before, without one.");
+    sk_strbuf_printf(b, "sekisho_unwatched_seconds %.3f\n", json_real_value(at(l, "unwatched_seconds")));
 }
 
 static void per_worker(struct sk_strbuf *b, const json_t *workers, const char *name, enum kind k, const char *help,

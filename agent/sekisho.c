@@ -102,7 +102,10 @@ const struct cli_command cli_commands[] = {
                      "      --json           as JSON\n",
      cmd_brake},
     {"reload", "", "take up changed configuration and rules without losing a packet", CONTROL_OPTIONS, cmd_reload},
-    {"stop", "", "end the running agent", CONTROL_OPTIONS, cmd_stop},
+    {"stop", "[--clear]", "end the running agent",
+     CONTROL_OPTIONS
+     "      --clear          block nobody any more: remove the table from the kernel, also without an agent\n",
+     cmd_stop},
 };
 const unsigned cli_ncommands = sizeof(cli_commands) / sizeof(cli_commands[0]);
 

@@ -117,10 +117,13 @@ static void show_flows(const json_t *f)
 static void show_ledger(const json_t *l)
 {
     double blind = json_real_value(show_at(l, "blind_seconds"));
+    double before = json_real_value(show_at(l, "unwatched_seconds"));
     show_packets(show_at(l, "packets"));
     show_flows(show_at(l, "flows"));
     if (blind > 0)
         printf("blind       %.1f s without an engine\n", blind);
+    if (before > 0)
+        printf("unwatched   %.2f s before this start, without an agent\n", before);
 }
 
 /* What was not kept or not done, beside what the ledger tells. */
@@ -144,13 +147,22 @@ static void show_losses(const json_t *counters)
         puts("nothing else lost");
 }
 
-static void show_interfaces(const json_t *names)
+static void show_names(const char *what, const json_t *names)
 {
     size_t i;
     const json_t *n;
-    fputs("interfaces ", stdout);
+    fputs(what, stdout);
     json_array_foreach(names, i, n) printf(" %s", json_string_value(n));
     puts(json_array_size(names) == 0 ? " none" : "");
+}
+
+static void show_interfaces(const json_t *s)
+{
+    show_names("interfaces ", show_at(s, "interfaces"));
+    if (json_array_size(show_at(s, "interfaces_missing")) != 0)
+        show_names("            NOT THERE YET:", show_at(s, "interfaces_missing"));
+    if (show_num(s, "interfaces_unwatched") != 0)
+        printf("            %lld MORE CANNOT BE WATCHED\n", show_num(s, "interfaces_unwatched"));
 }
 
 static void show_braking(const json_t *b)
@@ -211,9 +223,7 @@ void show_status(const json_t *s)
            json_is_true(show_at(s, "dry_run")) ? ", DRY RUN: NOBODY IS BLOCKED" : "",
            show_span(show_num(s, "uptime"), t));
     show_roles(show_at(s, "roles"));
-    show_interfaces(show_at(s, "interfaces"));
-    if (show_num(s, "interfaces_unwatched") != 0)
-        printf("            %lld MORE CANNOT BE WATCHED\n", show_num(s, "interfaces_unwatched"));
+    show_interfaces(s);
     show_workers(show_at(s, "workers"));
     show_ledger(show_at(s, "ledger"));
     printf("memory      %s of tables and rules, %s of capture rings\n", show_bytes(show_num(s, "memory"), m),

@@ -29,7 +29,7 @@ _sekisho() {
     explain) words="--config --json --socket -c" ;;
     brake) words="--config --json --release --socket -c" ;;
     reload) words="--config --socket -c" ;;
-    stop) words="--config --socket -c" ;;
+    stop) words="--clear --config --socket -c" ;;
     help) words="" ; mapfile -t COMPREPLY < <(compgen -W "replay run check enroll drain status blocks block unblock explain brake reload stop" -- "$cur") ; return ;;
   esac
   if [[ $cur == -* ]]; then

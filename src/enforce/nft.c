@@ -277,3 +277,29 @@ int nft_exchange(struct nft *n, struct nlmsghdr *req, mnl_cb_t cb, void *arg, in
     }
     return ended ? SK_OK : nft_fail(n, "no answer about elements", errno == EAGAIN ? EPROTO : errno);
 }
+
+static void count_element(void *arg, const struct nft_elem *e)
+{
+    (void)e;
+    ++*(size_t *)arg;
+}
+
+int nft_clear(int64_t now, size_t *elements, char *why, size_t cap)
+{
+    struct nft *n;
+    *elements = 0;
+    int rc = nft_open(&n);
+    if (rc != SK_OK) {
+        snprintf(why, cap, "%s", sk_strerror(rc));
+        return rc;
+    }
+    rc = nft_kernel_ops.list(n, now, count_element, elements);
+    if (rc == SK_OK)
+        rc = nft_kernel_ops.teardown(n);
+    else if (rc == SK_ENOENT)
+        rc = SK_OK;
+    if (rc != SK_OK)
+        snprintf(why, cap, "%s", nft_error(n));
+    nft_close(n);
+    return rc;
+}

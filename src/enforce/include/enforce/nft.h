@@ -89,6 +89,8 @@ struct nft;
 SK_MUST_USE int nft_open(struct nft **out);
 void nft_close(struct nft *n);
 extern const struct nft_ops nft_kernel_ops; /* ctx is struct nft * */
+/* Opens, removes the table, closes. elements: how many it held; none: 0. SK_EPERM, SK_EIO, and why. */
+SK_MUST_USE int nft_clear(int64_t now, size_t *elements, char *why, size_t cap);
 /* Behave as a kernel before 6.12 (tests). */
 void nft_set_no_update(struct nft *n);
 /* Message of the last failure, static storage of n; "" if none. */
