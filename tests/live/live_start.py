@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 
 from bed import ATTACK, ATTACKER, Bed, Tally, wait_until
@@ -23,20 +24,20 @@ class Manager:
         os.environ["NOTIFY_SOCKET"] = path
         os.environ["WATCHDOG_USEC"] = "2000000"
 
-    def close(self):
-        os.environ.pop("NOTIFY_SOCKET")
-        os.environ.pop("WATCHDOG_USEC")
-        self.sock.close()
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        while True:
+            self.said.append(self.sock.recv(4096).decode())
 
     def words(self):
         """First lines of all messages so far, without the watchdog's."""
-        self.sock.setblocking(False)
-        try:
-            while True:
-                self.said.append(self.sock.recv(4096).decode())
-        except BlockingIOError:
-            pass
         return [m.split("\n")[0] for m in self.said if not m.startswith("WATCHDOG")]
+
+    @staticmethod
+    def close():
+        os.environ.pop("NOTIFY_SOCKET")
+        os.environ.pop("WATCHDOG_USEC")
 
 
 def starts(bed, t, manager):
@@ -45,7 +46,7 @@ def starts(bed, t, manager):
     t.check("and says so", "late0 is not there yet" in bed.agent_log(), bed.agent_log()[-600:])
     t.check("status names it", bed.status().get("interfaces_missing") == ["late0"], bed.status().get("interfaces_missing"))
     t.check("and for people too", "NOT THERE YET: late0" in bed.ctl("status").stdout, bed.ctl("status").stdout)
-    t.check("READY=1 came, once", manager.words() == ["READY=1"], manager.words())
+    t.check("READY=1 came, once", wait_until(lambda: manager.words() == ["READY=1"]) is not None, manager.words())
     t.check("the first start knows of no gap", bed.status()["ledger"]["unwatched_seconds"] == 0, bed.status()["ledger"])
     bed.must("ip", "-n", bed.server, "link", "add", "late0", "type", "veth", "peer", "name", "late1")
     bed.must("ip", "-n", bed.server, "link", "set", "late0", "up")
@@ -75,15 +76,15 @@ def reloads(bed, t, manager):
         manager.words())
     with open(bed.rules, "w", encoding="utf-8") as f:
         f.write(RULE)
-    t.check("the watchdog is fed", any(m.startswith("WATCHDOG=1") for m in manager.said) or wait_until(
-        lambda: manager.words() and any(m.startswith("WATCHDOG=1") for m in manager.said), 5) is not None)
+    t.check("the watchdog is fed", wait_until(
+        lambda: any(m.startswith("WATCHDOG=1") for m in manager.said), 5) is not None, manager.said)
 
 
 def gap(bed, t, manager):
     bed.fetch(bed.attacker, ATTACK, 1)
     t.check("an attack is blocked", bed.wait_blocked(ATTACKER) is not None, bed.agent_log()[-300:])
     t.check("SIGTERM ends the agent", bed.stop_agent() == 0)
-    t.check("which it said before", manager.words()[-1] == "STOPPING=1", manager.words())
+    t.check("which it said before", wait_until(lambda: manager.words()[-1] == "STOPPING=1") is not None, manager.words())
     time.sleep(2)
     t.check("it starts again", bed.start_agent(), bed.agent_log()[-600:])
     seconds = bed.status()["ledger"]["unwatched_seconds"]
