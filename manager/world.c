@@ -164,6 +164,26 @@ static bool leading(void *ctx)
     return w->leads && store_lead(w->store) == SK_OK;
 }
 
+/* Not kept: whoever leads next waits for a second that it need not wait. */
+static void writing(void *ctx)
+{
+    struct world *w = ctx;
+    char text[32];
+    snprintf(text, sizeof(text), "%lld", (long long)(sk_now_wall() / SK_NS_PER_MS));
+    if (store_memo_set(w->store, "waf.writing", text) != SK_OK)
+        sk_log(SK_LOG_WARN, "AWS WAF: the time of the write cannot be kept: %s", store_error(w->store));
+}
+
+static int64_t wrote(void *ctx)
+{
+    char *text = NULL;
+    if (store_memo_get(((struct world *)ctx)->store, "waf.writing", &text) != SK_OK)
+        return 0;
+    int64_t ms = strtoll(text, NULL, 10);
+    free(text);
+    return ms > 0 && ms < INT64_MAX / SK_NS_PER_MS ? ms * SK_NS_PER_MS : 0;
+}
+
 /* ---- the copy of the sets ---- */
 
 static struct world_set *slot(struct world *w, enum wafv2_scope scope, const char *region, const char *name)
@@ -325,7 +345,9 @@ int world_waf(struct world *w, struct waf **out)
                               .owned = owned,
                               .own = own,
                               .note = note,
-                              .leading = leading};
+                              .leading = leading,
+                              .writing = writing,
+                              .wrote = wrote};
     return waf_create(w->options, &world, &ops, w, out);
 }
 

@@ -88,6 +88,13 @@ static size_t spare_room(const struct set *s, size_t held)
     return held < cap ? cap - held : 0;
 }
 
+/* From when what is to be removed has waited: a lift cannot be foreseen, and is as urgent as an end that could. */
+static int64_t waits_since(const struct set *s, const struct sk_prefix *p, int64_t now)
+{
+    const struct group *g = s->g;
+    return items_blocked_until(&g->w->family[g->v6], p) > now ? now : now - g->w->early;
+}
+
 void set_diff(struct set *s, int64_t now)
 {
     struct walk k = {.s = s};
@@ -113,11 +120,14 @@ void set_diff(struct set *s, int64_t now)
             s->ndel += until == 0;
             if (until != 0 && until < s->keep_until)
                 s->keep_until = until;
+            int64_t since = until == 0 ? waits_since(s, x.p, now) : INT64_MAX;
+            if (since < s->del_since)
+                s->del_since = since;
         }
     }
     s->nstale = s->owned.n - s->nours;
-    if (s->ndel > 0)
-        s->del_since = del_since < now ? del_since : now;
+    if (s->ndel > 0 && del_since < s->del_since)
+        s->del_since = del_since;
 }
 
 int set_build(struct set *s, struct plist *out, struct plist *new, size_t *nadd)

@@ -9,6 +9,7 @@
 #define PATIENCE     (30 * SK_NS_PER_S) /* a failure that may pass by itself is told after that */
 #define SOON         8                  /* so many failures in a row may be bad luck, and ends are due in time */
 #define SOON_WAIT    (3 * SK_NS_PER_S)
+#define SHORT_WAIT   (SK_NS_PER_S / 2)
 #define OWN_WAIT     (10 * SK_NS_PER_S)
 #define SET_WAIT     (60 * SK_NS_PER_S)
 #define LIMIT_WAIT   (300 * SK_NS_PER_S)
@@ -138,10 +139,13 @@ static void wait_there(struct set *s, enum call call, const struct aws_answer *e
 {
     struct where *at = s->g->at;
     unsigned n = ++at->fails[call];
-    int64_t wait = waf_backoff(s->g->w, n, base, n <= SOON ? SOON_WAIT : SET_WAIT / 2);
-    if (e->retry_after > 0 && e->retry_after * SK_NS_PER_S > wait)
-        wait = (e->retry_after > 300 ? 300 : e->retry_after) * SK_NS_PER_S;
-    at->wait[call] = now + wait;
+    int64_t wait = waf_backoff(s->g->w, n, base, n <= SOON ? SOON_WAIT : SET_WAIT / 2), told = 0;
+    if (e->retry_after > 0)
+        told = (e->retry_after > 300 ? 300 : e->retry_after) * SK_NS_PER_S;
+    at->wait[call] = now + (told > wait ? told : wait);
+    if (n <= SOON && wait > SHORT_WAIT)
+        wait = waf_backoff(s->g->w, 1, SHORT_WAIT, SHORT_WAIT);
+    at->wait_short[call] = now + (told > wait ? told : wait);
 }
 
 /* What all calls have in common. */
@@ -387,6 +391,7 @@ void set_make(struct set *s, int64_t now)
     struct aws_answer e = {.retry_after = -1};
     query(s, &q);
     q.id[0] = q.arn[0] = q.lock_token[0] = '\0';
+    w->world.writing(w->world.ctx);
     int rc = w->ops->create(w->ops_ctx, &q, &e);
     if (rc == SK_OK) {
         made(s, &q, now);
@@ -501,6 +506,7 @@ void set_write(struct set *s, int64_t now)
     struct wafv2_set q;
     struct aws_answer e = {.retry_after = -1};
     query(s, &q);
+    w->world.writing(w->world.ctx);
     int rc = w->ops->update(w->ops_ctx, &q, out->p, out->n, &e);
     if (rc == SK_OK)
         written(s, out, nadd, q.lock_token, now);

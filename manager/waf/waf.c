@@ -2,13 +2,17 @@
  * When what is done. A step is: are we leading? what is wanted (at most once a write's gap)? then one call to AWS: the
  * write whose turn it is, or a read that is due.
  *
- * Turns: the set that has waited longest writes. A removal waits from the moment that it is due; an addition from
- * `coalesce` plus HANDICAP behind the moment that it came. So removals go first, nothing starves, and targets share the
- * one write a second.
+ * Turns: the set that has waited longest writes. A removal waits from the moment that it is due, and a lift as if it
+ * had been due w->early (below) ago, as an end would; an addition from `coalesce` plus HANDICAP behind the moment that
+ * it came. So removals go first, nothing starves, and targets share the one write a second.
  *
  * Pressure: when more sets wait than can be written in LATE, entries are taken for over that much earlier (w->early):
- * rather a few seconds too early in AWS, where the host still blocks, than too late. So too for a while after a
- * failure.
+ * rather a few seconds too early in AWS, where the host still blocks, than too late.
+ *
+ * Trouble: for a minute after a failure an end is begun TROUBLE_EARLY before it. With the five seconds after it that
+ * makes room for eight tries or more, of which one must succeed; they come once a second. It must be so much from the
+ * first failure on: what grows only with the failures seen is too little whenever it begins, and too much later. For a
+ * minute after a start it is START_EARLY: whoever led before may have died of what will come again.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +24,10 @@
 #define FAILS_MAX     500 /* per mille */
 #define LEAD          (30 * SK_NS_PER_S)
 #define EARLY_MAX     (90 * SK_NS_PER_S)
-#define TROUBLE_EARLY (4 * SK_NS_PER_S)
+#define START_EARLY   (5 * SK_NS_PER_S)
+#define TROUBLE_EARLY (7 * SK_NS_PER_S)
 #define TROUBLE_LASTS (60 * SK_NS_PER_S)
+#define LANDING       (500 * SK_NS_PER_MS) /* after it was announced, a write may be at AWS that much later */
 #define REFRESH_GAP   (500 * SK_NS_PER_MS) /* between two plans while nothing is written */
 #define CLOCK_BACK    (600 * SK_NS_PER_S)  /* cutoff ahead of now by that: the clock was put back */
 #define IDLE          (60 * SK_NS_PER_S)
@@ -301,21 +307,33 @@ static int64_t lateness(struct waf *w, int64_t now)
     return late;
 }
 
-/* Up by two seconds a second, so that an entry does not end before what it covers is written (`lead`); down slowly. */
-static int64_t towards(int64_t from, int64_t to, int64_t passed)
+static bool is_recent(int64_t at, int64_t now)
 {
-    int64_t up = from + 2 * passed, down = from - passed / 10;
-    return to > up ? up : to < down ? down : to;
+    return at != 0 && now - at < TROUBLE_LASTS;
 }
 
-static void feel_pressure(struct waf *w, int64_t now)
+static int64_t trouble_early(const struct waf *w, int64_t now)
 {
-    int64_t late = lateness(w, now), early = late > LATE ? (late - LATE) / 4 * 5 : 0;
-    if (w->trouble_at != 0 && now - w->trouble_at < TROUBLE_LASTS)
-        early += TROUBLE_EARLY + w->write_fails * TROUBLE_EARLY / 250;
+    return is_recent(w->trouble_at, now) ? TROUBLE_EARLY : is_recent(w->led_at, now) ? START_EARLY : 0;
+}
+
+/* Down slowly; before the cutoff moves, for it may have been long ago that anything was planned. */
+static void relax(struct waf *w, int64_t passed, int64_t now)
+{
+    int64_t to = w->early - passed / 10, least = trouble_early(w, now);
+    if (w->early > least)
+        w->early = to > least ? to : least;
+}
+
+/* Up by two seconds a second, so that an entry does not end before what it covers is written (`lead`). */
+static void feel_pressure(struct waf *w, int64_t passed, int64_t now)
+{
+    int64_t late = lateness(w, now), early = late > LATE ? (late - LATE) / 4 * 5 : 0, up = w->early + 2 * passed;
+    early += trouble_early(w, now);
     if (early > EARLY_MAX)
         early = EARLY_MAX;
-    w->early = towards(w->early, early, w->pressed_at ? now - w->pressed_at : 0);
+    if (early > w->early)
+        w->early = early < up ? early : up;
     w->times.lead = LEAD + 2 * w->early;
     w->pressed_at = now;
 }
@@ -386,6 +404,8 @@ static bool is_changed(const struct waf *w)
 /* False: the entries are not known; nothing may be done. */
 static bool refresh(struct waf *w, int64_t now)
 {
+    int64_t passed = w->pressed_at ? now - w->pressed_at : 0;
+    relax(w, passed, now);
     move_cutoff(w, now);
     bool load = is_changed(w);
     if (load && (now < w->load_wait || !load_entries(w, now)))
@@ -395,7 +415,7 @@ static bool refresh(struct waf *w, int64_t now)
     w->refreshed_at = now;
     if (plan_groups(w, now))
         count_merged(w);
-    feel_pressure(w, now);
+    feel_pressure(w, passed, now);
     return true;
 }
 
@@ -443,6 +463,13 @@ struct turn {
     int64_t next; /* when something may be due */
 };
 
+/* What must not outlive its end does not wait out a failure for as long as other things do. */
+static int64_t wait_of(const struct set *s, enum call call)
+{
+    const struct where *at = s->g->at;
+    return s->ndel > 0 || !s->known ? at->wait_short[call] : at->wait[call];
+}
+
 /* When this set wants to write (INT64_MAX: not), and its place in the queue. */
 static int64_t write_wanted(const struct waf *w, const struct set *s, int64_t *key)
 {
@@ -470,11 +497,11 @@ static void consider_write(struct waf *w, struct set *s, int64_t now, struct tur
     int64_t key, due = write_wanted(w, s, &key), slot = w->write_at ? w->write_at + w->o.write_gap : 0;
     if (due == INT64_MAX)
         return;
-    due = later(later(due, s->g->at->wait[CALL_WRITE]), slot);
-    bool rival = now < s->rival_until && now - s->read_at > READ_FRESH && now >= s->g->at->wait[CALL_READ];
+    due = later(later(due, wait_of(s, CALL_WRITE)), slot);
+    bool rival = now < s->rival_until && now - s->read_at > READ_FRESH && now >= wait_of(s, CALL_READ);
     bool look = !s->missing && (s->stale || !s->known || rival); /* read right before it is written */
     if (look)
-        due = later(later(due, s->g->at->wait[CALL_READ]), w->read_at ? w->read_at + READ_GAP : 0);
+        due = later(later(due, wait_of(s, CALL_READ)), w->read_at ? w->read_at + READ_GAP : 0);
     sooner(&t->next, due);
     if (due > now || key >= t->key)
         return;
@@ -491,7 +518,7 @@ static void consider_look(struct waf *w, struct set *s, int64_t now, struct turn
         return; /* together with its write */
     if (s->missing && s->g->at->t.create && !s->retired && !w->o.dry_run)
         return;
-    int64_t at = later(later(due, s->g->at->wait[CALL_READ]), w->read_at ? w->read_at + READ_GAP : 0);
+    int64_t at = later(later(due, wait_of(s, CALL_READ)), w->read_at ? w->read_at + READ_GAP : 0);
     sooner(&t->next, at);
     if (at > now || due >= t->key)
         return;
@@ -549,16 +576,21 @@ static void forget_all(struct waf *w)
     w->loaded = false;
 }
 
+/* Another may have written meanwhile, and just now. */
+static void take_lead(struct waf *w, int64_t now)
+{
+    int64_t last = w->world.wrote(w->world.ctx);
+    forget_all(w);
+    w->write_at = last == 0 || last + LANDING > now ? now : last + LANDING;
+    w->led_at = w->pressed_at = now;
+    w->early = later(w->early, START_EARLY);
+}
+
 static bool lead(struct waf *w, int64_t now)
 {
     bool leads = w->world.leading(w->world.ctx);
-    if (leads && !w->led) {
-        forget_all(w);     /* another may have written meanwhile */
-        w->write_at = now; /* and just now */
-        /* Whoever led before may have died and left ends undone: what ends in the next moment goes with them. */
-        if (now + TROUBLE_EARLY + w->o.write_gap > w->times.cutoff)
-            w->times.cutoff = now + TROUBLE_EARLY + w->o.write_gap;
-    }
+    if (leads && !w->led)
+        take_lead(w, now);
     w->led = leads;
     return leads;
 }
@@ -599,6 +631,7 @@ static void stamp(struct waf *w, int64_t now)
     clock_back(&w->read_at, now);
     clock_back(&w->refreshed_at, now);
     clock_back(&w->trouble_at, now);
+    clock_back(&w->led_at, now);
     clock_back(&w->pressed_at, now);
 }
 
@@ -607,6 +640,8 @@ static int64_t refresh_due(struct waf *w, int64_t now)
 {
     int64_t slot = w->write_at ? w->write_at + w->o.write_gap : 0, due = INT64_MAX;
     int64_t soonest = later(slot, w->refreshed_at ? w->refreshed_at + REFRESH_GAP : 0);
+    if (!w->loaded)
+        return w->load_wait; /* else nothing is read either */
     if (is_changed(w))
         return later(soonest, w->load_wait);
     for (unsigned i = 0; i < w->ngroups; i++) {

@@ -55,7 +55,8 @@ struct set {
 enum call { CALL_READ, CALL_WRITE };
 struct where { /* a target */
     struct waf_target t;
-    int64_t wait[2]; /* by call: after throttling, or when the region does not answer */
+    int64_t wait[2];       /* by call: after throttling, or when the region does not answer */
+    int64_t wait_short[2]; /* for a set from which something is due to be removed, or in which there may be */
     unsigned fails[2];
 };
 
@@ -89,10 +90,11 @@ struct waf {
     struct times times;         /* cutoff: at least now; never goes back */
     int64_t early;              /* so much before its end an entry is over: see waf.c, pressure */
     int64_t sweep_next, refreshed_at, pressed_at, load_wait;
-    int64_t write_at, read_at, trouble_at; /* the last calls, when they returned */
-    bool called[2];                        /* the step before made such a call: it returned by this step's time */
-    bool write_failed;                     /* that write */
-    int64_t write_takes;                   /* moving averages: of a write's time, and of those that fail (per mille) */
+    int64_t write_at, read_at;  /* the last calls, when they returned */
+    int64_t trouble_at, led_at; /* the last failure; when this one began to lead */
+    bool called[2];             /* the step before made such a call: it returned by this step's time */
+    bool write_failed;          /* that write */
+    int64_t write_takes;        /* moving averages: of a write's time, and of those that fail (per mille) */
     int64_t write_fails;
     bool complained;
     uint64_t rng;

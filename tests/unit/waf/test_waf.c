@@ -619,6 +619,104 @@ static void test_targets_share(void **state)
     fake_free(&f);
 }
 
+/* It reads at once, and writes as soon as a second has passed since the one before it wrote. */
+static void test_takes_over_at_once(void **state)
+{
+    (void)state;
+    struct fake f;
+    fake_init(&f, 22);
+    sets(&f, 1, 0);
+    struct waf_target t = one;
+    t.sets_v6 = 0;
+    for (int i = 0; i < 3; i++) {
+        struct sk_prefix p = fake_prefix("203.0.113.0");
+        p.addr.b[15] = (uint8_t)i;
+        fake_block_p(&f, &p, 3000, 1);
+    }
+    struct waf *w = start(&f, &t, 1, 0, 0);
+    fake_run(&f, w, f.now + 15 * S, true);
+    assert_int_equal(fake_total(&f), 3);
+    waf_free(w); /* and nobody has written for some seconds */
+    f.now += 5 * S;
+    fake_lift(&f, &f.entry[0]);
+    w = start(&f, &t, 1, 0, 0);
+    fake_run(&f, w, f.now + S / 2, false);
+    assert_int_equal(fake_total(&f), 2);
+    waf_free(w); /* just after a write */
+    fake_lift(&f, &f.entry[1]);
+    w = start(&f, &t, 1, 0, 0);
+    fake_run(&f, w, f.last_write + 2 * S, false);
+    assert_int_equal(fake_total(&f), 1);
+    waf_free(w);
+    fake_lift(&f, &f.entry[2]);
+    f.writing = f.now + 3600 * S; /* the clock was put back: as if it were not known */
+    w = start(&f, &t, 1, 0, 0);
+    fake_run(&f, w, f.now + 2 * S, false);
+    assert_int_equal(fake_total(&f), 0);
+    waf_free(w);
+    fake_free(&f);
+}
+
+/* Twenty sets wait to be written with what is new; a lift does not wait for them. */
+static void test_lift_goes_first(void **state)
+{
+    (void)state;
+    struct fake f;
+    fake_init(&f, 23);
+    sets(&f, 20, 0);
+    struct waf_target t = one;
+    t.sets_v4 = 20;
+    t.sets_v6 = 0;
+    struct fake_entry *x = fake_block(&f, "198.51.100.1", 3000, 1);
+    struct sk_prefix lifted = x->e.target;
+    struct waf *w = start(&f, &t, 1, 0, 0);
+    fake_run(&f, w, f.now + 60 * S, true);
+    assert_true(fake_blocked(&f, &lifted));
+    for (int i = 0; i < 255; i++) {
+        struct sk_prefix p = fake_prefix("203.0.113.0");
+        p.addr.b[15] = (uint8_t)i;
+        fake_block_p(&f, &p, 3000, 1);
+    }
+    fake_run(&f, w, f.now + 10 * S, false);
+    unsigned waiting = 0;
+    for (unsigned i = 0; i < f.nsets; i++)
+        waiting += f.set[i].addr.n == 0;
+    assert_true(waiting > 5);
+    fake_lift(&f, &f.entry[0]);
+    fake_run(&f, w, f.now + 2 * S, false);
+    assert_false(fake_blocked(&f, &lifted));
+    waf_free(w);
+    fake_free(&f);
+}
+
+/* AWS throttles again and again: what is new waits longer and longer, but not a lift. */
+static void test_lift_is_tried_again_at_once(void **state)
+{
+    (void)state;
+    struct fake f;
+    fake_init(&f, 24);
+    sets(&f, 1, 0);
+    struct waf_target t = one;
+    t.sets_v6 = 0;
+    fake_block(&f, "198.51.100.1", 3000, 1);
+    struct waf *w = start(&f, &t, 1, 0, 0);
+    fake_run(&f, w, f.now + 60 * S, true);
+    for (int i = 0; i < 20; i++) {
+        fake_run(&f, w, f.now + 100 * S, false);
+        fake_block(&f, "198.51.100.1", 3000, 1);
+        fake_run(&f, w, f.now + 10 * S, true);
+        f.fail_run = 6;
+        f.run = 0;
+        f.throttle = 100;
+        fake_lift(&f, &f.entry[f.nentries - 1]);
+        fake_run(&f, w, f.now + 10 * S, false);
+        f.throttle = 0;
+        assert_int_equal(fake_total(&f), 0);
+    }
+    waf_free(w);
+    fake_free(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -643,6 +741,9 @@ int main(void)
         cmocka_unit_test(test_plan_and_dry_run),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_targets_share),
+        cmocka_unit_test(test_takes_over_at_once),
+        cmocka_unit_test(test_lift_goes_first),
+        cmocka_unit_test(test_lift_is_tried_again_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

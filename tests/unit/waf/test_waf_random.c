@@ -7,7 +7,7 @@
 #include "waf_fake.h"
 
 #define GRACE (5 * S)
-#define LIFT  (30 * S) /* a lift cannot be foreseen: with failures it takes some writes more */
+#define LIFT  (10 * S) /* a lift cannot be foreseen: with failures it takes some writes more */
 #define EARLY (95 * S) /* entries may leave that long before their end under pressure */
 
 struct world {

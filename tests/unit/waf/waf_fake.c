@@ -270,6 +270,10 @@ static int trouble(struct fake *f, struct aws_answer *e)
         return answer(e, AWS_THROTTLED, "ThrottlingException");
     if (chance(f, f->before))
         return answer(e, AWS_RETRY, "WAFInternalErrorException");
+    if (chance(f, f->hang)) {
+        f->now += S;
+        return answer(e, AWS_RETRY, "");
+    }
     return SK_OK;
 }
 
@@ -296,6 +300,8 @@ static int fake_get(void *ctx, struct wafv2_set *q, struct aws_answer *e)
     q->n = l->n;
     snprintf(q->lock_token, sizeof q->lock_token, "%u", old ? s->token_before : s->token);
     snprintf(q->arn, sizeof q->arn, "arn:%s", s->name);
+    if (chance(f, f->lost_reads))
+        return answer(e, AWS_RETRY, "");
     f->run = 0;
     return answer(e, AWS_OK, "");
 }
@@ -569,9 +575,29 @@ static bool world_leading(void *ctx)
     return !f->dead && f->leading;
 }
 
+static void world_writing(void *ctx)
+{
+    struct fake *f = ctx;
+    if (!f->dead)
+        f->writing = f->now;
+}
+
+static int64_t world_wrote(void *ctx)
+{
+    return ((struct fake *)ctx)->writing;
+}
+
 struct waf_world fake_world(struct fake *f)
 {
-    return (struct waf_world){f, world_entries, world_changed, world_owned, world_own, world_note, world_leading};
+    return (struct waf_world){.ctx = f,
+                              .entries = world_entries,
+                              .changed = world_changed,
+                              .owned = world_owned,
+                              .own = world_own,
+                              .note = world_note,
+                              .leading = world_leading,
+                              .writing = world_writing,
+                              .wrote = world_wrote};
 }
 
 /* ---- running ---- */

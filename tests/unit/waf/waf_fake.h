@@ -59,8 +59,9 @@ struct fake {
     size_t limit;
     /* per cent */
     unsigned before, after, throttle, late, race, old_reads, db;
-    unsigned fail_run, run; /* at most so many failures in a row */
-    int64_t latency;        /* at most */
+    unsigned hang, lost_reads; /* no answer, after a second; the answer of a read is lost */
+    unsigned fail_run, run;    /* at most so many failures in a row */
+    int64_t latency;           /* at most */
     struct {
         bool on;
         unsigned set, token;
@@ -77,6 +78,7 @@ struct fake {
     size_t nentries, entry_cap;
     uint64_t changed;
     bool leading, entries_fail;
+    int64_t writing; /* the last one announced */
     /* the process */
     int die_in; /* calls; -1 never */
     bool dead;

@@ -67,6 +67,10 @@ struct waf_world {
     void (*note)(void *ctx, const char *what, const char *detail);
     /* Still the only writer? Asked before each write. */
     bool (*leading)(void *ctx);
+    /* A write is sent now; and when the last one was, by whoever led (0: not known). Whoever takes over waits no longer
+     * than it must. */
+    void (*writing)(void *ctx);
+    int64_t (*wrote)(void *ctx);
 };
 
 struct waf_stats {
