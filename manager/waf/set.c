@@ -344,6 +344,14 @@ int64_t set_look_due(const struct set *s)
 
 /* ---- writing ---- */
 
+void set_announce(struct waf *w, int64_t now)
+{
+    if (now - w->announced_at <= READ_FRESH || w->o.dry_run)
+        return;
+    w->announced_at = now;
+    w->world.writing(w->world.ctx);
+}
+
 static bool may_write(struct set *s, int64_t now)
 {
     struct waf *w = s->g->w;
@@ -391,7 +399,7 @@ void set_make(struct set *s, int64_t now)
     struct aws_answer e = {.retry_after = -1};
     query(s, &q);
     q.id[0] = q.arn[0] = q.lock_token[0] = '\0';
-    w->world.writing(w->world.ctx);
+    set_announce(w, now);
     int rc = w->ops->create(w->ops_ctx, &q, &e);
     if (rc == SK_OK) {
         made(s, &q, now);
@@ -506,7 +514,7 @@ void set_write(struct set *s, int64_t now)
     struct wafv2_set q;
     struct aws_answer e = {.retry_after = -1};
     query(s, &q);
-    w->world.writing(w->world.ctx);
+    set_announce(w, now);
     int rc = w->ops->update(w->ops_ctx, &q, out->p, out->n, &e);
     if (rc == SK_OK)
         written(s, out, nadd, q.lock_token, now);

@@ -9,10 +9,10 @@
  * Pressure: when more sets wait than can be written in LATE, entries are taken for over that much earlier (w->early):
  * rather a few seconds too early in AWS, where the host still blocks, than too late.
  *
- * Trouble: for a minute after a failure an end is begun TROUBLE_EARLY before it. With the five seconds after it that
- * makes room for eight tries or more, of which one must succeed; they come once a second. It must be so much from the
- * first failure on: what grows only with the failures seen is too little whenever it begins, and too much later. For a
- * minute after a start it is START_EARLY: whoever led before may have died of what will come again.
+ * Trouble: for some minutes after a failure an end is begun TROUBLE_EARLY before it. With the five seconds after it
+ * that makes room for eight tries or more, of which one must succeed; they come once a second. It must be so much from
+ * the first failure on: what grows only with the failures seen is too little whenever it begins, and too much later.
+ * After a start it is START_EARLY: whoever led before may have died of what will come again.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,10 +26,10 @@
 #define EARLY_MAX     (90 * SK_NS_PER_S)
 #define START_EARLY   (5 * SK_NS_PER_S)
 #define TROUBLE_EARLY (7 * SK_NS_PER_S)
-#define TROUBLE_LASTS (60 * SK_NS_PER_S)
-#define LANDING       (500 * SK_NS_PER_MS) /* after it was announced, a write may be at AWS that much later */
-#define REFRESH_GAP   (500 * SK_NS_PER_MS) /* between two plans while nothing is written */
-#define CLOCK_BACK    (600 * SK_NS_PER_S)  /* cutoff ahead of now by that: the clock was put back */
+#define TROUBLE_LASTS (300 * SK_NS_PER_S)
+#define LANDING       (READ_FRESH + 300 * SK_NS_PER_MS) /* from the announcement of a write until it is at AWS */
+#define REFRESH_GAP   (500 * SK_NS_PER_MS)              /* between two plans while nothing is written */
+#define CLOCK_BACK    (600 * SK_NS_PER_S)               /* cutoff ahead of now by that: the clock was put back */
 #define IDLE          (60 * SK_NS_PER_S)
 #define MAKE_TRIES    3 /* then the others go on without it */
 #define TARGETS_MAX   32
@@ -556,6 +556,8 @@ static int64_t take_turn(struct waf *w, int64_t now)
     const struct turn *go = t.act != ACT_NONE ? &t : &r;
     if (go->act == ACT_NONE)
         return t.next < r.next ? t.next : r.next;
+    if (t.act == ACT_LOOK)
+        set_announce(w, now);
     act(go, now);
     return now; /* the time that the call took is known at the next step */
 }
@@ -632,6 +634,7 @@ static void stamp(struct waf *w, int64_t now)
     clock_back(&w->refreshed_at, now);
     clock_back(&w->trouble_at, now);
     clock_back(&w->led_at, now);
+    clock_back(&w->announced_at, now);
     clock_back(&w->pressed_at, now);
 }
 

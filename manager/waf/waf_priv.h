@@ -92,6 +92,7 @@ struct waf {
     int64_t sweep_next, refreshed_at, pressed_at, load_wait;
     int64_t write_at, read_at;  /* the last calls, when they returned */
     int64_t trouble_at, led_at; /* the last failure; when this one began to lead */
+    int64_t announced_at;       /* the last write: at the read before it, if there was one */
     bool called[2];             /* the step before made such a call: it returned by this step's time */
     bool write_failed;          /* that write */
     int64_t write_takes;        /* moving averages: of a write's time, and of those that fail (per mille) */
@@ -126,7 +127,10 @@ SK_MUST_USE int set_build(struct set *s, struct plist *out, struct plist *new, s
 /* An entry of ours that is not wanted here, but stays until what replaces it is written: until when at most; 0: not. */
 int64_t set_keeps(const struct set *s, const struct sk_prefix *p);
 
-/* set.c: one call to AWS each */
+/* set.c: the world is told that a write comes within READ_FRESH. That takes time, and a rival uses what passes between
+ * a read and its write: so before the read. */
+void set_announce(struct waf *w, int64_t now);
+/* One call to AWS each. */
 void set_look(struct set *s, int64_t now);  /* find or read */
 void set_make(struct set *s, int64_t now);  /* create */
 void set_write(struct set *s, int64_t now); /* update */
