@@ -108,7 +108,7 @@ class Packages:
         self.deb("sekisho-rules", "all", self.dir + "/rules")
         for name, tree in (("sekisho-0.1.0-1.%s.rpm" % os.uname().machine, "agent"), ("sekisho-rules-0.1.0-1.noarch.rpm",
                                                                                       "rules")):
-            subprocess.run(["tar", "-C", os.path.join(self.dir, tree), "-cf", self.path(name), "usr"], check=True)
+            subprocess.run(["tar", "-C", os.path.join(self.dir, tree), "-cf", self.path(name), "."], check=True)
         for name in ("sekisho-manager_0.1.0_%s.deb" % arch, "sekisho-debuginfo-0.1.0-1.x86_64.rpm"):
             with open(self.path(name), "w", encoding="ascii") as f:
                 f.write("not this one\n")
@@ -120,7 +120,9 @@ class Packages:
     def tree(self, agent):
         os.makedirs(self.path("agent/usr/bin"))
         os.makedirs(self.path("rules/usr/share/sekisho/rules"))
+        os.makedirs(self.path("agent/etc/sekisho"))
         shutil.copy2(agent, self.path("agent/usr/bin/sekisho"))
+        shutil.copy2(os.path.join(ROOT, "agent/sekisho.yaml"), self.path("agent/etc/sekisho"))
         shutil.copy2(os.path.join(ROOT, "rules/sekisho-starter.rules"), self.path("rules/usr/share/sekisho/rules"))
 
     def deb(self, name, arch, tree, more=""):
