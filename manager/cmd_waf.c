@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "cli.h"
 #include "fetch/fetch.h"
+#include "leftover.h"
 #include "options.h"
 #include "show.h"
 #include "world.h"
@@ -77,6 +78,30 @@ static int print_errors(const struct waf *waf)
     return rc;
 }
 
+static void print_leftover(void *arg, const struct leftover *l)
+{
+    bool *any = arg;
+    if (!*any)
+        printf(
+            "left over from an earlier configuration; no target names them, and nobody takes out what is in them:\n");
+    *any = true;
+    printf("  %s %s %s  ", l->name, l->scope == WAFV2_REGIONAL ? "REGIONAL" : "CLOUDFRONT", l->region);
+    if (l->error[0] == '\0')
+        printf("%zu of ours\n", l->ours);
+    else
+        printf("%zu of ours were in it; it cannot be read: %s\n", l->ours, l->error);
+}
+
+static int print_leftovers(struct world *w)
+{
+    bool any = false;
+    int rc = leftover_sets(w, print_leftover, &any);
+    if (any)
+        printf("delete these sets in AWS once no web ACL refers to them, or name their scope, region and prefix in"
+               " waf.targets again\n");
+    return rc;
+}
+
 int cmd_waf_plan(int argc, char **argv)
 {
     struct options o;
@@ -85,7 +110,7 @@ int cmd_waf_plan(int argc, char **argv)
     int rc = options_open(&o, argc, argv, "", 0, 0);
     if (rc == CLI_OK)
         rc = work_open(&o, &w);
-    w.world.quiet = true;
+    w.world.quiet = w.world.paced = true;
     if (rc == CLI_OK) {
         int err = waf_plan(w.waf, sk_now_wall(), print_step, &n);
         rc = print_errors(w.waf);
@@ -93,6 +118,8 @@ int cmd_waf_plan(int argc, char **argv)
             printf("%u to add, %u to remove, %u left out\n", n.add, n.del, n.evicted);
         else if (rc == CLI_OK)
             rc = cli_fail("no plan: %s", sk_strerror(err));
+        if (print_leftovers(&w.world) != SK_OK)
+            rc = options_store_failed(&o);
     }
     rc = work_close(&w, rc);
     return options_close(&o, rc);

@@ -4,12 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "base/clock.h"
 #include "base/log.h"
 
 #define KEY_MAX     (WAFV2_NAME_MAX + 64)
 #define AUDIT_WHILE (60 * SK_NS_PER_S)
 #define AUDIT_MOST  64
+#define READ_GAP    (250 * SK_NS_PER_MS) /* AWS: five reads a second */
 
 static const char *const scopes[] = {"REGIONAL", "CLOUDFRONT"};
 
@@ -219,9 +221,19 @@ static void remember(struct world *w, const struct wafv2_set *set, const struct 
     free(copy);
 }
 
+void world_pace(struct world *w)
+{
+    int64_t left = w->paced ? w->read_at + READ_GAP - sk_now_mono() : 0;
+    struct timespec ts = {.tv_sec = left / SK_NS_PER_S, .tv_nsec = left % SK_NS_PER_S};
+    if (w->read_at != 0 && left > 0)
+        nanosleep(&ts, NULL);
+    w->read_at = sk_now_mono();
+}
+
 static int op_get(void *ctx, struct wafv2_set *s, struct aws_answer *e)
 {
     struct world *w = ctx;
+    world_pace(w);
     int rc = wafv2_aws_ops.get(w->aws, s, e);
     if (rc == SK_OK)
         remember(w, s, s->addr, s->n);
@@ -244,6 +256,7 @@ static int op_create(void *ctx, struct wafv2_set *s, struct aws_answer *e)
 
 static int op_find(void *ctx, struct wafv2_set *s, struct aws_answer *e)
 {
+    world_pace(ctx);
     return wafv2_aws_ops.find(((struct world *)ctx)->aws, s, e);
 }
 

@@ -27,6 +27,8 @@ struct world {
     bool leads;          /* false: nothing is ever written */
     uint64_t seq;        /* last number that entries were at */
     bool quiet;          /* notes are not logged and not audited: a command prints them itself */
+    bool paced;          /* reads wait until AWS allows them: for a command, which has nothing else to do */
+    int64_t read_at;     /* monotonic: the last one that has waited so */
     int64_t audit_since; /* monotonic: evictions that the audit has of this while */
     unsigned audited;
     pthread_mutex_t lock;
@@ -45,6 +47,8 @@ SK_MUST_USE int world_open(struct world *w, struct store *store, struct aws *aws
 void world_close(struct world *w);
 /* A writer on this world. */
 SK_MUST_USE int world_waf(struct world *w, struct waf **out);
+/* Waits, when paced, until the next read may be made. */
+void world_pace(struct world *w);
 /* The number that moves when entries change. */
 uint64_t world_changed(void *world);
 /* As api_waf wants it: JSON array of the sets that hold target, alone or in a wider one; NULL: none. */

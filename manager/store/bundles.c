@@ -75,6 +75,23 @@ int store_waf_owned(struct store *s, const char *set, store_prefix_fn *fn, void 
     return inside_each(s, "SELECT target FROM waf_owned WHERE ipset=?", ARGS(T(set)), give_prefix, &g);
 }
 
+struct set_reader {
+    void (*fn)(void *arg, const char *set);
+    void *arg;
+};
+
+static void give_set(void *arg, const struct db_rows *r)
+{
+    const struct set_reader *g = arg;
+    g->fn(g->arg, db_text(r, 0));
+}
+
+int store_waf_sets(struct store *s, void (*fn)(void *arg, const char *set), void *arg)
+{
+    struct set_reader g = {fn, arg};
+    return inside_each(s, "SELECT DISTINCT ipset FROM waf_owned ORDER BY ipset", NULL, 0, give_set, &g);
+}
+
 int store_waf_own(struct store *s, const char *set, const struct sk_prefix *add, size_t nadd,
                   const struct sk_prefix *del, size_t ndel)
 {

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""The whole manager against the strict AWS fake. Usage: waf_converge.py --manager PATH [--long] [--parts chaos,many,full]
+"""The whole manager against the strict AWS fake. Usage: waf_converge.py --manager PATH [--long] [--parts chaos,many,full,moved]
 
 chaos  a rival changes the set every second, a fifth of all calls fails, the manager is killed (SIGKILL) again and again,
        while a host goes on blocking and an operator blocks and unblocks: no address is lost, none outlives its end by
        more than five seconds, foreign ones are untouched, the set ends right, never two writes within a second.
 many   12,000 attackers in two sets.
 full   60,000 attackers in two sets: the 20,000 of highest rank are in them, evictions are logged, the hosts still have all.
+moved  another prefix is configured: the plan names the old set, and nobody writes into it.
 
 Without --long there are 6 kills instead of 50, shorter blocks, and `full` is 6,000 in two sets of 1,000."""
 import argparse
@@ -293,13 +294,43 @@ def full(t, args):
         check_gap(t, f)
 
 
+# ---- moved ----
+
+def moved(t, args):
+    with aws_fake.Fake(region=REGION) as f, manager(args, f, 1) as m:
+        m.must("block", "203.0.113.5", "--for", "1h")
+        m.must("block", "203.0.113.9", "--for", "1h")
+        m.must("waf", "apply")
+        f.put(SETS[0], ["192.0.2.1/32"])
+        t.check("nothing is left over of the sets that are named", "left over" not in m.must("waf", "plan"))
+        with open(m.conf, encoding="utf-8") as conf:
+            text = conf.read()
+        with open(m.conf, "w", encoding="utf-8") as conf:
+            conf.write(text.replace('"prefix": "sekisho"', '"prefix": "sekisho-v4"'))
+        before = len(f.writes())
+        out = m.must("waf", "plan")
+        t.check("with another prefix the plan names the old set, what of ours is in it, and the remedy",
+                f"{SETS[0]} REGIONAL {REGION}  2 of ours\n" in out and "waf.targets again" in out, out)
+        m.must("waf", "apply")
+        f.put("sekisho-v4-v4-0", ["192.0.2.1/32"])
+        t.check("nobody writes into it", f.contents(SETS[0]) == {"203.0.113.5/32", "203.0.113.9/32", "192.0.2.1/32"} and
+                not any(e["set"] == SETS[0] for e in f.writes()[before:]), f.writes()[before:])
+        with f.lock:
+            s = f.by_name(SETS[0])
+            s.replace({a for a in s.addresses if str(a) == "192.0.2.1/32"}, "other")
+        t.check("emptied of what is ours it is none", "left over" not in m.must("waf", "plan"))
+        with f.lock:
+            f.all_sets.remove(s)
+        t.check("nor when it is deleted", "left over" not in m.must("waf", "plan"))
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--manager", required=True)
     ap.add_argument("--long", action="store_true")
     ap.add_argument("--kills", type=int)
     ap.add_argument("--gap", type=float, default=4.5, help="seconds between two kills, at the most")
-    ap.add_argument("--parts", default="chaos,many,full")
+    ap.add_argument("--parts", default="chaos,many,full,moved")
     ap.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     args = ap.parse_args()
     args.kills = args.kills or (50 if args.long else 6)
@@ -307,7 +338,7 @@ def main():
     print(f"seed {args.seed}")
     t = Tally("waf_converge")
     for part in args.parts.split(","):
-        {"chaos": chaos, "many": many, "full": full}[part](t, args)
+        {"chaos": chaos, "many": many, "full": full, "moved": moved}[part](t, args)
     return t.end()
 
 

@@ -340,9 +340,15 @@ static void count_prefix(void *arg, const struct sk_prefix *p)
     n[1] += strcmp(sk_prefix_format(p, buf), "2001:db8::/48") == 0;
 }
 
+static void join_sets(void *arg, const char *set)
+{
+    strcat(strcat(arg, set), " ");
+}
+
 static void ours_in_a_set_is_remembered(void **state)
 {
     (void)state;
+    char sets[64] = "";
     struct sk_prefix p[3] = {prefix("203.0.113.1"), prefix("203.0.113.0/24"), prefix("2001:db8::/48")};
     unsigned n[2] = {0};
     assert_int_equal(store_waf_own(s, "v4", p, 3, NULL, 0), SK_OK);
@@ -352,6 +358,13 @@ static void ours_in_a_set_is_remembered(void **state)
     assert_int_equal(n[1], 1);
     assert_int_equal(store_waf_owned(s, "v6", count_prefix, n), SK_OK);
     assert_int_equal(n[0], 3);
+    assert_int_equal(store_waf_own(s, "v6", p, 1, NULL, 0), SK_OK);
+    assert_int_equal(store_waf_sets(s, join_sets, sets), SK_OK);
+    assert_string_equal(sets, "v4 v6 ");
+    sets[0] = '\0';
+    assert_int_equal(store_waf_own(s, "v6", NULL, 0, p, 1), SK_OK);
+    assert_int_equal(store_waf_sets(s, join_sets, sets), SK_OK);
+    assert_string_equal(sets, "v4 ");
     assert_int_equal(store_waf_own(s, "v4", p, 1, p, 3), SK_OK);
     n[0] = 0;
     assert_int_equal(store_waf_owned(s, "v4", count_prefix, n), SK_OK);

@@ -222,6 +222,8 @@ typedef void store_prefix_fn(void *arg, const struct sk_prefix *p);
 SK_MUST_USE int store_waf_owned(struct store *s, const char *set, store_prefix_fn *fn, void *arg);
 SK_MUST_USE int store_waf_own(struct store *s, const char *set, const struct sk_prefix *add, size_t nadd,
                               const struct sk_prefix *del, size_t ndel);
+/* The sets in which something is ours. */
+SK_MUST_USE int store_waf_sets(struct store *s, void (*fn)(void *arg, const char *set), void *arg);
 /* Small texts by name: IDs of sets, the state that `waf status` shows. SK_ENOENT. The caller's (free). */
 SK_MUST_USE int store_memo_set(struct store *s, const char *name, const char *text);
 SK_MUST_USE int store_memo_get(struct store *s, const char *name, char **text);
