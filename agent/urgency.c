@@ -18,14 +18,20 @@ struct attributes {
 #define SHORT_SLICE (SK_NS_PER_MS / 10) /* the least that the kernel takes (Linux 6.12, sched/syscalls.c) */
 #define LATER_NICE  5
 
+/* Without effect before Linux 6.12, and in a service whose manager forbids the call. */
+static void slices_of(uint64_t ns)
+{
+    struct attributes a = {.size = sizeof a, .nice = getpriority(PRIO_PROCESS, 0), .runtime = ns};
+    (void)syscall(SYS_sched_setattr, 0, &a, 0);
+}
+
 void role_urgent(void)
 {
-    struct attributes a = {.size = sizeof a, .nice = getpriority(PRIO_PROCESS, 0), .runtime = SHORT_SLICE};
-    (void)syscall(SYS_sched_setattr, 0, &a, 0); /* before Linux 6.12 it has no effect */
+    slices_of(SHORT_SLICE);
 }
 
 void role_unhurried(void)
 {
-    struct attributes a = {.size = sizeof a, .nice = getpriority(PRIO_PROCESS, 0) + LATER_NICE};
-    (void)syscall(SYS_sched_setattr, 0, &a, 0);
+    (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + LATER_NICE);
+    slices_of(0); /* the kernel's own */
 }
