@@ -57,18 +57,27 @@ static void list_keywords(void)
         printf("%-28s %-14s %s\n", k.name, k.supported ? "" : "not supported", k.help);
 }
 
-static int check_rules(const struct conf *conf, const struct check_args *a, struct findings *f)
+int command_load_rules(const struct conf *conf, const char *const *rules, unsigned nrules, struct findings *f,
+                       struct engine_rule_stats *st)
 {
     struct sk_diag_sink sink = findings_sink(f);
     struct inputs in = {0};
     struct engine *e = NULL;
     struct engine_options opt = {.offline = true};
-    struct engine_rule_stats st = {0};
-    int rc = inputs_read(&in, conf, a->rules, a->nrules, &sink);
+    int rc = inputs_read(&in, conf, rules, nrules, &sink);
     if (rc == SK_OK)
         rc = engine_create(conf, &opt, &e);
     if (rc == SK_OK)
-        rc = engine_load(e, in.v, in.n, false, &sink, &st);
+        rc = engine_load(e, in.v, in.n, false, &sink, st);
+    engine_free(e);
+    inputs_free(&in);
+    return rc;
+}
+
+static int check_rules(const struct conf *conf, const struct check_args *a, struct findings *f)
+{
+    struct engine_rule_stats st = {0};
+    int rc = command_load_rules(conf, a->rules, a->nrules, f, &st);
     if (rc == SK_OK)
         printf("%u rules loaded, %u rejected (%u invalid, %u not supported), %u slow; %u groups, %u databases; parsed "
                "in %.2f s, "
@@ -77,8 +86,6 @@ static int check_rules(const struct conf *conf, const struct check_args *a, stru
                st.compile_seconds);
     else if (!f->errors)
         fprintf(stderr, "sekisho: cannot load rules: %s\n", sk_strerror(rc));
-    engine_free(e);
-    inputs_free(&in);
     return rc == SK_OK && !f->errors && !f->unsupported ? 0 : 1;
 }
 

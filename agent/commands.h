@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 #include "conf/conf.h"
+#include "engine/engine.h"
 #include "findings.h"
 
 int cmd_replay(int argc, char **argv);
@@ -16,6 +17,11 @@ int cmd_check(int argc, char **argv);
  */
 struct conf *command_conf(const char *path, const char *home, const char *const *sets, unsigned nsets, const char *vars,
                           struct findings *f);
+
+/* Loads them as the agent would, and lets them go again: rules, or (none) the configuration's. What is wrong goes to f.
+ */
+SK_MUST_USE int command_load_rules(const struct conf *conf, const char *const *rules, unsigned nrules,
+                                   struct findings *f, struct engine_rule_stats *st);
 
 /* Whom the uplink's files belong to, as the guard chooses it. */
 void command_uplink_user(const struct conf *c, uid_t *uid, gid_t *gid);

@@ -76,6 +76,12 @@ const struct cli_command cli_commands[] = {
      "      --set KEY=VALUE  override a configuration key; repeatable\n"
      "May be run again. The agent goes on protecting this host until it is stopped.\n",
      cmd_drain},
+    {"doctor", "[--json]", "look at all that the agent needs here, and say what helps",
+     "  -c, --config FILE    configuration (" CLI_CONF_PATH ")\n"
+     "      --json           as JSON\n"
+     "      --set KEY=VALUE  override a configuration key; repeatable\n"
+     "Changes nothing. Exit code 1 when something fails that the agent cannot do without.\n",
+     cmd_doctor},
     {"status", "[--json]", "show workers, what was not inspected, memory, rules and blocks",
      CONTROL_OPTIONS "      --json           as JSON\n", cmd_status},
     {"blocks", "[OPTION]...", "list the blocks in force, or those that have ended",

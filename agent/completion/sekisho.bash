@@ -4,7 +4,7 @@ _sekisho() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]-} words=
   COMPREPLY=()
   if [ "$COMP_CWORD" = 1 ]; then
-    mapfile -t COMPREPLY < <(compgen -W "replay run check enroll drain status blocks block unblock explain brake reload stop help" -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W "replay run check enroll drain doctor status blocks block unblock explain brake reload stop help" -- "$cur")
     return
   fi
   case $prev in
@@ -22,6 +22,7 @@ _sekisho() {
     check) words="--config --home --list-keywords --rules --set -S -c" ;;
     enroll) words="--again --aws-endpoint --ca --ca-fingerprint --ca-parameter --config --identity --if-needed --imds --manager --region --retry --set --tag --token --token-file --token-parameter --token-secret -c" ;;
     drain) words="--asg --aws-endpoint --config --imds --lifecycle-hook --no-retire --region --set --timeout --wait -c" ;;
+    doctor) words="--config --json --set -c" ;;
     status) words="--config --json --socket -c" ;;
     blocks) words="--config --count --for --history --json --limit --match --net --origin --socket --sort -c" ;;
     block) words="--config --for --reason --socket -c" ;;
@@ -30,7 +31,7 @@ _sekisho() {
     brake) words="--config --json --release --socket -c" ;;
     reload) words="--config --socket -c" ;;
     stop) words="--clear --config --socket -c" ;;
-    help) words="" ; mapfile -t COMPREPLY < <(compgen -W "replay run check enroll drain status blocks block unblock explain brake reload stop" -- "$cur") ; return ;;
+    help) words="" ; mapfile -t COMPREPLY < <(compgen -W "replay run check enroll drain doctor status blocks block unblock explain brake reload stop" -- "$cur") ; return ;;
   esac
   if [[ $cur == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$words --help" -- "$cur")

@@ -123,7 +123,7 @@ def check_item(i):
 
 class FakeManager:
     """Knobs: fail(path, status) answers so; garbage, reset, slow (seconds), revoked, lose_answers (takes batches and
-    answers none), truncate."""
+    answers none), truncate, clock_offset (seconds, of its Date header)."""
 
     def __init__(self, folder, port=0, ca=None):
         self.ca = ca or CA(os.path.join(folder, "ca"))
@@ -136,7 +136,7 @@ class FakeManager:
         self.refuse_item = lambda item: False
         self.failing, self.retry_after = {}, None
         self.garbage = self.reset = self.revoked = self.lose_answers = self.truncate = False
-        self.slow = 0
+        self.slow = self.clock_offset = 0
         self.revoked_code = (403, "agent_revoked")
         self.epoch, self.seq, self.entries, self.log, self.page = "epoch-1", 0, {}, [], 1000
         self.beats, self.polls, self.open = [], 0, set()
@@ -158,6 +158,9 @@ class FakeManager:
 
             def log_message(self, *args):
                 pass
+
+            def date_time_string(self, timestamp=None):
+                return super().date_time_string((timestamp or time.time()) + fake.clock_offset)
 
             def do_GET(self):
                 fake.answer(self, b"")
@@ -287,6 +290,8 @@ class FakeManager:
     def route(self, h, path, body):
         if h.command == "POST":
             need(h.headers.get("Content-Type") == "application/json", "Content-Type")
+        if (h.command, path.path) == ("GET", "/healthz"):
+            return 200, {"ok": True}
         if path.path == "/v1/enroll":
             return self.enroll(json.loads(body))
         agent, serial = self.who(h)
