@@ -40,6 +40,7 @@ int cmd_explain(int argc, char **argv);
 int cmd_brake(int argc, char **argv);
 int cmd_enroll(int argc, char **argv);
 int cmd_drain(int argc, char **argv);
+int cmd_configure(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_reload(int argc, char **argv);
 int cmd_stop(int argc, char **argv);

@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "findings.h"
 #include "inputs.h"
+#include "instance_conf.h"
 #include "rules/keyword.h"
 
 #define MAX_RULES 256
@@ -89,6 +90,19 @@ static int check_rules(const struct conf *conf, const struct check_args *a, stru
     return rc == SK_OK && !f->errors && !f->unsupported ? 0 : 1;
 }
 
+/* What this instance has of its own, and where it comes from. */
+static void show_instance(const char *conf_path, struct findings *f)
+{
+    struct sk_diag_sink sink = findings_sink(f);
+    struct instance_conf *s = calloc(1, sizeof(*s));
+    if (s != NULL && instance_conf_read(conf_path, &sink, s) == SK_OK)
+        for (unsigned i = 0; i < s->n; i++)
+            printf("%s:%u: %s  (%s)\n", s->path, s->v[i].line, s->v[i].text, s->v[i].origin);
+    if (s != NULL)
+        instance_conf_clear(s);
+    free(s);
+}
+
 int cmd_check(int argc, char **argv)
 {
     struct check_args a = {0};
@@ -103,6 +117,7 @@ int cmd_check(int argc, char **argv)
     struct conf *conf = command_conf(a.conf, a.home, a.sets, a.nsets, NULL, &f);
     if (!conf)
         return 1;
+    show_instance(a.conf, &f);
     rc = check_rules(conf, &a, &f);
     conf_free(conf);
     return rc;

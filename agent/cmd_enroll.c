@@ -7,25 +7,6 @@
 #include "cli.h"
 #include "commands.h"
 #include "enroll.h"
-#include "ipc/control.h"
-
-#define RELOAD_TIMEOUT_S 600
-
-/* A running agent takes it up at once; one that does not run needs nothing. */
-static void tell_agent(const struct conf *c)
-{
-    json_t *answer = NULL, *req = json_pack("{s:s}", "verb", "reload");
-    int rc = ipc_control_call(c->guard.control_socket, req, RELOAD_TIMEOUT_S, &answer);
-    json_decref(req);
-    if (rc == SK_OK && json_is_true(json_object_get(answer, "ok")))
-        puts("The running agent has taken it up.");
-    else if (rc == SK_ENOENT)
-        puts("The agent is not running; it connects when it starts.");
-    else
-        fprintf(stderr, "sekisho: the running agent has not taken it up (%s): run `sekisho reload`\n",
-                rc == SK_OK ? "it refuses to reload" : sk_strerror(rc));
-    json_decref(answer);
-}
 
 static int exit_code(enum enrol_outcome outcome)
 {
@@ -89,7 +70,7 @@ static int enroll(struct enroll_args *a, const struct conf *c, struct aws *aws)
     if (c->manager.enabled == CONF_NO)
         fprintf(stderr, "sekisho: manager.enabled is no in the configuration: the agent does not connect\n");
     else
-        tell_agent(c);
+        command_tell_agent(c);
     return CLI_OK;
 }
 

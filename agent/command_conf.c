@@ -1,5 +1,6 @@
 /* The configuration of a command: file, then --home, --vars and --set over it. */
 #include <errno.h>
+#include <poll.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,11 +8,15 @@
 
 #include "commands.h"
 #include "inputs.h"
+#include "instance_conf.h"
+#include "ipc/control.h"
 
-#define DEFAULT_CONF "/etc/sekisho/sekisho.yaml"
-#define NOBODY       65534
+#define DEFAULT_CONF     "/etc/sekisho/sekisho.yaml"
+#define NOBODY           65534
+#define RELOAD_TIMEOUT_S 600
+#define RELOAD_TRIES     60
 
-static int load(const char *path, const struct sk_diag_sink *sink, struct conf **out)
+int command_conf_file(const char *path, const struct sk_diag_sink *sink, struct conf **out)
 {
     if (path)
         return conf_load_file(path, sink, out);
@@ -49,12 +54,26 @@ static int load_vars(struct conf *conf, const char *path, const struct sk_diag_s
     return rc;
 }
 
+static int load_instance(struct conf *conf, const char *path, const struct sk_diag_sink *sink)
+{
+    struct instance_conf *s = calloc(1, sizeof(*s));
+    int rc = s != NULL ? instance_conf_read(path, sink, s) : SK_ENOMEM;
+    if (rc == SK_OK)
+        rc = instance_conf_apply(s, conf, sink);
+    if (s != NULL)
+        instance_conf_clear(s);
+    free(s);
+    return rc;
+}
+
 struct conf *command_conf(const char *path, const char *home, const char *const *sets, unsigned nsets, const char *vars,
                           struct findings *f)
 {
     struct sk_diag_sink sink = findings_sink(f);
     struct conf *conf = NULL;
-    int rc = load(path, &sink, &conf);
+    int rc = command_conf_file(path, &sink, &conf);
+    if (rc == SK_OK)
+        rc = load_instance(conf, path, &sink);
     if (rc == SK_OK && vars)
         rc = load_vars(conf, vars, &sink);
     for (unsigned i = 0; rc == SK_OK && i < nsets; i++)
@@ -77,4 +96,38 @@ void command_uplink_user(const struct conf *c, uid_t *uid, gid_t *gid)
     bool fit = pw != NULL && pw->pw_uid != 0;
     *uid = fit ? pw->pw_uid : NOBODY;
     *gid = fit ? pw->pw_gid : NOBODY;
+}
+
+/* One that has just been started is still loading its rules, and does not load them twice at once. */
+static int reload(const char *socket, json_t **answer)
+{
+    int rc = SK_EAGAIN;
+    json_t *req = json_pack("{s:s}", "verb", "reload");
+    for (int i = 0; i < RELOAD_TRIES; i++) {
+        rc = ipc_control_call(socket, req, RELOAD_TIMEOUT_S, answer);
+        if (rc != SK_OK || !json_is_true(json_object_get(*answer, "busy")))
+            break;
+        (void)poll(NULL, 0, 1000);
+        if (i + 1 < RELOAD_TRIES)
+            json_decref(*answer);
+    }
+    json_decref(req);
+    return rc;
+}
+
+void command_tell_agent(const struct conf *c)
+{
+    json_t *answer = NULL;
+    int rc = reload(c->guard.control_socket, &answer);
+    const char *why = json_string_value(json_object_get(answer, "error"));
+    if (rc == SK_OK && json_is_true(json_object_get(answer, "ok")))
+        puts("The running agent has taken it up.");
+    else if (rc == SK_ENOENT)
+        puts("The agent is not running; it takes it up when it starts.");
+    else
+        fprintf(stderr, "sekisho: the running agent has not taken it up (%s): run `sekisho reload`\n",
+                rc != SK_OK   ? sk_strerror(rc)
+                : why != NULL ? why
+                              : "it refuses to reload");
+    json_decref(answer);
 }

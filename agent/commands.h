@@ -11,9 +11,8 @@ int cmd_replay(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 
 /*
- * Configuration file (NULL: /etc/sekisho/sekisho.yaml if it is there, else defaults), then the file of --vars, --set in
- * order,
- * --home. NULL after the findings have been printed.
+ * Configuration file (NULL: /etc/sekisho/sekisho.yaml if it is there, else defaults), then the instance's settings
+ * (instance_conf.h), the file of --vars, --set in order, --home. NULL after the findings have been printed.
  */
 struct conf *command_conf(const char *path, const char *home, const char *const *sets, unsigned nsets, const char *vars,
                           struct findings *f);
@@ -22,6 +21,11 @@ struct conf *command_conf(const char *path, const char *home, const char *const 
  */
 SK_MUST_USE int command_load_rules(const struct conf *conf, const char *const *rules, unsigned nrules,
                                    struct findings *f, struct engine_rule_stats *st);
+
+/* The file alone (NULL: as above). */
+SK_MUST_USE int command_conf_file(const char *path, const struct sk_diag_sink *sink, struct conf **out);
+/* A running agent takes changes up at once, which is said; one that does not run needs nothing. */
+void command_tell_agent(const struct conf *c);
 
 /* Whom the uplink's files belong to, as the guard chooses it. */
 void command_uplink_user(const struct conf *c, uid_t *uid, gid_t *gid);

@@ -412,6 +412,7 @@ static void finish(struct guard *g)
     ipc_status_unmap(g->status);
     conf_free(g->next_conf);
     conf_free(g->conf);
+    guard_load_free(g);
 }
 
 int guard_run(const struct guard_options *opt)
@@ -432,6 +433,7 @@ int guard_run(const struct guard_options *opt)
         return CLI_FAILED;
     if (check_privilege() != SK_OK) {
         conf_free(g.conf);
+        guard_load_free(&g);
         return CLI_FAILED;
     }
     keep_capabilities();

@@ -175,6 +175,7 @@ struct guard_bundles {
 
 struct guard {
     struct guard_options opt;
+    struct instance_conf *instance, *next_instance; /* settings beside the file: in force, read last; NULL */
     struct conf *conf;
     unsigned workers;
     struct capture_geometry {
@@ -257,8 +258,11 @@ void guard_stop(struct guard *g, const char *why);
 void guard_make_folder(const char *path, mode_t mode);
 
 /* guard_load.c */
-/* The file, over it the policy of the fleet, over that --set. */
+/* The file, over it the instance's settings, the policy of the fleet, and --set. */
 SK_MUST_USE int guard_read_conf(struct guard *g, const struct sk_diag_sink *diag, struct conf **out);
+void guard_load_free(struct guard *g);
+/* The instance's settings, with where each comes from. */
+json_t *guard_settings_json(const struct guard *g);
 bool guard_home_is_auto(const struct conf *c);
 /* Configuration and rules as they are on disk now, sealed. */
 SK_MUST_USE int guard_make_bundle(struct guard *g, const struct conf *conf, const struct sk_diag_sink *diag, int *fd);

@@ -178,7 +178,10 @@ static json_t *do_reload(struct guard *g, uint64_t id, const json_t *req)
 {
     char why[256];
     (void)req;
-    if (guard_reload(g, id, why, sizeof(why)) != SK_OK)
+    int rc = guard_reload(g, id, why, sizeof(why));
+    if (rc == SK_EAGAIN)
+        return json_pack("{s:b,s:s,s:b}", "ok", 0, "error", why, "busy", 1);
+    if (rc != SK_OK)
         return fail(why);
     return NULL; /* answered when the engine has loaded */
 }

@@ -12,6 +12,7 @@
 #include "cli.h"
 #include "guard.h"
 #include "inputs.h"
+#include "instance_conf.h"
 #include "ipc/bundle.h"
 
 /* Prints a finding, and keeps the first error for the client that asked. */
@@ -89,8 +90,8 @@ static int load_conf_file(const char *path, const struct sk_diag_sink *diag, str
     return rc;
 }
 
-static int read_conf(const struct guard_options *opt, json_t *policy, const struct sk_diag_sink *diag,
-                     struct conf **out)
+static int read_conf(const struct guard_options *opt, const struct instance_conf *instance, json_t *policy,
+                     const struct sk_diag_sink *diag, struct conf **out)
 {
     struct conf *c = NULL;
     int rc;
@@ -100,6 +101,8 @@ static int read_conf(const struct guard_options *opt, json_t *policy, const stru
         rc = load_conf_file(CLI_CONF_PATH, diag, &c);
     else
         rc = conf_default(&c);
+    if (rc == SK_OK)
+        rc = instance_conf_apply(instance, c, diag);
     if (rc == SK_OK)
         rc = apply_policy(policy, c, diag);
     if (rc == SK_OK)
@@ -136,19 +139,37 @@ static void keep_settings(struct guard *g, json_t *settings)
     g->bundles.settings = settings;
 }
 
+static void put_instance(struct instance_conf **place, struct instance_conf *s)
+{
+    if (*place != NULL)
+        instance_conf_clear(*place);
+    free(*place);
+    *place = s;
+}
+
+/* What was read last is in force now. */
+static void adopt_instance(struct guard *g)
+{
+    if (g->next_instance == NULL)
+        return;
+    put_instance(&g->instance, g->next_instance);
+    g->next_instance = NULL;
+}
+
 /*
  * Read without the policy first: the host itself says where it lies, and whether it wants it. A policy in force that no
  * longer fits what the host says does not keep the agent from starting; one on trial is refused.
  */
-int guard_read_conf(struct guard *g, const struct sk_diag_sink *diag, struct conf **out)
+static int read_with_policy(struct guard *g, const struct instance_conf *instance, const struct sk_diag_sink *diag,
+                            struct conf **out)
 {
     struct conf *c = NULL;
-    int rc = read_conf(&g->opt, NULL, diag, out);
+    int rc = read_conf(&g->opt, instance, NULL, diag, out);
     keep_settings(g, NULL);
     json_t *policy = rc == SK_OK ? guard_bundle_settings(g, *out) : NULL;
     if (policy == NULL)
         return rc;
-    rc = read_conf(&g->opt, policy, diag, &c);
+    rc = read_conf(&g->opt, instance, policy, diag, &c);
     if (rc == SK_OK && json_object_get(policy, "never") != NULL)
         rc = join_never(c, &(*out)->never, diag);
     if (rc == SK_OK) {
@@ -166,6 +187,43 @@ int guard_read_conf(struct guard *g, const struct sk_diag_sink *diag, struct con
     conf_free(*out);
     *out = NULL;
     return rc;
+}
+
+int guard_read_conf(struct guard *g, const struct sk_diag_sink *diag, struct conf **out)
+{
+    struct instance_conf *s = calloc(1, sizeof(*s));
+    int rc = s != NULL ? instance_conf_read(g->opt.conf_path, diag, s) : SK_ENOMEM;
+    if (rc == SK_OK)
+        rc = read_with_policy(g, s, diag, out);
+    if (rc == SK_OK) {
+        put_instance(&g->next_instance, s);
+        if (g->instance == NULL) /* the first time; later the engine has to agree */
+            adopt_instance(g);
+        return SK_OK;
+    }
+    if (s != NULL)
+        instance_conf_clear(s);
+    free(s);
+    return rc;
+}
+
+void guard_load_free(struct guard *g)
+{
+    put_instance(&g->instance, NULL);
+    put_instance(&g->next_instance, NULL);
+}
+
+json_t *guard_settings_json(const struct guard *g)
+{
+    json_t *a = json_array();
+    for (unsigned i = 0; g->instance != NULL && i < g->instance->n; i++) {
+        const struct instance_setting *s = &g->instance->v[i];
+        char text[512], origin[512];
+        sk_escape(text, sizeof(text), sk_span_str(s->text));
+        sk_escape(origin, sizeof(origin), sk_span_str(s->origin));
+        json_array_append_new(a, json_pack("{s:s,s:s}", "setting", text, "origin", origin));
+    }
+    return a;
 }
 
 bool guard_home_is_auto(const struct conf *c)
@@ -232,6 +290,9 @@ static int add_all(struct guard *g, struct ipc_bundle *b, const struct conf *con
         rc = add_file(b, IPC_TEXT_CONF, opt->conf_path);
     else if (access(CLI_CONF_PATH, F_OK) == 0)
         rc = add_file(b, IPC_TEXT_CONF, CLI_CONF_PATH);
+    const struct instance_conf *s = g->next_instance != NULL ? g->next_instance : g->instance;
+    for (unsigned i = 0; i < s->n && rc == SK_OK; i++)
+        rc = ipc_bundle_add(b, IPC_TEXT_SET, s->path, s->v[i].text, strlen(s->v[i].text));
     if (rc == SK_OK)
         rc = add_policy(b, g->bundles.settings);
     for (unsigned i = 0; i < opt->nsets && rc == SK_OK; i++)
@@ -319,6 +380,7 @@ static void adopt_conf(struct guard *g, json_t *later)
     struct conf *old = g->conf;
     g->conf = g->next_conf;
     g->next_conf = NULL;
+    adopt_instance(g);
     guard_block_configure(g);
     if (g->conf->capture.workers != old->capture.workers)
         changes_later(later, "capture.workers");

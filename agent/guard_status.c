@@ -172,6 +172,7 @@ json_t *guard_status_json(struct guard *g)
     json_object_set_new(o, "ring_memory", u64(ring_memory(g)));
     json_object_set_new(o, "rules", rules(g));
     json_object_set_new(o, "blocks", blocks(g));
+    json_object_set_new(o, "settings", guard_settings_json(g));
     json_object_set_new(o, "brake", guard_brake_json(g));
     json_object_set_new(o, "manager", guard_uplink_json(g));
     json_object_set_new(o, "events", events(g));

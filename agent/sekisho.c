@@ -40,6 +40,15 @@ const struct cli_command cli_commands[] = {
      "      --set KEY=VALUE  override a configuration key; repeatable\n"
      "      --list-keywords  print the keywords of the rule language\n",
      cmd_check},
+    {"configure", "[OPTION]... [KEY=VALUE]...", "settings of this one instance, from its tags or the environment",
+     "  -c, --config FILE    configuration (" CLI_CONF_PATH "); the settings are beside it, in instance.conf\n"
+     "      --from-tags      the instance's tags sekisho:KEY\n"
+     "      --from-environment  variables SEKISHO_SET_KEY, in capitals, with _ for . and -\n"
+     "      --clear          none any more\n"
+     "      --list           the keys that may be set so\n"
+     "      --imds URL       metadata service (http://169.254.169.254)\n"
+     "They are checked, written anew as a whole, and taken up by a running agent. Without sources: shows them.\n",
+     cmd_configure},
     {"enroll", "--manager URL [OPTION]...", "make this host one of a fleet, with a token of its manager",
      "  -c, --config FILE    configuration (" CLI_CONF_PATH ")\n"
      "      --manager URL    https://HOST:PORT\n"
@@ -176,8 +185,8 @@ static void print_overview(FILE *out)
 {
     fputs("Usage: sekisho VERB [ARGUMENT]...\nIntrusion detection and prevention for this host.\n\n", out);
     for (unsigned i = 0; i < cli_ncommands; i++)
-        fprintf(out, "  %-8s %s\n", cli_commands[i].verb, cli_commands[i].summary);
-    fputs("  help     show the options of a verb\n\n"
+        fprintf(out, "  %-9s %s\n", cli_commands[i].verb, cli_commands[i].summary);
+    fputs("  help      show the options of a verb\n\n"
           "`sekisho --version` prints the version.\n"
           "Exit codes: 0 done, 1 bad input or failure, 2 wrong usage.\n",
           out);

@@ -215,6 +215,15 @@ static void show_manager(const json_t *m)
     show_bundle("policy", show_at(m, "policy"));
 }
 
+/* Those of this instance. */
+static void show_settings(const json_t *settings)
+{
+    size_t i;
+    json_t *x;
+    json_array_foreach(settings, i, x)
+        printf("%-11s %s  (%s)\n", i == 0 ? "settings" : "", show_str(x, "setting"), show_str(x, "origin"));
+}
+
 void show_status(const json_t *s)
 {
     char t[32], m[24], ring[24];
@@ -223,6 +232,7 @@ void show_status(const json_t *s)
            json_is_true(show_at(s, "dry_run")) ? ", DRY RUN: NOBODY IS BLOCKED" : "",
            show_span(show_num(s, "uptime"), t));
     show_roles(show_at(s, "roles"));
+    show_settings(show_at(s, "settings"));
     show_interfaces(s);
     show_workers(show_at(s, "workers"));
     show_ledger(show_at(s, "ledger"));

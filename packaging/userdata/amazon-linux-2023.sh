@@ -27,6 +27,9 @@ SEKISHO_TAGS=''
 SEKISHO_RETRY='15m'
 # Further options of `sekisho enroll`.
 SEKISHO_ENROLL_OPTIONS=''
+# Settings of this instance: KEY=VALUE KEY=VALUE; and yes: also those of its tags sekisho:KEY.
+SEKISHO_SETTINGS=''
+SEKISHO_SETTINGS_FROM_TAGS=''
 # yes: when its Auto Scaling group, or EC2 a spot instance, ends this host, it tells the manager what waits, and retires.
 SEKISHO_DRAIN=''
 # The group's lifecycle hook that waits for that, if there is one.
@@ -181,6 +184,15 @@ enroll() {
   run sekisho enroll "$@"
 }
 
+configure() {
+  set --
+  [ "$SEKISHO_SETTINGS_FROM_TAGS" != yes ] || set -- --from-tags
+  for setting in $SEKISHO_SETTINGS; do set -- "$@" "$setting"; done
+  [ $# != 0 ] || return 0
+  run sekisho configure "$@" || die 'the settings of this instance do not fit'
+  run systemctl try-restart sekisho.service || say 'sekisho.service does not start again'
+  say 'the settings of this instance are written'
+}
 enable_drain() {
   options=
   [ -z "$SEKISHO_LIFECYCLE_HOOK" ] || options="--lifecycle-hook $SEKISHO_LIFECYCLE_HOOK"
@@ -200,6 +212,7 @@ main() {
   fi
   install_packages "$AGENT" "$RULES" || die 'the packages cannot be installed'
   say "installed: $(sekisho --version)"
+  configure
   rc=0
   enroll || rc=$?
   # Without a manager the host is protected all the same.

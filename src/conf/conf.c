@@ -63,17 +63,22 @@ static void default_groups(struct conf_reader *r, const struct conf_entry *e)
 }
 
 /* One key from one text without YAML around it. */
-static void store_text_value(struct conf_reader *r, const struct conf_entry *e, const char *text)
+static void store_text_value(struct conf_reader *r, const struct conf_entry *e, const char *text, unsigned line,
+                             unsigned col)
 {
-    struct conf_item one = {.text = conf_keep(r, text, strlen(text))};
-    struct conf_value v = {.item = &one, .n = 1};
+    struct conf_item one = {.text = conf_keep(r, text, strlen(text)), .line = line, .col = col};
+    struct conf_value v = {.item = &one, .n = 1, .line = line, .col = col};
     if (one.text == NULL)
         return;
     if (conf_is_list(e->type)) {
-        v = (struct conf_value){0};
+        v = (struct conf_value){.line = line, .col = col};
         if (conf_split(r, one.text, &v) != SK_OK) {
             r->fatal = SK_ENOMEM;
             return;
+        }
+        for (uint32_t i = 0; i < v.n; i++) {
+            v.item[i].line = line;
+            v.item[i].col = col;
         }
     }
     conf_store(r, e, &v);
@@ -92,7 +97,7 @@ static int fill_defaults(struct conf *c)
         if (e->type == CONF_T_GROUPS)
             default_groups(&r, e);
         else
-            store_text_value(&r, e, e->def);
+            store_text_value(&r, e, e->def, 0, 0);
     }
     return reader_result(&r);
 }
@@ -214,44 +219,65 @@ static const struct conf_entry *group_entry(const char *key, const char **name)
     return NULL;
 }
 
-int conf_set(struct conf *c, const char *key, const char *value, const struct sk_diag_sink *sink)
+/* One key from somewhere: line 0, --set. */
+static int set_from(struct conf_reader *r, unsigned line, const char *key, const char *value)
 {
-    struct conf_reader r = {.c = c, .sink = sink, .file = SET_NAME};
     const char *name;
     const struct conf_entry *e;
+    unsigned col = line > 0;
     if (strlen(value) > CONF_MAX_TEXT) {
-        sk_diag(sink, SK_DIAG_ERROR, SET_NAME, 0, 0, "longer than %d bytes", CONF_MAX_TEXT);
+        sk_diag(r->sink, SK_DIAG_ERROR, r->file, line, col, "longer than %d bytes", CONF_MAX_TEXT);
         return SK_EFULL;
     }
     if ((e = group_entry(key, &name)) != NULL) {
-        struct conf_item text = {.text = conf_keep(&r, value, strlen(value))};
+        struct conf_item text = {.text = conf_keep(r, value, strlen(value)), .line = line, .col = col};
         if (text.text != NULL)
-            conf_store_group(&r, e, name, &text);
+            conf_store_group(r, e, name, &text);
     } else if (conf_is_inert(key)) {
-        sk_diag(sink, SK_DIAG_NOTE, SET_NAME, 0, 0, "%s has no effect here", key);
+        sk_diag(r->sink, SK_DIAG_NOTE, r->file, line, col, "%s has no effect here", key);
     } else if ((e = conf_entry_find(conf_alias(key))) != NULL && e->type != CONF_T_GROUPS) {
-        store_text_value(&r, e, value);
+        store_text_value(r, e, value, line, line > 0 ? (unsigned)strlen(key) + 2 : 0);
     } else if (e != NULL || conf_is_section(key)) {
-        conf_complain(&r, 0, 0, "\"%s\" is a section; name one of its keys", key);
+        conf_complain(r, line, col, "\"%s\" is a section; name one of its keys", key);
     } else {
-        conf_unknown_key(&r, 0, 0, key);
+        conf_unknown_key(r, line, col, key);
     }
-    return reader_result(&r);
+    return reader_result(r);
 }
 
-int conf_set_arg(struct conf *c, const char *key_value, const struct sk_diag_sink *sink)
+int conf_set(struct conf *c, const char *key, const char *value, const struct sk_diag_sink *sink)
+{
+    struct conf_reader r = {.c = c, .sink = sink, .file = SET_NAME};
+    return set_from(&r, 0, key, value);
+}
+
+static int set_key_value(struct conf_reader *r, unsigned line, const char *key_value)
 {
     char key[CONF_PATH_MAX];
     size_t len = strcspn(key_value, "=");
     if (key_value[len] != '=' || len == 0 || len >= sizeof(key)) {
         char show[CONF_SHOW_MAX];
-        sk_diag(sink, SK_DIAG_ERROR, SET_NAME, 0, 0, "\"%s\" is not KEY=VALUE",
+        sk_diag(r->sink, SK_DIAG_ERROR, r->file, line, line > 0, "\"%s\" is not KEY=VALUE",
                 sk_escape(show, sizeof(show), sk_span_str(key_value)));
         return SK_EINVAL;
     }
     memcpy(key, key_value, len);
     key[len] = '\0';
-    return conf_set(c, key, key_value + len + 1, sink);
+    return set_from(r, line, key, key_value + len + 1);
+}
+
+int conf_set_arg(struct conf *c, const char *key_value, const struct sk_diag_sink *sink)
+{
+    struct conf_reader r = {.c = c, .sink = sink, .file = SET_NAME};
+    return set_key_value(&r, 0, key_value);
+}
+
+int conf_set_line(struct conf *c, const char *file, unsigned line, const char *key_value,
+                  const struct sk_diag_sink *sink)
+{
+    struct conf_reader r = {.c = c, .sink = sink};
+    r.file = conf_keep(&r, file, strlen(file));
+    return r.file != NULL ? set_key_value(&r, line, key_value) : reader_result(&r);
 }
 
 /* A finding at the place where the key was given; two defaults never disagree. */

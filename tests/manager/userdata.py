@@ -170,7 +170,8 @@ class Bed:
     def settings(self, **over):
         s = {"SEKISHO_MANAGER": self.fake.url, "SEKISHO_SOURCE": "/srv/p", "SEKISHO_SUMS_SHA256": self.packages.sum,
              "SEKISHO_TOKEN_PARAMETER": "/sekisho/token", "SEKISHO_CA_PARAMETER": "/sekisho/ca", "SEKISHO_TAGS": "env=test team=a",
-             "SEKISHO_RETRY": "5s", "SEKISHO_DRAIN": "yes", "SEKISHO_LIFECYCLE_HOOK": "my-hook", "SEKISHO_ENROLL_OPTIONS": f"--imds {self.aws.url} --aws-endpoint {self.aws.url}"}
+             "SEKISHO_RETRY": "5s", "SEKISHO_DRAIN": "yes", "SEKISHO_SETTINGS": "decide.dry-run=yes",
+             "SEKISHO_LIFECYCLE_HOOK": "my-hook", "SEKISHO_ENROLL_OPTIONS": f"--imds {self.aws.url} --aws-endpoint {self.aws.url}"}
         return [f"{k}={v}" for k, v in dict(s, **over).items() if v is not None]
 
     def boot(self, root, name="debian.sh", env=None, **over):
@@ -195,6 +196,7 @@ def whole(t, b, r):
             (r.read("/var/log/stand-ins") or ""))
     t.check("whole: it leaves the fleet when it ends", "enable --now sekisho-drain.service" in r.read("/var/log/stand-ins") and
             r.read("/etc/sekisho/drain.conf") == 'SEKISHO_DRAIN_OPTIONS="--lifecycle-hook my-hook"\n')
+    t.check("whole: its settings are written", "\ndecide.dry-run=yes\n" in (r.read("/etc/sekisho/instance.conf") or ""))
     done = b.boot(r)
     t.check("whole: once more", done.returncode == 0 and len(b.fake.enrolled) == 1, (done.stdout, done.stderr))
     log = r.read("/var/log/sekisho-userdata.log") or ""
@@ -253,6 +255,12 @@ def from_s3(t, b, r):
     t.check("S3: with the instance's role", done.returncode == 0, (done.stdout, done.stderr))
 
 
+def with_bad_settings(t, b, r):
+    done = b.boot(r, SEKISHO_SETTINGS="rule-files=/etc/passwd")
+    t.check("settings: one that may not be set so", done.returncode == 1 and "rule-files" in done.stderr and
+            r.read("/etc/sekisho/instance.conf") is None, done.stderr)
+
+
 def from_https(t, b, r):
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
@@ -309,7 +317,7 @@ def main():
     b = None
     try:
         b = Bed(folder, args)
-        for case in (whole, refused, from_s3, from_https, other_platform, not_enrolled):
+        for case in (whole, refused, with_bad_settings, from_s3, from_https, other_platform, not_enrolled):
             r = b.root()
             try:
                 if not r.works:

@@ -200,6 +200,9 @@ static void set_arg_splits_at_the_first_equals(void **state)
     assert_string_equal(c->eve.path, "/tmp/a=b");
     assert_int_equal(conf_set_arg(c, "outputs.eve.path", NULL), SK_EINVAL);
     assert_int_equal(conf_set_arg(c, "=x", NULL), SK_EINVAL);
+    assert_int_equal(conf_set_line(c, "instance.conf", 3, "outputs.eve.path=/tmp/b", NULL), SK_OK);
+    assert_string_equal(c->eve.path, "/tmp/b");
+    assert_int_equal(conf_set_line(c, "instance.conf", 4, "nothing=1", NULL), SK_EINVAL);
     conf_free(c);
 }
 

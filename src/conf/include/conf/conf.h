@@ -244,6 +244,9 @@ SK_MUST_USE int conf_load_file(const char *path, const struct sk_diag_sink *sink
 SK_MUST_USE int conf_set(struct conf *c, const char *key, const char *value, const struct sk_diag_sink *sink);
 /* The same with "KEY=VALUE" in one string. */
 SK_MUST_USE int conf_set_arg(struct conf *c, const char *key_value, const struct sk_diag_sink *sink);
+/* The same from a line of a file, which findings name. */
+SK_MUST_USE int conf_set_line(struct conf *c, const char *file, unsigned line, const char *key_value,
+                              const struct sk_diag_sink *sink);
 /*
  * `--vars`: JSON (or YAML) {"address-groups": {NAME: TEXT, ...}, "port-groups": {...}} over what c has; other keys
  * at the top are passed over. Errors as conf_load; groups that stood before a mistake may have been taken.
