@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A strict AWS on one port of loopback: WAFv2 (IP sets), SNS, IMDSv2, a container's credentials endpoint; and what
-aws_kept.py has: Parameter Store, Secrets Manager, Auto Scaling.
+aws_kept.py has: Parameter Store, Secrets Manager, Auto Scaling, EC2.
 
 Stricter than moto where the real services are: Signature Version 4 with five minutes of clock, every limit and pattern
 of the API model, one write and five reads a second for account and region, lock tokens, host bits, /0, families. It
@@ -784,8 +784,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.op in f.denied:
             raise ApiError(400, "AccessDeniedException", "User is not authorized to perform: %s" % self.op)
         if query:
-            if service not in ("sns", "autoscaling"):
+            if service not in ("sns", "autoscaling", "ec2"):
                 raise ApiError(403, "SignatureDoesNotMatch", "Credential should be scoped to correct service")
+            if service == "ec2":
+                f.note(self.op, region, "", "ok")
+                return "<DescribeInstancesResponse><reservationSet>%s</reservationSet></DescribeInstancesResponse>" % \
+                    f.ec2(ApiError, q)
             action, inner = f.sns(region, q) if service == "sns" else f.autoscaling(ApiError, q)
             out = "<%sResponse><%sResult>%s</%sResult></%sResponse>" % (action, action, inner, action, action)
         else:

@@ -1,4 +1,4 @@
-"""What the strict AWS (aws_fake.py) has for instances: Parameter Store, Secrets Manager, Auto Scaling, and metadata of
+"""What the strict AWS (aws_fake.py) has for instances: Parameter Store, Secrets Manager, Auto Scaling, EC2, and metadata of
 any number of instances, each with an address of its own. A part of Fake, which knows signatures, failures and the log.
 """
 import hashlib
@@ -15,6 +15,7 @@ class Instance:
 
     def __init__(self, instance_id, tags=None):
         self.id, self.tags = instance_id, tags
+        self.state = "running"    # of EC2
         self.target_state = None  # "InService", "Terminated": only within an Auto Scaling group
         self.spot_action = None   # "terminate", "stop", "hibernate": a spot instance's notice
         self.server, self.url = None, None
@@ -102,6 +103,23 @@ class Kept:
         out = {"SecretBinary": "AAAA"} if value is None else {"SecretString": value}
         return json.dumps(dict(out, Name=name, VersionStages=["AWSCURRENT"], CreatedDate=1.7e9,
                                ARN="arn:aws:secretsmanager:%s:123456789012:secret:%s-AbCdEf" % (region, name)))
+
+    def ec2(self, error, q):
+        """DescribeInstances, by filters."""
+        if q.get("Action") != "DescribeInstances" or q.get("Version") != "2016-11-15":
+            raise error(400, "InvalidAction", "The action %s is not valid for this web service." % q.get("Action"))
+        filters = {}
+        for k, v in q.items():
+            m = re.fullmatch(r"Filter\.(\d+)\.Name", k)
+            if m:
+                filters[v] = [q[n] for n in q if n.startswith("Filter.%s.Value." % m[1])]
+        if set(filters) - {"instance-state-name", "instance-id"} or any(len(v) > 200 for v in filters.values()):
+            raise error(400, "InvalidParameterValue", "The filter is invalid")
+        found = [i for i in self.instances if i.state in filters.get("instance-state-name", [i.state]) and
+                 i.id in filters.get("instance-id", [i.id])]
+        return "".join("<item><reservationId>r-0</reservationId><instancesSet><item><instanceId>%s</instanceId><imageId>ami-0"
+                       "</imageId><instanceState><code>48</code><name>%s</name></instanceState></item></instancesSet></item>" %
+                       (i.id, i.state) for i in found)
 
     def autoscaling(self, error, q):
         action = q.get("Action")
