@@ -68,6 +68,8 @@ static void SK_PRINTF(4, 5)
         u->next = now + wait_after(u->fails, retry_after_s);
         u->fails++;
     }
+    if (u->job[JOB_BEAT].next > u->next) /* a host with nothing to tell would find out by its next heartbeat only */
+        u->job[JOB_BEAT].next = u->next;
     set_state(u, refused ? IPC_MANAGER_REFUSED : IPC_MANAGER_TRYING);
 }
 

@@ -173,6 +173,21 @@ def outage(c, t):
     c.end("outage")
 
 
+def idle(c, t):
+    """A host that has nothing to tell, and whose next heartbeat is far away."""
+    c.fake.heartbeat_s = 600
+    d = c.drive.start()
+    up = wait_until(lambda: d.state()["state"] == "up" and len(c.fake.beats) == 1, 5)
+    time.sleep(.5)  # what asks for blocks waits at the manager
+    c.fake.stop()
+    away = wait_until(lambda: d.state()["state"] == "trying", 5)
+    t.check("idle: it sees that the manager is gone", up is not None and away is not None, d.said[-3:])
+    time.sleep(3)
+    c.fake.start()
+    t.check("idle: and that it is back, within 10 s", wait_until(lambda: d.state()["state"] == "up", 12) is not None, d.said[-3:])
+    c.end("idle")
+
+
 def lost_answers(c, t):
     """The manager takes batches and dies before it answers."""
     d = c.drive.start()
@@ -553,8 +568,8 @@ def no_folder(c, t):
     c.end("no spool")
 
 
-CASES = [outage, plain, trimmed, feed, pressure, bundles, look_ups, sync, gap, statuses, broken, poison, lost_answers, killed,
-         revoked, renewal, half_renewed, refused_folders, impostor, drained, damaged, no_folder]
+CASES = [outage, idle, plain, trimmed, feed, pressure, bundles, look_ups, sync, gap, statuses, broken, poison, lost_answers,
+         killed, revoked, renewal, half_renewed, refused_folders, impostor, drained, damaged, no_folder]
 
 
 def main():
