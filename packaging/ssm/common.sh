@@ -157,6 +157,9 @@ check_arguments() {
   case ${SSM_SEKISHO_LIFECYCLE_HOOK:-} in
     *[!A-Za-z0-9/_-]*) fail "$BAD_ARGUMENT" "SSM_SEKISHO_LIFECYCLE_HOOK is no name of a lifecycle hook" ;;
   esac
+  case ${SSM_SEKISHO_RETRY:-2m} in
+    *[!0-9smh]* | [!0-9]*) fail "$BAD_ARGUMENT" "SSM_SEKISHO_RETRY wants a time as 90s, 10m or 1h" ;;
+  esac
   case ${SSM_SEKISHO_MANAGER:-} in
     '') return 0 ;;
     https://*) ;;
@@ -196,7 +199,7 @@ enrol() {
   [ -z "${SSM_SEKISHO_CA_FINGERPRINT:-}" ] || set -- "$@" --ca-fingerprint "$SSM_SEKISHO_CA_FINGERPRINT"
   [ -z "${SSM_SEKISHO_CA_PARAMETER:-}" ] || set -- "$@" --ca-parameter "$SSM_SEKISHO_CA_PARAMETER"
   [ -z "${BWS_REGION:-}" ] || set -- "$@" --region "$BWS_REGION"
-  if ! quietly sekisho enroll --if-needed --retry 2m --manager "$SSM_SEKISHO_MANAGER" "$@"; then
+  if ! quietly sekisho enroll --if-needed --retry "${SSM_SEKISHO_RETRY:-2m}" --manager "$SSM_SEKISHO_MANAGER" "$@"; then
     show_log
     ENROLLED=no # without a manager the host is protected all the same
     return 0

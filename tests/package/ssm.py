@@ -8,6 +8,7 @@ apt-get, dpkg and rpm are the real ones; dnf, systemctl and, without --packages,
 Usage: ssm.py [--packages DIR]   DIR: where `./dev package` has put DEBs and RPMs; without it packages made here
 """
 import argparse
+import glob
 import hashlib
 import json
 import os
@@ -152,20 +153,23 @@ class Host:
             os.makedirs(self.dir + "/" + d)
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", "lowerdir=/,upperdir=%s/upper,workdir=%s/work" % (
             self.dir, self.dir), self.root], check=True)
-        for fs, at in (("proc", "/proc"), ("tmpfs", "/tmp"), ("tmpfs", "/run"), ("tmpfs", "/var/lib/sekisho"), ("tmpfs", "/etc/sekisho"),
-                       ("tmpfs", "/dev")):
+        for fs, at in (("proc", "/proc"), ("tmpfs", "/tmp"), ("tmpfs", "/run"), ("tmpfs", "/dev")):
             os.makedirs(self.root + at, exist_ok=True)
             subprocess.run(["mount", "-t", fs, fs, self.root + at], check=True)
         for name, minor in (("null", 3), ("zero", 5), ("random", 8), ("urandom", 9)):
             os.mknod(self.root + "/dev/" + name, 0o020666, os.makedev(1, minor))
             os.chmod(self.root + "/dev/" + name, 0o666)
         os.symlink("/proc/self/fd", self.root + "/dev/fd")
+        for at in ("/etc/sekisho", "/var/lib/sekisho"):
+            shutil.rmtree(self.root + at, ignore_errors=True)
         os.makedirs(self.root + "/run/systemd/system")
         self.file("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
         self.file("usr/bin/systemctl", SYSTEMCTL, 0o755)
         if form == "rpm":
             self.file("usr/bin/dnf", DNF, 0o755)
             self.link("usr/bin/sh", "bash")
+            for path in glob.glob("/usr/lib/*/libpcap.so.0.8"):  # its name on RPM platforms
+                self.link(os.path.join(os.path.dirname(path)[1:], "libpcap.so.1"), "libpcap.so.0.8")
         else:
             self.link("usr/bin/sh", "dash")
 
@@ -338,7 +342,7 @@ class Case:
         got = self.act("install", **dict(ENROL, SSM_SEKISHO_CA_PARAMETER="x"))
         self.check("a CA and its fingerprint: 2", got.returncode == 2, got.all)
         for name, value in [("MANAGER", "http://manager"), ("TOKEN_PARAMETER", "a b"), ("TOKEN_PARAMETER", "--again"),
-                            ("TOKEN_PARAMETER", "$(reboot)"), ("CA_PARAMETER", "a;b"), ("LIFECYCLE_HOOK", "x\" y"), ("CA_FINGERPRINT", "what?")]:
+                            ("TOKEN_PARAMETER", "$(reboot)"), ("CA_PARAMETER", "a;b"), ("RETRY", "soon"), ("LIFECYCLE_HOOK", "x\" y"), ("CA_FINGERPRINT", "what?")]:
             got = self.act("install", **dict(ENROL, **{"SSM_SEKISHO_" + name: value}))
             self.check("%s %s: 2" % (name, value), got.returncode == 2 and "SSM_SEKISHO_" + name in got.stderr, got.all)
         got = self.act("install", SSM_SEKISHO_TOKEN="very-secret", **ENROL)
@@ -437,7 +441,7 @@ class Case:
         got = self.act("uninstall", SSM_SEKISHO_PURGE="yes")
         self.check("purge: 0, nothing of the agent is left", got.returncode == 0 and not h.version() and
                    os.listdir(h.root + "/etc/sekisho") == ["manager.yaml"], got.all)
-        self.check("nor its state", os.listdir(h.root + "/var/lib/sekisho") == [] if h.has("var/lib/sekisho") else True)
+        self.check("nor its state", not h.has("var/lib/sekisho"))
         got = self.act("uninstall", SSM_SEKISHO_PURGE="yes")
         self.check("purge again: 0", got.returncode == 0, got.all)
 
@@ -456,28 +460,28 @@ class Case:
             self.host.end()
 
 
-def test_real(t, work, packages):
-    """The packages of this build, on Debian 12."""
-    got = build(packages, work + "/real")
-    t.check("build.sh with the packages of this build", got.returncode == 0, got.stderr)
-    host = Host(work, "deb")
+def test_real(t, work, folder, form):
+    """The packages of this build; the RPMs with rpm alone, on the file system of a Debian host."""
+    platform, release = ("debian", "12") if form == "deb" else ("amazon", "2023")
+    host = Host(work, form)
+
+    def check(what, got, want, *more):
+        t.check("real %s: %s" % (form, what), got.returncode == want and all(more), got.stdout + got.stderr)
     try:
-        at = host.unpack(work + "/real", "debian", "12")
-        got = host.action(at, "install", "debian", "12")
-        t.check("real packages: install.sh", got.returncode == 0 and host.version(), got.all)
-        got = host.run("sekisho", "check")
-        t.check("real packages: the configuration and rules that they bring are right", got.returncode == 0, got.stdout + got.stderr)
-        got = host.action(at, "install", "debian", "12", SSM_SEKISHO_MANAGER="https://127.0.0.1:1",
+        at = host.unpack(folder, platform, release)
+        check("install.sh", host.action(at, "install", platform, release), 0, host.version())
+        check("configuration and rules that came with it are right", host.run("sekisho", "check"), 0)
+        got = host.action(at, "install", platform, release, SSM_SEKISHO_MANAGER="https://127.0.0.1:1", SSM_SEKISHO_RETRY="1s",
                           SSM_SEKISHO_TOKEN_PARAMETER="/sekisho/token", AWS_EC2_METADATA_DISABLED="true")
-        t.check("real packages: no parameter to be had: 5, and why", got.returncode == 5 and "sekisho: " in got.stderr, got.all)
-        got = host.action(at, "update", "debian", "12")
-        t.check("real packages: update.sh", got.returncode == 0, got.all)
-        got = host.action(at, "uninstall", "debian", "12")
-        t.check("real packages: uninstall.sh keeps the configuration", got.returncode == 0 and not host.version() and
-                host.has("etc/sekisho/sekisho.yaml"), got.all)
-        got = host.action(at, "uninstall", "debian", "12", SSM_SEKISHO_PURGE="yes")
-        t.check("real packages: purge", got.returncode == 0 and not host.has("etc/sekisho/sekisho.yaml") and
-                not host.has("usr/bin/sekisho"), got.all)
+        check("no parameter to be had: 5, and why", got, 5, "credentials" in got.stderr or "metadata" in got.stderr)
+        check("update.sh", host.action(at, "update", platform, release), 0)
+        host.file("etc/sekisho/sekisho.yaml", host.text("etc/sekisho/sekisho.yaml") + "# mine\n")
+        got = host.action(at, "uninstall", platform, release)
+        kept = host.text("etc/sekisho/sekisho.yaml") or host.text("etc/sekisho/sekisho.yaml.rpmsave")
+        check("uninstall.sh keeps the configuration", got, 0, not host.version(), kept.endswith("# mine\n"))
+        got = host.action(at, "uninstall", platform, release, SSM_SEKISHO_PURGE="yes")
+        check("purge", got, 0, not host.has("etc/sekisho/sekisho.yaml"), not host.has("etc/sekisho/sekisho.yaml.rpmsave"),
+              not host.has("usr/bin/sekisho"), not host.has("var/lib/sekisho"))
     finally:
         host.end()
 
@@ -494,7 +498,10 @@ def tests(t, work, args):
     for form in forms:
         Case(t, work, form).run()
     if args.packages:
-        test_real(t, work, os.path.abspath(args.packages))
+        got = build(os.path.abspath(args.packages), work + "/real")
+        t.check("build.sh with the packages of this build", got.returncode == 0, got.stderr)
+        for form in ("deb", "rpm"):
+            test_real(t, work, work + "/real", form)
 
 
 def main():
