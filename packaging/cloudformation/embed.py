@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Puts packaging/userdata/amazon-linux-2023.sh into agents-asg.yaml, whose launch template has it as user data.
 
+What the template does not set itself keeps the script's default.
+
     embed.py            writes it
     embed.py --check    exit 1 when it is not what would be written
 """
@@ -24,9 +26,8 @@ def embed(template, script):
     _, end, tail = rest.partition(END)
     if not begin or not end:
         sys.exit("embed.py: %s has no place for the script" % TEMPLATE)
-    for name in re.findall(r"^([A-Z0-9_]+)=", settings, re.M):
-        if name + "='" not in head:
-            sys.exit("embed.py: agents-asg.yaml does not set %s" % name)
+    defaults = [m.group() for m in re.finditer(r"^([A-Z0-9_]+)='.*'\n", settings, re.M) if m.group(1) + "='" not in head]
+    body = "".join(defaults) + body
     lines = "".join(" " * 18 + line + "\n" if line else "\n" for line in body.strip("\n").split("\n"))
     return head + begin + lines + end + tail
 
