@@ -30,9 +30,13 @@ static int join(struct enroll_args *a, struct aws *aws, struct enrol_result *r)
         rc = enroll_find_ca(a, aws, &again);
     if (rc != CLI_OK)
         return rc;
+    struct enrol_memory memory = {0};
+    a->o.memory = &memory;
     do
         enrol(&a->o, r);
     while (r->outcome == ENROL_AWAY && retry_wait(&again, r->retry_after, r->why));
+    enrol_forget(&memory);
+    a->o.memory = NULL;
     if (r->outcome != ENROL_DONE)
         (void)cli_fail("%s", r->why);
     return exit_code(r->outcome);

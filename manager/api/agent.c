@@ -7,6 +7,7 @@
 #include "pki/bundle.h"
 
 #define ANSWER_MAX (1u << 20)
+#define AGAIN_MS   (60 * 60 * 1000) /* so long a request to enrol may come again */
 
 enum api_code check_nothing(struct req *r)
 {
@@ -144,6 +145,13 @@ static void answer_enrolled(struct api *a, struct req *r, const struct store_age
     answer_json(r, MHD_HTTP_CREATED, &b);
 }
 
+static int audit_as(struct api *a, const char *agent, const char *what, const char *detail)
+{
+    char who[STORE_AGENT_LEN + 8];
+    snprintf(who, sizeof(who), "agent:%s", agent);
+    return store_audit(a->work.store, now_ms(), who, what, detail);
+}
+
 static int audit_enrolled(struct api *a, const struct store_agent *g)
 {
     char who[STORE_AGENT_LEN + 8], detail[STORE_TEXT_MAX];
@@ -202,6 +210,41 @@ static int sign(struct api *a, struct req *r, const char *agent, char **pem, str
     return SK_EPERM;
 }
 
+/* The same request once more: its answer did not arrive. It is answered with another certificate for the same key, and
+ * costs no further use. SK_ENOENT: it is none of those. */
+static int enroll_again(struct api *a, struct req *r, const struct store_token *t, const char *agent)
+{
+    struct store_agent g;
+    struct pki_cert cert;
+    char *pem = NULL;
+    int rc = store_agent_get(a->work.store, agent, &g);
+    if (rc != SK_OK)
+        return rc;
+    if (g.state != STORE_AGENT_ACTIVE || strcmp(g.token, t->id) != 0 || now_ms() - g.enrolled > AGAIN_MS)
+        return SK_ENOENT;
+    if (sign(a, r, g.id, &pem, &cert) != SK_OK)
+        return SK_OK;
+    g.cert_until = cert.not_after / SK_NS_PER_MS;
+    rc = store_agent_renewed(a->work.store, g.id, cert.serial, g.cert_until);
+    if (rc == SK_OK)
+        rc = audit_as(a, g.id, "enrol.again", "");
+    if (rc == SK_OK)
+        answer_enrolled(a, r, &g, pem);
+    free(pem);
+    return rc == SK_OK ? SK_OK : SK_EIO;
+}
+
+/* An ID of its own request; when that was used for one that has left, one of chance. */
+static int choose_id(struct api *a, const struct req *r, char *id)
+{
+    struct store_agent g;
+    pki_agent_id_of(r->in.token_hash, r->in.csr, id);
+    int rc = store_agent_get(a->work.store, id, &g);
+    if (rc == SK_ENOENT)
+        return SK_OK;
+    return rc == SK_OK ? pki_agent_id(id) : rc;
+}
+
 int run_enroll(struct api *a, struct req *r)
 {
     struct store_token t;
@@ -213,6 +256,12 @@ int run_enroll(struct api *a, struct req *r)
     enum api_code c = judge_token(a, r, &t, &rc);
     if (rc != SK_OK && rc != SK_ENOENT)
         return SK_EIO;
+    if (c == API_FINE || c == API_TOKEN_USED_UP) {
+        pki_agent_id_of(r->in.token_hash, r->in.csr, g.id);
+        rc = enroll_again(a, r, &t, g.id);
+        if (rc != SK_ENOENT)
+            return rc;
+    }
     if (c == API_FINE)
         c = judge_identity(a, r, &g, &why);
     if (c != API_FINE) {
@@ -220,7 +269,7 @@ int run_enroll(struct api *a, struct req *r)
         return SK_OK;
     }
     describe(r, &t, &g);
-    if (pki_agent_id(g.id) != SK_OK)
+    if (choose_id(a, r, g.id) != SK_OK)
         return SK_EIO;
     if (sign(a, r, g.id, &pem, &cert) != SK_OK)
         return SK_OK;
@@ -252,9 +301,7 @@ static void answer_renewed(struct api *a, struct req *r, const char *pem, int64_
 
 static int audit_agent(struct api *a, const struct req *r, const char *what, const char *detail)
 {
-    char who[STORE_AGENT_LEN + 8];
-    snprintf(who, sizeof(who), "agent:%s", r->cert.agent);
-    return store_audit(a->work.store, now_ms(), who, what, detail);
+    return audit_as(a, r->cert.agent, what, detail);
 }
 
 int run_renew(struct api *a, struct req *r)

@@ -48,6 +48,16 @@ int pki_agent_id(char *buf)
     return random_base32(16, upper, buf + 1);
 }
 
+void pki_agent_id_of(const char *secret, const char *text, char *buf)
+{
+    uint8_t h[2 * SHA256_DIGEST_LENGTH], md[SHA256_DIGEST_LENGTH];
+    SHA256((const unsigned char *)secret, strlen(secret), h);
+    SHA256((const unsigned char *)text, strlen(text), h + SHA256_DIGEST_LENGTH);
+    SHA256(h, sizeof(h), md);
+    buf[0] = 'A';
+    base32(md, 16, upper, buf + 1);
+}
+
 bool pki_agent_valid(const char *s)
 {
     return strnlen(s, PKI_AGENT_LEN) == PKI_AGENT_LEN - 1 && s[0] == 'A' && strspn(s, upper) == PKI_AGENT_LEN - 1;

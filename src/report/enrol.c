@@ -298,19 +298,32 @@ static int take_answer(struct enrolment *e, const struct fetch_response *r)
     return rc;
 }
 
+/* Of the try before, or new. *csr is the caller's (free). */
 static int make_key(struct enrolment *e, char **csr)
 {
-    char *key = NULL;
+    struct enrol_memory none = {0}, *m = e->o->memory != NULL ? e->o->memory : &none;
+    int rc = SK_OK;
     *csr = NULL;
-    int rc = pki_key_make(&key);
-    if (rc == SK_OK)
-        rc = pki_csr_make(key, "sekisho", csr);
-    if (rc != SK_OK)
-        rc = enrol_fail(e, rc, "a key cannot be made");
+    if (m->csr == NULL) {
+        enrol_forget(m);
+        rc = pki_key_make(&m->key);
+        if (rc == SK_OK)
+            rc = pki_csr_make(m->key, "sekisho", &m->csr);
+    }
+    *csr = rc == SK_OK ? strdup(m->csr) : NULL;
+    if (*csr == NULL)
+        rc = enrol_fail(e, rc != SK_OK ? rc : SK_ENOMEM, "a key cannot be made");
     else
-        rc = enrol_write(e, "key.pem", key);
-    pki_wipe(key);
+        rc = enrol_write(e, "key.pem", m->key);
+    enrol_forget(&none);
     return rc;
+}
+
+void enrol_forget(struct enrol_memory *m)
+{
+    pki_wipe(m->key);
+    free(m->csr);
+    *m = (struct enrol_memory){0};
 }
 
 static int join(struct enrolment *e)

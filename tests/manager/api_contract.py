@@ -114,6 +114,17 @@ def good(c, f):
     fresh = Agent(s, s.dir, "web-3")
     c.judge("enroll", fresh.enroll(s.token_for(tags={"env": "test"}, note="für alle", uses=None)["secret"],
                                    tags={"a": "b"}, unknown=1), 201)
+    same = {"token": s.token_for(uses=1)["secret"], "csr": make_csr(fresh.private), "host": "web-4", "version": "0.1.0"}
+    twice = [f.anybody.post("/v1/enroll", same) for _ in range(2)]
+    for answer in twice:
+        c.judge("enroll", answer, 201)
+    c.tally.check("a request that comes again is the same agent's, and takes no further use", twice[0].json["agent"] == twice[1].json[
+        "agent"] and twice[0].json["certificate"] != twice[1].json["certificate"], [x.json for x in twice])
+    other = f.anybody.post("/v1/enroll", dict(same, csr=make_csr(fresh.private)))
+    c.tally.check("another request is another one", other.status == 403 and other.json["error"]["code"] == "token_used_up", other.json)
+    s.operator.post(f"/v1/operator/agents/{twice[0].json['agent']}/retire", {})
+    late = f.anybody.post("/v1/enroll", same)
+    c.tally.check("and not for one that has left", late.status == 403 and late.json["error"]["code"] == "token_used_up", late.json)
     c.judge("renew", a.post("/v1/renew", {"csr": make_csr(a.private)}), 200)
     c.judge("heartbeat", a.post("/v1/heartbeat", {"version": "0.1.0", "uptime_s": 9, "blocks": 2, "rules_version": 0,
                                                   "policy_version": 0, "status": {"alerts": 5}}), 200)

@@ -179,6 +179,12 @@ def again(t, h, aws, folder):
     r = b.result()
     t.check("again: rights that come later", r.returncode == 0 and "AccessDenied" in r.stderr, (r.returncode, r.stderr))
     h.fresh()
+    h.fake.lose_enrolments = 2
+    r = h.join(*token, "--retry", "60s")
+    sent = [e["csr"] for e in h.fake.enrolled]
+    t.check("again: answers that are lost: it is the same request that is made again", r.returncode == 0 and len(sent) == 3 and
+            len(set(sent)) == 1, (r.returncode, r.stderr, len(sent)))
+    h.fresh()
     began = time.monotonic()
     r = h.join(*token, "--manager", "https://127.0.0.1:1", "--retry", "3s")
     took = time.monotonic() - began

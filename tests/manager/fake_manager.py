@@ -144,7 +144,7 @@ class FakeManager:
         self.bundles, self.renew, self.lifetime, self.renewals = {}, False, 86400 * 30, 0
         self.heartbeat_s = 1
         self.places = {}
-        self.tokens, self.enrolled, self.identity = {}, [], False
+        self.tokens, self.enrolled, self.identity, self.lose_enrolments = {}, [], False, 0
         self.serials = {}
 
     # --- life ---
@@ -252,6 +252,10 @@ class FakeManager:
             with self.lock:
                 self.wrong.append(f"{h.command} {h.path}: {e!r}")
             status, value = 400, {"error": {"code": "bad_field", "message": "test"}}
+        if path.path == "/v1/enroll" and self.lose_enrolments > 0:
+            self.lose_enrolments -= 1
+            self.break_off(h)
+            return
         if self.lose_answers and path.path == "/v1/events":
             self.break_off(h)
             return

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A hundred instances start at once, enrol with one token that they find in Parameter Store, and half of them end: some
+"""A hundred instances start at once, enrol with one token that they find in Parameter Store over a way that loses answers, and half of them end: some
 drained by their group's hook, some without a word. The manager is real; each instance is `sekisho enroll` and `sekisho
 drain`, with metadata and an identity document of its own from the strict fake of EC2.
 
@@ -8,10 +8,13 @@ drain`, with metadata and an identity document of its own from the strict fake o
 import argparse
 import collections
 import os
+import select
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 from aws_fake import ACCOUNT, Fake
@@ -25,9 +28,57 @@ identity: {{certificates: {certs}, required: yes, accounts: ["{account}"], regio
 """
 
 
+class Relay:
+    """A way to the manager that loses every third answer to a request: it has been carried out, and nobody hears of it."""
+
+    def __init__(self, port):
+        self.target, self.lost, self.n, self.lock = port, 0, 0, threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.try_to_carry, args=(client,), daemon=True).start()
+
+    def try_to_carry(self, client):
+        try:
+            self.carry(client)
+        except OSError:
+            pass
+
+    def carry(self, client):
+        """What is longer than a handshake is a request."""
+        with client, socket.create_connection(("127.0.0.1", self.target)) as server:
+            told, lose = 0, None
+            while True:
+                for s in select.select([client, server], [], [], 60)[0]:
+                    data = s.recv(65536)
+                    if s is client:
+                        told += len(data)
+                    elif data and told > 2000:
+                        if lose is None:
+                            with self.lock:
+                                self.n += 1
+                                lose = self.n % 3 == 0
+                                self.lost += lose
+                        if lose:
+                            return
+                    if not data:
+                        return
+                    (server if s is client else client).sendall(data)
+
+    def end(self):
+        self.listener.close()
+
+
 class Instance:
-    def __init__(self, n, folder, program, aws, m):
-        self.program, self.aws, self.m = program, aws, m
+    def __init__(self, n, folder, program, aws, port):
+        self.program, self.aws, self.url = program, aws, f"https://127.0.0.1:{port}"
         self.ec2 = aws.instance(f"i-{n:017x}", {"aws:autoscaling:groupName": GROUP})
         self.ec2.target_state = "InService"
         self.dir = os.path.join(folder, f"host-{n}")
@@ -43,7 +94,7 @@ class Instance:
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True)
 
     def enroll(self):
-        self.begin("enroll", "--manager", self.m.url, "--identity", "--token-parameter", "/sekisho/token", "--ca-parameter",
+        self.begin("enroll", "--manager", self.url, "--identity", "--token-parameter", "/sekisho/token", "--ca-parameter",
                    "/sekisho/ca", "--retry", "5m", "--if-needed", "--tag", "group=web")
 
     def drain(self):
@@ -62,12 +113,13 @@ class Instance:
             self.p.communicate()
 
 
-def join(t, m, all_of_them):
+def join(t, m, all_of_them, relay):
     began = time.monotonic()
     for i in all_of_them:
         i.enroll()
     codes = collections.Counter(i.end() for i in all_of_them)
     print(f"     {len(all_of_them)} instances enrolled within {time.monotonic() - began:.1f} s")
+    t.check("join: some answers are lost on the way", relay.lost > len(all_of_them) // 10, relay.lost)
     t.check("join: all of them", codes == {0: len(all_of_them)}, (codes, [i.err for i in all_of_them if i.p.returncode][:3]))
     rows = m.json("agents")
     t.check("join: each once, as the instance that it is", sorted(r["instance"] for r in rows) == sorted(
@@ -83,6 +135,7 @@ def join(t, m, all_of_them):
 
 
 def one_too_many(t, m, i):
+    i.url = m.url
     i.enroll()
     code = i.end()
     t.check("join: one more than the token serves", code == 4 and "as often as it may be" in i.err and
@@ -144,11 +197,13 @@ def main():
                 aws.parameters[HERE, "/sekisho/token"] = m.token("--uses", str(args.instances))
                 aws.parameters[HERE, "/sekisho/ca"] = m.fingerprint()
                 aws.hooks.add((GROUP, HOOK))
-                hosts += [Instance(n + 1, folder, args.agent, aws, m) for n in range(args.instances + 1)]
+                relay = Relay(m.port)
+                hosts += [Instance(n + 1, folder, args.agent, aws, relay.port) for n in range(args.instances + 1)]
                 half = args.instances // 4
-                join(t, m, hosts[:-1])
+                join(t, m, hosts[:-1], relay)
                 one_too_many(t, m, hosts[-1])
                 part(t, m, aws, hosts[:half], hosts[half:2 * half], hosts[2 * half:-1])
+                relay.end()
                 log = m.log()
                 t.check("no token and no key is in the manager's log", "ske_" not in log and "PRIVATE KEY" not in log and
                         "AddressSanitizer" not in log, log[-500:])

@@ -645,6 +645,17 @@ static void test_random(void **state)
         assert_int_equal(pki_agent_id(id), SK_OK);
         assert_true(pki_agent_valid(id));
     }
+    char alike[PKI_AGENT_LEN];
+    pki_agent_id_of("secret", "request", id);
+    assert_true(pki_agent_valid(id));
+    pki_agent_id_of("secret", "request", alike);
+    assert_string_equal(id, alike);
+    static const char *const pairs[][2] = {
+        {"secreu", "request"}, {"secret", "requesu"}, {"secretr", "equest"}, {"", ""}};
+    for (int i = 0; i < 4; i++) {
+        pki_agent_id_of(pairs[i][0], pairs[i][1], alike);
+        assert_string_not_equal(id, alike);
+    }
     assert_false(pki_agent_valid(""));
     assert_false(pki_agent_valid("AABCDEFGHIJKLMNOPQRSTUVWXY"));
     assert_false(pki_agent_valid("BABCDEFGHIJKLMNOPQRSTUVWXYZ"));

@@ -70,6 +70,8 @@ SK_MUST_USE int pki_ca_check(const struct pki_ca *ca, const void *der, size_t le
 
 /* New agent ID, from the system's random numbers. buf of PKI_AGENT_LEN. */
 SK_MUST_USE int pki_agent_id(char *buf);
+/* The one that belongs to these two texts: the same for the same ones, and not to be guessed without them. */
+void pki_agent_id_of(const char *secret, const char *text, char *buf);
 bool pki_agent_valid(const char *s);
 
 /* Ed25519 (RFC 8032), for policy and rule bundles. Key files hold PEM (RFC 8410). */

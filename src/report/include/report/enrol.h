@@ -17,6 +17,13 @@
 
 enum enrol_identity { ENROL_NO_IDENTITY, ENROL_IF_THERE, ENROL_IDENTITY };
 
+/* A request whose answer is lost is made once more with the same key, by which the manager knows it. Zeroed at first.
+ */
+struct enrol_memory {
+    char *key, *csr;
+};
+void enrol_forget(struct enrol_memory *m);
+
 struct enrol_options {
     const char *manager, *token; /* URL; the token is wiped from nowhere: the caller's */
     const char *ca_file;         /* PEM that the manager's certificate is checked with; NULL: the system's CAs */
@@ -28,10 +35,11 @@ struct enrol_options {
     gid_t gid;
     const char *version; /* of the agent */
     enum enrol_identity identity;
-    struct aws *aws;  /* whose metadata service is asked; NULL where no identity is wanted */
-    const char *tags; /* JSON object, or NULL */
-    bool again;       /* a new token for a host that has enrolled before; its old folder is replaced when that works */
-    bool if_needed;   /* a host that has enrolled before is fine as it is, unless it was another instance then */
+    struct aws *aws;             /* whose metadata service is asked; NULL where no identity is wanted */
+    const char *tags;            /* JSON object, or NULL */
+    struct enrol_memory *memory; /* of the tries of one enrolment; NULL: there is one */
+    bool again;     /* a new token for a host that has enrolled before; its old folder is replaced when that works */
+    bool if_needed; /* a host that has enrolled before is fine as it is, unless it was another instance then */
 };
 
 enum enrol_outcome {
