@@ -38,6 +38,7 @@ tar -xzf "$source" --no-same-owner --no-same-permissions -C "$work" --strip-comp
 DEB_BUILD_PATH=$work/rpm/BUILD/sekisho-$version
 DEB_BUILD_MAINT_OPTIONS=hardening=+all
 export DEB_BUILD_PATH DEB_BUILD_MAINT_OPTIONS
+export CCACHE_BASEDIR="$work" CCACHE_NOHASHDIR=1 # for who has CMAKE_C_COMPILER_LAUNCHER=ccache
 LC_ALL=C.UTF-8 TZ=UTC rpmbuild -ba --nodeps --load="$work/debian.macros" --define "_topdir $work/rpm" \
   --define "sekisho_version $version" ${RPM_FILES:+--define "sekisho_files $RPM_FILES"} "$work/sekisho.spec"
 for f in "$work"/rpm/RPMS/*/*.rpm "$work"/rpm/SRPMS/*.rpm; do

@@ -26,6 +26,7 @@ TOOLS = ("sh", "getent", "groupadd", "useradd", "cat", "rm")
 CONFIG = {"etc/sekisho/sekisho.yaml": (0o640, "root"), "etc/sekisho/manager.yaml": (0o640, "sekisho-manager")}
 FOLDERS = {"var/lib/sekisho": (0o711, "root"), "var/log/sekisho": (0o750, "root"),
            "var/lib/sekisho-manager": (0o700, "sekisho-manager")}
+UNITS = ("sekisho", "sekisho-drain", "sekisho-manager")
 USERS = ("sekisho", "sekisho-report", "sekisho-manager")
 # Folders of the distributions' own packages.
 STANDARD = ("var/log", "var/tmp", "dev", "proc", "tmp", "run/systemd/system", "etc/logrotate.d", "usr/share/licenses",
@@ -42,10 +43,10 @@ def run(*cmd, check=True, **kw):
 
 
 class Root:
-    """A folder to chroot into."""
+    """A folder to chroot into. old: a folder whose libraries are taken in place of the machine's."""
 
-    def __init__(self, path, rpms):
-        self.path, self.dbpath = path, "/var/lib/rpm"
+    def __init__(self, path, rpms, old=None):
+        self.path, self.dbpath, self.old = path, "/var/lib/rpm", old
         for d in ("usr/bin", "var/lib/rpm", *STANDARD):
             os.makedirs(self.at(d))
         for link in ("bin", "sbin", "lib", "lib64"):
@@ -82,7 +83,8 @@ class Root:
 
     def libraries(self, program):
         """Copies what program links. libpcap.so.1 is Debian's libpcap.so.0.8, the same library."""
-        for line in run("ldd", program).stdout.splitlines():
+        env = dict(os.environ, LD_LIBRARY_PATH=self.old) if self.old else None
+        for line in run("ldd", program, env=env).stdout.splitlines():
             m = re.match(r"^\s+(?:(\S+) => )?(/\S+|not found)", line)
             if not m:
                 continue
@@ -102,10 +104,13 @@ class Root:
         return run("chroot", self.path, *cmd, check=check)
 
     def told(self):
-        """What systemctl was told since the last look."""
-        text = self.read("systemctl.log")
+        """What systemctl was told since the last look: a line for each unit."""
+        lines = []
+        for line in self.read("systemctl.log").splitlines():
+            verb, units = re.fullmatch(r"(.*?)((?: [a-z-]+\.service)*)", line).groups()
+            lines += [verb + " " + unit for unit in units.split()] or [verb]
         self.write("systemctl.log", "")
-        return text.splitlines()
+        return lines
 
     def files(self):
         found = set()
@@ -222,7 +227,7 @@ class Life:
         for name in USERS:
             assert users[name][6] == "/sbin/nologin" and int(users[name][2]) < 1000, users[name]
         told = self.root.told()
-        for unit in ("sekisho", "sekisho-manager"):
+        for unit in UNITS:
             assert "--no-reload preset %s.service" % unit in told and "daemon-reload" in told, told
         assert not [t for t in told if re.search(r"start|enable", t)], "started without being asked: %s" % told
 
@@ -300,7 +305,7 @@ class Life:
         assert self.root.read("var/lib/sekisho/journal") == "blocks"
         assert self.root.rpm("-q", *NAMES).stdout.count("-99.1-") == 3
         told = self.root.told()
-        assert "try-restart sekisho.service" in told and "try-restart sekisho-manager.service" in told, told
+        assert not [unit for unit in UNITS if "try-restart %s.service" % unit not in told], told
         assert not [t for t in told if re.search(r"preset|disable|^stop", t)], "as if it were new or gone: %s" % told
 
     def erase(self):
@@ -310,7 +315,7 @@ class Life:
         assert "sekisho.yaml.rpmsave" in said, said
         assert self.root.read("etc/sekisho/sekisho.yaml.rpmsave").endswith("# my own\n")
         told = self.root.told()
-        for unit in ("sekisho", "sekisho-manager"):
+        for unit in UNITS:
             assert "--no-reload disable %s.service" % unit in told and "stop %s.service" % unit in told, told
         os.unlink(self.root.at("etc/sekisho/sekisho.yaml.rpmsave"))
         os.rmdir(self.root.at("etc/sekisho"))

@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""What is in the packages of a folder, as SPDX 2.3 (JSON): packages, their files, and the libraries that programs link:
+statically, with the version that is inside; dynamically, with Debian's version for DEBs, and without one for RPMs, which
+take what the distribution has.
+
+    sbom.py PACKAGESDIR OUTPUT
+
+The same packages give the same bytes: the time is SOURCE_DATE_EPOCH. Needs dpkg-deb and dpkg-query for DEBs, rpm2cpio and
+cpio for RPMs.
+"""
+import datetime
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+SUPPLIER = "Organization: Sekisho maintainers"
+LICENCE = "GPL-3.0-or-later"
+# soname without its number: the library's name and licence.
+LIBRARIES = {
+    "libbrotlidec": ("brotli", "MIT"), "libc": ("glibc", "LGPL-2.1-or-later"), "libm": ("glibc", "LGPL-2.1-or-later"),
+    "libcap-ng": ("libcap-ng", "LGPL-2.1-or-later"), "libcrypto": ("openssl", "Apache-2.0"),
+    "libssl": ("openssl", "Apache-2.0"), "libcurl": ("curl", "curl"),
+    "libgcc_s": ("gcc", "GPL-3.0-or-later WITH GCC-exception-3.1"), "libgnutls": ("gnutls", "LGPL-2.1-or-later"),
+    "libhs": ("vectorscan", "BSD-3-Clause AND BSD-2-Clause AND BSL-1.0"), "libjansson": ("jansson", "MIT"),
+    "libmicrohttpd": ("libmicrohttpd", "LGPL-2.1-or-later"), "libmnl": ("libmnl", "LGPL-2.1-or-later"),
+    "libnftnl": ("libnftnl", "GPL-2.0-or-later"), "libpcap": ("libpcap", "BSD-3-Clause"),
+    "libpcre2-8": ("pcre2", "BSD-3-Clause"), "libpq": ("postgresql", "PostgreSQL"),
+    "libseccomp": ("libseccomp", "LGPL-2.1-only"), "libsqlite3": ("sqlite", "blessing"),
+    "libstdc++": ("gcc", "GPL-3.0-or-later WITH GCC-exception-3.1"), "libsystemd": ("systemd", "LGPL-2.1-or-later"),
+    "libyaml-0": ("libyaml", "MIT"), "libz": ("zlib", "Zlib"),
+}
+
+
+def die(text):
+    sys.exit("packaging/sbom.py: " + text)
+
+
+def ask(*cmd):
+    try:
+        return subprocess.run(cmd, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8").stdout
+    except FileNotFoundError:
+        die("%s is not installed" % cmd[0])
+    except subprocess.CalledProcessError as e:
+        die("%s: %s" % (" ".join(cmd), e.stderr.strip()))
+
+
+def digest(path, kind):
+    h = hashlib.new(kind)
+    with open(path, "rb") as f:
+        for block in iter(lambda: f.read(1 << 20), b""):
+            h.update(block)
+    return h.hexdigest()
+
+
+def spdx_id(*parts):
+    return "SPDXRef-" + re.sub(r"[^A-Za-z0-9.-]+", "-", "-".join(parts))
+
+
+def unpack(path, folder):
+    if path.endswith(".deb"):
+        ask("dpkg-deb", "-x", path, folder)
+    else:
+        with subprocess.Popen(["rpm2cpio", path], stdout=subprocess.PIPE) as archive:
+            subprocess.run(["cpio", "-idm", "--quiet", "--no-absolute-filenames"], stdin=archive.stdout, cwd=folder, check=True)
+
+
+def regular_files(folder):
+    for place, _, names in sorted(os.walk(folder)):
+        for path in (os.path.join(place, n) for n in sorted(names)):
+            if not os.path.islink(path):
+                yield path
+
+
+def is_program(path):
+    with open(path, "rb") as f:
+        return f.read(4) == b"\x7fELF"
+
+
+def needed(program):
+    return [n for n in re.findall(r"^ +NEEDED +(\S+)$", ask("objdump", "-p", program), re.M) if not n.startswith("ld-linux")]
+
+
+def known(soname):
+    key = re.sub(r"\.(so|a)\b.*", "", soname)
+    if key not in LIBRARIES:
+        die("%s is linked, and LIBRARIES does not know its licence" % soname)
+    return LIBRARIES[key]
+
+
+def debian_package(file):
+    """(package, version) of Debian that owns a library of this machine."""
+    path = os.path.realpath(file)
+    for p in (path, path[len("/usr"):] if path.startswith("/usr/") else "/usr" + path):
+        done = subprocess.run(["dpkg-query", "-S", p], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
+        if done.returncode == 0:
+            name = done.stdout.partition(": ")[0]
+            return name.partition(":")[0], ask("dpkg-query", "-W", "-f", "${Version}", name)
+    die("no package of this machine owns %s" % path)
+
+
+def library_file(soname):
+    m = re.search(r"^\s+%s .*=> (\S+)$" % re.escape(soname), ask("/sbin/ldconfig", "-p"), re.M)
+    if not m:
+        die("%s is not on this machine" % soname)
+    return m.group(1)
+
+
+class Document:
+    def __init__(self):
+        self.packages, self.files, self.relations = {}, {}, set()
+
+    def package(self, ident, **fields):
+        self.packages[ident] = {"SPDXID": ident, "downloadLocation": "NOASSERTION", "filesAnalyzed": False,
+                                "copyrightText": "NOASSERTION", **fields}
+        return ident
+
+    def library(self, soname, origin, version=None, purl=None):
+        name, licence = known(soname)
+        fields = {"name": name, "licenseConcluded": licence, "licenseDeclared": licence, "supplier": "NOASSERTION",
+                  "summary": "%s of %s" % (soname, origin)}
+        if version:
+            fields["versionInfo"] = version
+        if purl:
+            fields["externalRefs"] = [{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl}]
+        return self.package(spdx_id("Library", origin, soname), **fields)
+
+    def relate(self, a, kind, b):
+        self.relations.add((a, kind, b))
+
+    def artefact(self, path):
+        base = os.path.basename(path)
+        debian = base.endswith(".deb")
+        name, version = (ask("dpkg-deb", "-f", path, f).strip() for f in ("Package", "Version")) if debian else \
+            ask("rpm", "-qp", "--qf", "%{NAME} %{VERSION}-%{RELEASE}", path).split()
+        ident = self.package(spdx_id("Package", base), name=name, versionInfo=version, packageFileName=base, supplier=SUPPLIER,
+                             licenseConcluded=LICENCE, licenseDeclared=LICENCE,
+                             checksums=[{"algorithm": "SHA256", "checksumValue": digest(path, "sha256")}])
+        self.relate("SPDXRef-DOCUMENT", "DESCRIBES", ident)
+        self.relate(ident, "GENERATED_FROM", "SPDXRef-Source")
+        sums = []
+        with tempfile.TemporaryDirectory() as d:
+            unpack(path, d)
+            for file in regular_files(d):
+                entry = self.file(file, "./" + os.path.relpath(file, d), base, ident)
+                sums.append(self.files[entry]["checksums"][0]["checksumValue"])
+                if is_program(file):
+                    self.links(file, entry, debian)
+        # As SPDX 2.3 wants it: the sum of all sums.
+        code = hashlib.sha1("".join(sorted(sums)).encode()).hexdigest()
+        self.packages[ident].update(filesAnalyzed=True, licenseInfoFromFiles=["NOASSERTION"],
+                                    packageVerificationCode={"packageVerificationCodeValue": code})
+
+    def file(self, path, name, base, package):
+        ident = spdx_id("File", base, name[2:])
+        self.files[ident] = {"SPDXID": ident, "fileName": name, "fileTypes": ["BINARY" if is_program(path) else "OTHER"],
+                             "licenseConcluded": LICENCE, "licenseInfoInFiles": ["NOASSERTION"],
+                             "copyrightText": "NOASSERTION",
+                             "checksums": [{"algorithm": a, "checksumValue": digest(path, a.lower())} for a in ("SHA1", "SHA256")]}
+        self.relate(package, "CONTAINS", ident)
+        return ident
+
+    def links(self, path, ident, debian):
+        sonames = needed(path)
+        for soname in sonames:
+            if debian:
+                owner, version = debian_package(library_file(soname))
+                library = self.library(soname, "Debian", version, "pkg:deb/debian/%s@%s" % (owner, quote(version)))
+            else:
+                library = self.library(soname, "Amazon Linux 2023 and RHEL 9")
+            self.relate(ident, "DYNAMIC_LINK", library)
+        if has_vectorscan(path) and not any(s.startswith("libhs.") for s in sonames):
+            owner, version = debian_package(library_file("libhs.so.5"))
+            library = self.library("libhs.a", "Debian", version, "pkg:deb/debian/%s@%s" % (owner, quote(version)))
+            self.relate(ident, "STATIC_LINK", library)
+
+    def json(self, sums, version, when):
+        return {
+            "spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": "sekisho-" + version,
+            "documentNamespace": "https://sekisho.example/spdx/sekisho-%s-%s" % (version, sums),
+            "creationInfo": {"created": when, "creators": [SUPPLIER, "Tool: packaging/sbom.py"]},
+            "packages": [self.packages[i] for i in sorted(self.packages)],
+            "files": [self.files[i] for i in sorted(self.files)],
+            "relationships": [{"spdxElementId": a, "relationshipType": k, "relatedSpdxElement": b}
+                              for a, k, b in sorted(self.relations)]}
+
+
+def quote(version):
+    return version.replace("+", "%2B").replace(":", "%3A").replace("~", "%7E")
+
+
+def has_vectorscan(program):
+    """Its compiler's complaint about an expression stands in every program that it is in."""
+    with open(program, "rb") as f:
+        return b"Embedded start anchors not supported." in f.read()
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit("usage: sbom.py PACKAGESDIR OUTPUT")
+    folder, output = sys.argv[1:]
+    artefacts = [os.path.join(folder, n) for n in sorted(os.listdir(folder))
+                 if n.endswith((".deb", ".rpm")) and not n.endswith(".src.rpm") and "-dbgsym_" not in n]
+    if not artefacts:
+        die("%s: no packages" % folder)
+    top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    with open(os.path.join(top, "CMakeLists.txt"), encoding="utf-8") as f:
+        version = re.search(r"project\(sekisho VERSION ([0-9.]+)", f.read()).group(1)
+    when = datetime.datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), datetime.timezone.utc)
+    document = Document()
+    document.package("SPDXRef-Source", name="sekisho", versionInfo=version, supplier=SUPPLIER, licenseConcluded=LICENCE,
+                     licenseDeclared=LICENCE, summary="The source that all packages are built from")
+    for path in artefacts:
+        document.artefact(path)
+    sums = hashlib.sha256("".join(digest(p, "sha256") for p in artefacts).encode()).hexdigest()
+    with open(output, "w", encoding="utf-8") as f:
+        json.dump(document.json(sums, version, when.strftime("%Y-%m-%dT%H:%M:%SZ")), f, indent=1)
+        f.write("\n")
+
+
+if __name__ == "__main__":
+    main()
