@@ -74,10 +74,8 @@ static bool socket_path(const struct control_args *a, char *path, size_t cap)
     }
     if (a->conf != NULL)
         rc = conf_load_file(a->conf, &sk_diag_stderr, &c);
-    else if (access(CLI_CONF_PATH, R_OK) == 0)
-        rc = conf_load_file(CLI_CONF_PATH, &sk_diag_stderr, &c);
-    else
-        rc = conf_default(&c);
+    else if (access(CLI_CONF_PATH, R_OK) != 0 || conf_load_file(CLI_CONF_PATH, NULL, &c) != SK_OK)
+        rc = conf_default(&c); /* a mistake in the file must keep nobody from asking a running agent */
     if (rc != SK_OK)
         return false;
     snprintf(path, cap, "%s", c->guard.control_socket);
