@@ -389,7 +389,7 @@ class Postgres(Folder):
         if self.user:
             shutil.chown(self.dir, self.user)
         lead = ["setpriv", "--reuid", self.user, "--regid", self.user, "--clear-groups"] if self.user else []
-        subprocess.run([*lead, os.path.join(self.bin, "initdb"), "-D", data, "-U", "sekisho", "-A", "trust", "-E", "UTF8"],
+        subprocess.run([*lead, os.path.join(self.bin, "initdb"), "-D", data, "-U", "sekisho", "-A", "trust", "-E", "UTF8", "-N"],
                        check=True, capture_output=True, cwd=self.dir)
         self.running = Running([os.path.join(self.bin, "postgres"), "-D", data, "-p", str(self.port), "-k", self.dir, "-h",
                                 "127.0.0.1", "-c", "fsync=off"], self.path("pg.log"), user=self.user)
