@@ -166,20 +166,26 @@ static bool leading(void *ctx)
     return w->leads && store_lead(w->store) == SK_OK;
 }
 
+static const char *memo_of(enum waf_event what)
+{
+    return what == WAF_WRITES ? "waf.writing" : "waf.failing";
+}
+
 /* Not kept: whoever leads next waits for a second that it need not wait. */
-static void writing(void *ctx)
+static void happens(void *ctx, enum waf_event what)
 {
     struct world *w = ctx;
     char text[32];
     snprintf(text, sizeof(text), "%lld", (long long)(sk_now_wall() / SK_NS_PER_MS));
-    if (store_memo_set(w->store, "waf.writing", text) != SK_OK)
-        sk_log(SK_LOG_WARN, "AWS WAF: the time of the write cannot be kept: %s", store_error(w->store));
+    if (store_memo_set(w->store, memo_of(what), text) != SK_OK)
+        sk_log(SK_LOG_WARN, "AWS WAF: the time of %s cannot be kept: %s",
+               what == WAF_WRITES ? "the write" : "the failure", store_error(w->store));
 }
 
-static int64_t wrote(void *ctx)
+static int64_t happened(void *ctx, enum waf_event what)
 {
     char *text = NULL;
-    if (store_memo_get(((struct world *)ctx)->store, "waf.writing", &text) != SK_OK)
+    if (store_memo_get(((struct world *)ctx)->store, memo_of(what), &text) != SK_OK)
         return 0;
     int64_t ms = strtoll(text, NULL, 10);
     free(text);
@@ -359,8 +365,8 @@ int world_waf(struct world *w, struct waf **out)
                               .own = own,
                               .note = note,
                               .leading = leading,
-                              .writing = writing,
-                              .wrote = wrote};
+                              .happens = happens,
+                              .happened = happened};
     return waf_create(w->options, &world, &ops, w, out);
 }
 

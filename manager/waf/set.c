@@ -6,14 +6,15 @@
 #include <stdlib.h>
 #include "waf_priv.h"
 
-#define PATIENCE     (30 * SK_NS_PER_S) /* a failure that may pass by itself is told after that */
-#define SOON         8                  /* so many failures in a row may be bad luck, and ends are due in time */
-#define SOON_WAIT    (3 * SK_NS_PER_S)
-#define SHORT_WAIT   (SK_NS_PER_S / 2)
-#define OWN_WAIT     (10 * SK_NS_PER_S)
-#define SET_WAIT     (60 * SK_NS_PER_S)
-#define LIMIT_WAIT   (300 * SK_NS_PER_S)
-#define REFUSALS_MAX 3 /* single additions refused in a row: it is not them */
+#define PATIENCE      (30 * SK_NS_PER_S) /* a failure that may pass by itself is told after that */
+#define SOON          8                  /* so many failures in a row may be bad luck, and ends are due in time */
+#define SOON_WAIT     (3 * SK_NS_PER_S)
+#define TROUBLE_EVERY (10 * SK_NS_PER_S)
+#define SHORT_WAIT    (SK_NS_PER_S / 2)
+#define OWN_WAIT      (10 * SK_NS_PER_S)
+#define SET_WAIT      (60 * SK_NS_PER_S)
+#define LIMIT_WAIT    (300 * SK_NS_PER_S)
+#define REFUSALS_MAX  3 /* single additions refused in a row: it is not them */
 
 static const char description[] = "Addresses blocked by Sekisho";
 
@@ -113,11 +114,21 @@ static void worked(struct set *s, enum call call, int64_t now)
         recovered(s);
 }
 
+/* Something failed that may fail again. */
+static void set_trouble(struct waf *w, int64_t now)
+{
+    if (!w->o.dry_run && (now - w->trouble_told >= TROUBLE_EVERY || now < w->trouble_told)) {
+        w->world.happens(w->world.ctx, WAF_FAILS);
+        w->trouble_told = now;
+    }
+    w->trouble_at = now;
+}
+
 static void failing(struct set *s, enum call call, bool at_once, int64_t now, const char *text)
 {
     struct waf *w = s->g->w;
     w->stats.failures++;
-    w->trouble_at = now;
+    set_trouble(w, now);
     s->fails++;
     s->failing_write |= call == CALL_WRITE;
     if (s->failing_since == 0)
@@ -157,7 +168,7 @@ static void failed(struct set *s, enum call call, const struct aws_answer *e, in
     switch (e->error) {
     case AWS_LOCKED:
         w->stats.conflicts++;
-        w->trouble_at = now;
+        set_trouble(w, now);
         s->rival_until = now + RIVAL_LASTS;
         s->stale = true;
         return;
@@ -349,7 +360,7 @@ void set_announce(struct waf *w, int64_t now)
     if (now - w->announced_at <= READ_FRESH || w->o.dry_run)
         return;
     w->announced_at = now;
-    w->world.writing(w->world.ctx);
+    w->world.happens(w->world.ctx, WAF_WRITES);
 }
 
 static bool may_write(struct set *s, int64_t now)

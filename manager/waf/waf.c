@@ -12,7 +12,7 @@
  * Trouble: for some minutes after a failure an end is begun TROUBLE_EARLY before it. With the five seconds after it
  * that makes room for eight tries or more, of which one must succeed; they come once a second. It must be so much from
  * the first failure on: what grows only with the failures seen is too little whenever it begins, and too much later.
- * After a start it is START_EARLY: whoever led before may have died of what will come again.
+ * When somebody else led before, or this one before it was started again, his last failure counts.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +24,6 @@
 #define FAILS_MAX     500 /* per mille */
 #define LEAD          (30 * SK_NS_PER_S)
 #define EARLY_MAX     (90 * SK_NS_PER_S)
-#define START_EARLY   (5 * SK_NS_PER_S)
 #define TROUBLE_EARLY (7 * SK_NS_PER_S)
 #define TROUBLE_LASTS (300 * SK_NS_PER_S)
 #define LANDING       (READ_FRESH + 300 * SK_NS_PER_MS) /* from the announcement of a write until it is at AWS */
@@ -314,7 +313,7 @@ static bool is_recent(int64_t at, int64_t now)
 
 static int64_t trouble_early(const struct waf *w, int64_t now)
 {
-    return is_recent(w->trouble_at, now) ? TROUBLE_EARLY : is_recent(w->led_at, now) ? START_EARLY : 0;
+    return is_recent(w->trouble_at, now) ? TROUBLE_EARLY : 0;
 }
 
 /* Down slowly; before the cutoff moves, for it may have been long ago that anything was planned. */
@@ -581,11 +580,13 @@ static void forget_all(struct waf *w)
 /* Another may have written meanwhile, and just now. */
 static void take_lead(struct waf *w, int64_t now)
 {
-    int64_t last = w->world.wrote(w->world.ctx);
+    int64_t last = w->world.happened(w->world.ctx, WAF_WRITES), trouble = w->world.happened(w->world.ctx, WAF_FAILS);
     forget_all(w);
     w->write_at = last == 0 || last + LANDING > now ? now : last + LANDING;
-    w->led_at = w->pressed_at = now;
-    w->early = later(w->early, START_EARLY);
+    w->pressed_at = now;
+    if (trouble <= now && trouble > w->trouble_at)
+        w->trouble_at = trouble;
+    w->early = later(w->early, trouble_early(w, now));
 }
 
 static bool lead(struct waf *w, int64_t now)
@@ -633,7 +634,6 @@ static void stamp(struct waf *w, int64_t now)
     clock_back(&w->read_at, now);
     clock_back(&w->refreshed_at, now);
     clock_back(&w->trouble_at, now);
-    clock_back(&w->led_at, now);
     clock_back(&w->announced_at, now);
     clock_back(&w->pressed_at, now);
 }

@@ -90,12 +90,13 @@ struct waf {
     struct times times;         /* cutoff: at least now; never goes back */
     int64_t early;              /* so much before its end an entry is over: see waf.c, pressure */
     int64_t sweep_next, refreshed_at, pressed_at, load_wait;
-    int64_t write_at, read_at;  /* the last calls, when they returned */
-    int64_t trouble_at, led_at; /* the last failure; when this one began to lead */
-    int64_t announced_at;       /* the last write: at the read before it, if there was one */
-    bool called[2];             /* the step before made such a call: it returned by this step's time */
-    bool write_failed;          /* that write */
-    int64_t write_takes;        /* moving averages: of a write's time, and of those that fail (per mille) */
+    int64_t write_at, read_at; /* the last calls, when they returned */
+    int64_t trouble_at;        /* the last failure, whoever led */
+    int64_t trouble_told;      /* to the world */
+    int64_t announced_at;      /* the last write: at the read before it, if there was one */
+    bool called[2];            /* the step before made such a call: it returned by this step's time */
+    bool write_failed;         /* that write */
+    int64_t write_takes;       /* moving averages: of a write's time, and of those that fail (per mille) */
     int64_t write_fails;
     bool complained;
     uint64_t rng;

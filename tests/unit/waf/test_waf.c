@@ -657,6 +657,41 @@ static void test_takes_over_at_once(void **state)
     fake_free(&f);
 }
 
+/* How long before its end an entry goes that one writer wrote and the next takes out. */
+static int64_t gone_before_end(int64_t failed_before)
+{
+    struct fake f;
+    fake_init(&f, 25);
+    sets(&f, 1, 0);
+    struct waf_target t = one;
+    t.sets_v6 = 0;
+    struct fake_entry *x = fake_block(&f, "198.51.100.1", 30, 1);
+    struct sk_prefix p = x->e.target;
+    int64_t end = x->e.expires;
+    struct waf *w = start(&f, &t, 1, 0, 0);
+    fake_run(&f, w, f.now + 10 * S, false);
+    assert_true(fake_blocked(&f, &p));
+    waf_free(w);
+    f.failing = failed_before ? f.now - failed_before : 0;
+    w = start(&f, &t, 1, 0, 0);
+    while (fake_blocked(&f, &p) && f.now < end + 10 * S)
+        fake_run(&f, w, f.now + S / 10, false);
+    waf_free(w);
+    int64_t before = end - f.now;
+    fake_free(&f);
+    return before;
+}
+
+/* The same second everywhere, also after a start; but where AWS failed a moment ago, there is time to try again. */
+static void test_ends_after_start(void **state)
+{
+    (void)state;
+    int64_t calm = gone_before_end(0), long_ago = gone_before_end(600 * S), trouble = gone_before_end(60 * S);
+    assert_true(calm < S && calm > -2 * S);
+    assert_int_equal(long_ago, calm);
+    assert_true(trouble > 5 * S && trouble < 9 * S);
+}
+
 /* Twenty sets wait to be written with what is new; a lift does not wait for them. */
 static void test_lift_goes_first(void **state)
 {
@@ -742,6 +777,7 @@ int main(void)
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_targets_share),
         cmocka_unit_test(test_takes_over_at_once),
+        cmocka_unit_test(test_ends_after_start),
         cmocka_unit_test(test_lift_goes_first),
         cmocka_unit_test(test_lift_is_tried_again_at_once),
     };

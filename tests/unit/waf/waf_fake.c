@@ -575,16 +575,17 @@ static bool world_leading(void *ctx)
     return !f->dead && f->leading;
 }
 
-static void world_writing(void *ctx)
+static void world_happens(void *ctx, enum waf_event what)
 {
     struct fake *f = ctx;
     if (!f->dead)
-        f->writing = f->now;
+        *(what == WAF_WRITES ? &f->writing : &f->failing) = f->now;
 }
 
-static int64_t world_wrote(void *ctx)
+static int64_t world_happened(void *ctx, enum waf_event what)
 {
-    return ((struct fake *)ctx)->writing;
+    const struct fake *f = ctx;
+    return what == WAF_WRITES ? f->writing : f->failing;
 }
 
 struct waf_world fake_world(struct fake *f)
@@ -596,8 +597,8 @@ struct waf_world fake_world(struct fake *f)
                               .own = world_own,
                               .note = world_note,
                               .leading = world_leading,
-                              .writing = world_writing,
-                              .wrote = world_wrote};
+                              .happens = world_happens,
+                              .happened = world_happened};
 }
 
 /* ---- running ---- */

@@ -78,7 +78,7 @@ struct fake {
     size_t nentries, entry_cap;
     uint64_t changed;
     bool leading, entries_fail;
-    int64_t writing; /* the last one announced */
+    int64_t writing, failing; /* the last ones told */
     /* the process */
     int die_in; /* calls; -1 never */
     bool dead;

@@ -52,6 +52,8 @@ struct waf_options {
     uint64_t seed; /* of the jitter between tries; 0: random */
 };
 
+enum waf_event { WAF_WRITES, WAF_FAILS }; /* a write is sent; a call has failed (told every few seconds) */
+
 /* What the writer needs of the world. Wall ns. */
 struct waf_world {
     void *ctx;
@@ -67,10 +69,10 @@ struct waf_world {
     void (*note)(void *ctx, const char *what, const char *detail);
     /* Still the only writer? Asked before each write. */
     bool (*leading)(void *ctx);
-    /* A write is sent now; and when the last one was, by whoever led (0: not known). Whoever takes over waits no longer
-     * than it must. */
-    void (*writing)(void *ctx);
-    int64_t (*wrote)(void *ctx);
+    /* That it happens now; and when it last did, whoever led (0: not known). Whoever takes over waits no longer than it
+     * must, and is as careful as who led before. */
+    void (*happens)(void *ctx, enum waf_event what);
+    int64_t (*happened)(void *ctx, enum waf_event what);
 };
 
 struct waf_stats {
