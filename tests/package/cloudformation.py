@@ -196,7 +196,8 @@ def replace(v, made):
 class Stack:
     """A template in moto: what moto's CloudFormation cannot make is made with its API first, from the same properties."""
 
-    def __init__(self, client_of, name, template, params):
+    def __init__(self, client_of, name, template, params, port):
+        self.port = port
         self.client_of, self.name, self.params = client_of, name, params
         ec2 = client_of("ec2")
         nets = ec2.describe_subnets()["Subnets"]
@@ -264,7 +265,7 @@ class Stack:
 
     def role(self):
         """Credentials of a role that has this stack's policies, on all resources: moto looks at actions only."""
-        iam, name = self.client_of("iam"), "judge-" + self.name
+        iam, name = self.client_of("iam"), "judge-%s-%s" % (self.name, os.urandom(3).hex())
         trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}]}
         iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
         for policy in iam.list_role_policies(RoleName=self.physical["Role"])["PolicyNames"]:
@@ -406,6 +407,47 @@ def test_stack_agents(t, stack):
     known = open(os.path.join(ROOT, "packaging/ssm/common.sh"), encoding="utf-8").read()
     t.check("agents: Distributor: arguments that install.sh knows", arguments["SSM_SEKISHO_TOKEN_PARAMETER"] == "/fleet/token" and
             all(k in known for k in arguments), arguments)
+
+
+def put_packages(client_of, work):
+    """Into the bucket, with their sums. Returns those."""
+    packages, s3 = ssm_test.make_packages(work + "/rpms", "1.2.3", ("x86_64",), ("rpm",)), client_of("s3")
+    sums = ""
+    for name in sorted(os.listdir(packages)):
+        with open(os.path.join(packages, name), "rb") as f:
+            data = f.read()
+        sums += "%s  %s\n" % (hashlib.sha256(data).hexdigest(), name)
+        s3.put_object(Bucket=BUCKET, Key="sekisho/" + name, Body=data)
+    s3.put_object(Bucket=BUCKET, Key="sekisho/SHA256SUMS", Body=sums)
+    return sums
+
+
+def test_agents_user_data(t, client_of, stack, work, sums):
+    """Packages from the bucket, checked; enrolled; service and drain: the program is a stand-in, rpm is not."""
+    s3 = client_of("s3")
+    with Recorder(stack.port, stack.instances()[0], credentials=stack.role()) as rec:
+        host = ssm_test.Host(work, "rpm")
+        try:
+            data = stack.user_data().replace("SEKISHO_S3_ENDPOINT=''", "SEKISHO_S3_ENDPOINT='%s'" % rec.url)
+            host.file("user-data", data, 0o755)
+            got = host.run("/user-data", env={"AWS_EC2_METADATA_SERVICE_ENDPOINT": rec.url})
+            log = got.stdout + got.stderr + host.text("var/log/sekisho-userdata.log")
+            t.check("agents: the user data installs what the sums vouch for", got.returncode == 0 and host.version() == "1.2.3", log[-900:])
+            calls = [c for c in host.calls() if c and c[0] == "enroll"]
+            t.check("agents: it enrols with names", len(calls) == 1 and all(x in calls[0] for x in (
+                AGENTS["ManagerUrl"], AGENTS["TokenParameter"], AGENTS["CaParameter"], "role=web", "stage=prod")), calls)
+            t.check("agents: agent and drain are enabled", all("enable --now %s.service" % x in host.text("called.systemctl") for x in (
+                "sekisho", "sekisho-drain")) and "--lifecycle-hook sekisho" in host.text("etc/sekisho/drain.conf"))
+            refused, idle = judge(stack.resolved().policies("PackagesPolicy"), rec.took())
+            t.check("agents: their role reads the packages, and nothing else of the bucket", rec.took() and not refused and not idle,
+                    (refused, idle))
+            t.check("agents: moto: the role may", not rec.denied(), rec.denied()[:3])
+            s3.put_object(Bucket=BUCKET, Key="sekisho/SHA256SUMS", Body=sums.replace("0", "1"))
+            host.run("rpm", "-e", "--nodeps", "sekisho", "sekisho-rules")
+            got = host.run("/user-data", env={"AWS_EC2_METADATA_SERVICE_ENDPOINT": rec.url})
+            t.check("agents: sums that somebody changed: nothing is installed", got.returncode != 0 and not host.version(), got.stdout)
+        finally:
+            host.end()
 
 
 def test_agent_calls(t, args, moto, client_of, stack, work):
@@ -643,18 +685,28 @@ def with_moto(t, args, moto, client_of, work):
     with open(cert, encoding="ascii") as f:
         s3.put_object(Bucket=BUCKET, Key=CERTIFICATES, Body="# region: %s\n%s" % (REGION, f.read()))
     params = {"PackageSha256": hashlib.sha256(rpm).hexdigest()}
-    single = Stack(client_of, "one", "manager.yaml", dict(SINGLE, **params))
+    single = Stack(client_of, "one", "manager.yaml", dict(SINGLE, **params), moto.port)
     pair = Stack(client_of, "two", "manager.yaml", dict(PAIR, Identity="required", IdentityKey=CERTIFICATES, Outputs=TOPIC,
-                                                        WafCloudFront="yes", **params))
+                                                        WafCloudFront="yes", **params), moto.port)
     every = Stack(client_of, "all", "manager.yaml", dict(SINGLE, Outputs=TOPIC, Identity="follow", IdentityKey=CERTIFICATES, WafCloudFront="yes",
-                                                                **params))
-    web = Stack(client_of, "web", "agents-asg.yaml", dict(AGENTS, FleetTags="role=web,stage=prod"))
+                                                                **params), moto.port)
+    sums = put_packages(client_of, work) if shutil.which("rpmbuild") else ""
+    web = Stack(client_of, "web", "agents-asg.yaml", dict(AGENTS, FleetTags="role=web,stage=prod",
+                                                          SumsSha256=hashlib.sha256(sums.encode()).hexdigest()), moto.port)
     test_stack_agents(t, web)
+    bare = Stack(client_of, "bare", "agents-asg.yaml", dict(AGENTS, InstallBy="distributor"), moto.port)
+    t.check("distributor: the stack, without user data; the association is one that AWS's model knows", bare.instances() and
+            "UserData" not in str(client_of("ec2").describe_launch_template_versions(LaunchTemplateId=bare.physical["LaunchTemplate"]))
+            and not bare.unknown, bare.unknown)
     test_stack_single(t, single)
     test_stack_pair(t, pair)
     test_manager_calls(t, args, moto, client_of, every)
     if os.geteuid() == 0:
         test_agent_calls(t, args, moto, client_of, web, work)
+        if sums:
+            test_agents_user_data(t, client_of, web, work, sums)
+        else:
+            t.skip("agents: the user data", "rpmbuild is not installed")
         test_user_data_single(t, args, moto, client_of, single, work)
         test_user_data_pair(t, args, moto, client_of, pair, work)
     else:
