@@ -5,7 +5,8 @@ its SHA-256, unpacks it, and runs the scripts with `sh` and what the agent puts 
 Root, for a file system that can be thrown away: an overlay over this host's own, in a mount namespace of its own. There
 apt-get, dpkg and rpm are the real ones; dnf, systemctl and, without --packages, the program are stand-ins.
 
-Usage: ssm.py [--packages DIR]   DIR: where `./dev package` has put DEBs and RPMs; without it packages made here
+Usage: ssm.py                  everything, with packages that are made here
+       ssm.py --packages DIR   the packages that `./dev package` has put there: installed, updated, removed
 """
 import argparse
 import glob
@@ -486,7 +487,7 @@ def test_real(t, work, folder, form):
         host.end()
 
 
-def tests(t, work, args):
+def tests(t, work):
     forms = ("deb", "rpm") if shutil.which("rpmbuild") else ("deb",)
     if len(forms) == 1:
         t.skip("RPM platforms", "rpmbuild is not installed")
@@ -497,9 +498,11 @@ def tests(t, work, args):
     build(work + "/p2", work + "/out2")
     for form in forms:
         Case(t, work, form).run()
-    if args.packages:
-        got = build(os.path.abspath(args.packages), work + "/real")
-        t.check("build.sh with the packages of this build", got.returncode == 0, got.stderr)
+
+
+def real_tests(t, work, packages):
+    got = build(packages, work + "/real")
+    if t.check("build.sh with the packages of this build", got.returncode == 0, got.stderr):
         for form in ("deb", "rpm"):
             test_real(t, work, work + "/real", form)
 
@@ -518,7 +521,10 @@ def main():
     work = tempfile.mkdtemp(prefix="sekisho-ssm-")
     try:
         subprocess.run(["mount", "-t", "tmpfs", "sekisho-ssm", work], check=True)
-        tests(t, work, args)
+        if args.packages:
+            real_tests(t, work, os.path.abspath(args.packages))
+        else:
+            tests(t, work)
     finally:
         subprocess.run(["umount", "-R", work], check=False)
         os.rmdir(work)
