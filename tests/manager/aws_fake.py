@@ -580,6 +580,7 @@ def openssl(cwd, *args, data=b""):
 
 class Server(http.server.ThreadingHTTPServer):
     instance = None
+    clients = {}  # address of a client: the instance that it is, where one server is the metadata of several
     daemon_threads = True
     request_queue_size = 128
 
@@ -675,7 +676,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send(405, "", "text/plain")
         if f.imds_tokens.get(self.headers.get("x-aws-ec2-metadata-token", ""), 0) < time.time():
             return self.send(401, "", "text/plain")
-        body = f.imds_answer(path, self.server.instance)
+        body = f.imds_answer(path, self.server.clients.get(self.client_address[0], self.server.instance))
         return self.send(404 if body is None else 200, body or "Not found", "text/plain")
 
     def imds_token(self, method):

@@ -1,0 +1,533 @@
+"""Hosts for tests of packages: Debian 12 with systemd as its first process (systemd-nspawn), each in a network of its own;
+and an AWS for them: moto, and a strict fake for what moto has not (instance metadata, lifecycle hooks).
+
+    manager 10.79.0.10, web-a .11, web-b .12 ---- 10.79.0.1 AWS, 169.254.169.254; 203.0.113.1 ---- attackers 203.0.113.x
+
+A test calls run() twice: outside, where it makes the root that all hosts begin with (kept in build/, by what is in it),
+and inside: as the first process of namespaces of its own (mounts, network, processes), so that nothing outlives it.
+"""
+import ctypes
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path[:0] = [os.path.join(ROOT, "tests/manager")]
+sys.dont_write_bytecode = True
+from aws_fake import Fake, Key  # noqa: E402  # pylint: disable=import-error,wrong-import-position
+from aws_kept import Instance  # noqa: E402  # pylint: disable=import-error,wrong-import-position
+from bed import REGION, IpSets, Moto, Tally, find_venv, wait_until  # noqa: E402  # pylint: disable=import-error,wrong-import-position
+
+__all__ = ["Bed", "Host", "IpSets", "REGION", "Tally", "find", "run", "version_of", "wait_until"]
+
+SUITE = "bookworm"
+IMAGE = ["systemd", "systemd-sysv", "dbus", "iproute2", "nftables", "python3", "ca-certificates", "curl"]
+RECIPE = "2"  # another number: made anew
+TOOLS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "dpkg-scanpackages": "dpkg-dev", "nft": "nftables",
+         "curl": "curl", "ip": "iproute2", "unshare": "util-linux"}
+GATEWAY, IMDS = "10.79.0.1", "169.254.169.254"
+ADDRESSES = {"manager": "10.79.0.10", "web-a": "10.79.0.11", "web-b": "10.79.0.12"}
+INSTANCES = {"manager": "i-0aaaaaaaaaaaaaaa0", "web-a": "i-0aaaaaaaaaaaaaaa1", "web-b": "i-0aaaaaaaaaaaaaaa2"}
+# Not one of them has the time of this machine.
+ZONES = {"manager": "Pacific/Auckland", "web-a": "America/Los_Angeles", "web-b": "Asia/Kolkata"}
+MANAGER_NAME = "manager.example.com"
+MANAGER_URL = f"https://{MANAGER_NAME}:8443"
+GROUP, HOOK = "web", "sekisho"
+# What docs/ say that an instance's role needs; the manager's among it.
+RIGHTS = ["ssm:GetParameter", "s3:GetObject", "wafv2:GetIPSet", "wafv2:UpdateIPSet", "wafv2:ListIPSets", "wafv2:CreateIPSet"]
+
+
+def output(*words):
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+def find(folder, name):
+    """The one package of that name."""
+    found = glob.glob(os.path.join(folder, name + "_*.deb"))
+    if len(found) != 1:
+        raise RuntimeError(f"{folder}: {len(found)} packages {name}")
+    return found[0]
+
+
+def version_of(deb):
+    return output("dpkg-deb", "-f", deb, "Version").strip()
+
+
+def why_not():
+    """Why hosts cannot be made here, or None."""
+    if os.geteuid() != 0:
+        return "needs root for hosts in namespaces"
+    for tool, package in TOOLS.items():
+        if not shutil.which(tool):
+            return f"{tool} is not here (package {package})"
+    if not find_venv():
+        return "moto is not in build/venv"
+    if subprocess.run(["unshare", "--mount", "--net", "--pid", "--fork", "true"], capture_output=True, check=False).returncode:
+        return "this kernel lets us make no namespaces"
+    if not cgroup_folders():
+        return "no control groups for systemd"
+    return None
+
+
+# --- the root that all begin with ---
+
+class Base:
+    """Debian as in a cloud image, and a repository in it of what the packages depend on; nothing else can be installed."""
+
+    def __init__(self, packages):
+        self.debs = [find(packages, n) for n in ("sekisho", "sekisho-manager", "sekisho-rules")]
+        depends = [output("dpkg-deb", "-f", d, "Depends") for d in self.debs]
+        self.key = hashlib.sha256(json.dumps([RECIPE, SUITE, IMAGE, depends]).encode()).hexdigest()[:16]
+        self.folder = os.path.join(ROOT, "build/package-test")
+        self.path = os.path.join(self.folder, "base-" + self.key)
+
+    def make(self):
+        """Its path. Takes a minute when it is not there."""
+        os.makedirs(self.folder, exist_ok=True)
+        with open(os.path.join(self.folder, "lock"), "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not os.path.isdir(self.path):
+                print("making the root that hosts begin with", flush=True)
+                for old in glob.glob(os.path.join(self.folder, "base-*")):
+                    shutil.rmtree(old)
+                new = os.path.join(self.folder, "new")
+                shutil.rmtree(new, ignore_errors=True)
+                try:
+                    self.build(new)
+                    os.rename(new, self.path)
+                finally:
+                    shutil.rmtree(new, ignore_errors=True)
+        return self.path
+
+    @staticmethod
+    def sources():
+        """Where this machine has Debian from."""
+        lines = output("apt-get", "indextargets", "--format", "deb $(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages",
+                       "Origin: Debian").splitlines()
+        lines = sorted({x for x in lines if x.split()[2].startswith(SUITE) and x.split()[3] == "main"})
+        if not any(x.split()[2] == SUITE for x in lines):
+            raise RuntimeError(f"apt knows no mirror of {SUITE} here: apt-get update")
+        return "".join(x + "\n" for x in lines)
+
+    def build(self, new):
+        subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", "--skip=cleanup/apt", "--dpkgopt=force-unsafe-io",
+                        "--include=" + ",".join(IMAGE), SUITE, new, "-"], input=self.sources(), text=True, check=True)
+        inside = os.path.join(new, "root/packages")
+        os.mkdir(inside)
+        for d in self.debs:
+            shutil.copy(d, inside)
+        for f in ("/etc/resolv.conf", "/etc/hosts"):
+            shutil.copyfile(f, new + f)
+        names = [os.path.join("/root/packages", os.path.basename(d)) for d in self.debs]
+        subprocess.run(["chroot", new, "apt-get", "-q", "-y", "--download-only", "install", *names], check=True,
+                       stdout=subprocess.DEVNULL, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive",
+                                                       **{k: v for k, v in os.environ.items() if k.endswith("_proxy")}})
+        shutil.rmtree(inside)
+        mirror = os.path.join(new, "srv/debian")
+        os.mkdir(mirror)
+        for f in glob.glob(os.path.join(new, "var/cache/apt/archives/*.deb")):
+            shutil.move(f, mirror) if not os.path.basename(f).startswith("sekisho") else os.unlink(f)
+        with open(os.path.join(mirror, "Packages"), "w", encoding="utf-8") as f:
+            subprocess.run(["dpkg-scanpackages", "."], cwd=mirror, stdout=f, stderr=subprocess.DEVNULL, check=True)
+        shutil.rmtree(os.path.join(new, "var/lib/apt/lists"))
+        os.makedirs(os.path.join(new, "var/lib/apt/lists/partial"))
+        for f in glob.glob(os.path.join(new, "etc/apt/sources.list*")):
+            shutil.rmtree(f) if os.path.isdir(f) else os.unlink(f)
+        with open(os.path.join(new, "etc/apt/sources.list"), "w", encoding="ascii") as f:
+            f.write("deb [trusted=yes] file:/srv/debian ./\n")
+        with open(os.path.join(new, "etc/machine-id"), "w", encoding="ascii"):
+            pass
+        with open(os.path.join(new, "etc/resolv.conf"), "w", encoding="ascii"):
+            pass
+
+
+# --- outside and inside ---
+
+def cgroup_folders():
+    """Where systemd keeps its groups, and we ours: one folder a hierarchy."""
+    out = []
+    for line in open("/proc/self/cgroup", encoding="ascii"):
+        number, names, path = line.rstrip("\n").split(":", 2)
+        for top in {"0": ("/sys/fs/cgroup/unified", "/sys/fs/cgroup"), "name=systemd": ("/sys/fs/cgroup/systemd",)}.get(
+                names or number, ()):
+            if os.path.exists(top + path + "/cgroup.procs") or os.path.exists(top + "/cgroup.procs"):
+                here = top + path if os.path.exists(top + path + "/cgroup.procs") else top
+                out.append(here.rstrip("/"))
+                break
+    return out
+
+
+def remove_groups(folders):
+    for top in folders:
+        for path, _, _ in os.walk(top, topdown=False):
+            wait_until(lambda p=path: try_rmdir(p), 5)
+
+
+def try_rmdir(path):
+    try:
+        os.rmdir(path)
+        return True
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+def outside(script, options, packages):
+    base = Base(packages).make()
+    folder = tempfile.mkdtemp(prefix="sekisho-hosts-")
+    groups = [f"{g}/{os.path.basename(folder)}" for g in cgroup_folders()]
+    for g in groups:
+        os.mkdir(g)
+    words = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
+             "--propagation", "private", sys.executable, "-B", script, "--inside", folder, "--base", base,
+             "--groups", ":".join(groups), *options]
+    child = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+    for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(s, lambda *_: child.kill())
+    code = child.wait()
+    remove_groups(groups)
+    shutil.rmtree(folder, ignore_errors=True)
+    return code if code >= 0 else 128 - code
+
+
+def left_behind(before):
+    """What is there now and was not before: mounts, namespaces, groups, folders of hosts."""
+    return sorted(traces() - before)
+
+
+def traces():
+    found = {line.split()[1] for line in open("/proc/mounts", encoding="utf-8")}
+    found |= set(glob.glob("/run/netns/*")) | set(glob.glob("/run/systemd/nspawn/*/*"))
+    found |= {f"{g}/{x}" for g in cgroup_folders() for x in os.listdir(g) if x.startswith("sekisho-hosts-")}
+    found |= set(glob.glob(os.path.join(tempfile.gettempdir(), "sekisho-hosts-*")))
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            if b"sekisho-hosts-" in open(path, "rb").read():
+                found.add(path)
+        except OSError:
+            pass
+    return found
+
+
+def run(name, script, parser, test):
+    """What a test's main() is: parser knows --packages; test(bed, tally) makes it."""
+    parser.add_argument("--packages", required=True)
+    for hidden in ("--inside", "--base", "--groups"):
+        parser.add_argument(hidden)
+    args = parser.parse_args()
+    if not args.inside:
+        why = why_not()
+        if why:
+            t = Tally(name)
+            t.skip(name, why)
+            return t.end()
+        if find_venv() and sys.prefix != os.path.dirname(find_venv()):
+            os.execv(os.path.join(find_venv(), "python"), ["python", "-B", os.path.abspath(script), *sys.argv[1:]])
+        return outside(os.path.abspath(script), sys.argv[1:], args.packages)
+    t = Tally(name)
+    bed = Bed(args)
+    try:
+        bed.build()
+        test(bed, t)
+    except Exception as e:  # pylint: disable=broad-except
+        t.check("the test comes to its end", False, repr(e))
+    if t.failed:
+        bed.tell()
+    bed.end()
+    return t.end()
+
+
+# --- hosts ---
+
+class Host:
+    def __init__(self, bed, name):
+        self.bed, self.name, self.address = bed, name, ADDRESSES[name]
+        self.dir = os.path.join(bed.dir, name)
+        self.root = os.path.join(self.dir, "root")
+        self.process, self.leader = None, None
+        self.instance = Instance(INSTANCES[name])
+        os.mkdir(self.dir)
+        bed.must("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", self.dir)
+        for d in ("upper", "work", "root"):
+            os.mkdir(os.path.join(self.dir, d))
+        bed.must("mount", "-t", "overlay", "overlay", "-o", f"lowerdir={bed.base},upperdir={self.dir}/upper,"
+                 f"workdir={self.dir}/work", self.root)
+        self.write("/etc/hostname", name + "\n")
+        self.write("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {name}\n{ADDRESSES['manager']} {MANAGER_NAME}\n")
+        os.unlink(self.at("/etc/localtime")) if os.path.lexists(self.at("/etc/localtime")) else None
+        os.symlink("/usr/share/zoneinfo/" + ZONES[name], self.at("/etc/localtime"))
+        bed.network(name, self.address)
+
+    def at(self, path):
+        return self.root + path
+
+    def write(self, path, text, mode=0o644):
+        os.makedirs(os.path.dirname(self.at(path)), exist_ok=True)
+        with open(self.at(path), "w", encoding="utf-8") as f:
+            f.write(text)
+        os.chmod(self.at(path), mode)
+
+    def copy(self, *files, to="/root"):
+        """Paths in the host."""
+        os.makedirs(self.at(to), exist_ok=True)
+        return [shutil.copy(f, self.at(to))[len(self.root):] for f in files]
+
+    def read(self, path):
+        try:
+            with open(self.at(path), encoding="utf-8", errors="replace") as f:
+                return f.read()
+        except FileNotFoundError:
+            return None
+
+    def unit(self, name, text, wanted_by=None):
+        self.write("/etc/systemd/system/" + name, text)
+        if wanted_by:
+            wants = self.at(f"/etc/systemd/system/{wanted_by}.wants")
+            os.makedirs(wants, exist_ok=True)
+            os.symlink("../" + name, os.path.join(wants, name))
+
+    def serve(self):
+        """A web server, which is what is attacked."""
+        self.write("/var/www/index.html", "<html><body>Hello from behind the gate.</body></html>\n")
+        self.unit("web.service", "[Service]\nExecStart=/usr/bin/python3 -m http.server -d /var/www 80\n", "multi-user.target")
+
+    def user_data(self, text):
+        """Run as cloud-init does: at the end of the first boot."""
+        self.write("/var/lib/cloud/instance/scripts/part-001", text, 0o700)
+        self.unit("cloud-final.service", "[Unit]\nAfter=network-online.target multi-user.target\nWants=network-online.target\n"
+                  "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/var/lib/cloud/instance/scripts/part-001\n"
+                  "TimeoutStartSec=0\n", "graphical.target")
+
+    def enter_groups(self):
+        for g in self.bed.groups:
+            os.makedirs(f"{g}/{self.name}", exist_ok=True)
+            with open(f"{g}/{self.name}/cgroup.procs", "w", encoding="ascii") as f:
+                f.write(str(os.getpid()))
+
+    def boot(self):
+        log = open(os.path.join(self.dir, "console"), "ab")
+        words = ["systemd-nspawn", "-q", "--register=no", "--keep-unit", "--boot", "--console=pipe", "-D", self.root,
+                 f"--network-namespace-path=/run/netns/{self.name}", "--hostname=" + self.name, "--machine=" + self.name,
+                 "--timezone=off", "--resolv-conf=off", "--link-journal=no", "--capability=CAP_NET_ADMIN"]
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                        preexec_fn=self.enter_groups)  # pylint: disable=subprocess-popen-preexec-fn
+        log.close()
+        children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+
+        def first():
+            pids = open(children, encoding="ascii").read().split()
+            self.leader = pids[-1] if pids else None
+            return self.leader and self.sh("systemctl", "is-system-running").stdout.strip() not in ("", "offline", "unknown")
+        if wait_until(lambda: self.process.poll() is not None or first(), 60, .2) is None or self.process.poll() is not None:
+            raise RuntimeError(f"{self.name} does not boot:\n" + self.console())
+        return self
+
+    def wait_booted(self, seconds=120):
+        return self.sh("systemctl", "is-system-running", "--wait", timeout=seconds).stdout.strip()
+
+    def kill(self):
+        """As a power cut."""
+        if self.process and self.process.poll() is None:
+            os.kill(int(self.leader or self.process.pid), signal.SIGKILL)
+            self.process.wait(30)
+
+    def console(self):
+        return open(os.path.join(self.dir, "console"), encoding="utf-8", errors="replace").read()[-3000:]
+
+    # --- what runs in it ---
+
+    def sh(self, *words, stdin=None, timeout=120):
+        inside = ["nsenter", "-t", str(self.leader), "-a", "-r", "-w", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+                  "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", *words]
+        return subprocess.run(inside, input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL, capture_output=True,
+                              text=True, errors="replace", timeout=timeout, check=False)
+
+    def must(self, *words, **more):
+        done = self.sh(*words, **more)
+        if done.returncode:
+            raise RuntimeError(f"{self.name}: {' '.join(words)}: {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+    def json(self, *words):
+        done = self.sh(*words, "--json")
+        try:
+            return json.loads(done.stdout) if done.returncode == 0 else None
+        except ValueError:
+            return None
+
+    def apt(self, *words):
+        return self.sh("apt-get", "-q", "-y", "--no-install-recommends", *words, timeout=300)
+
+    def active(self, unit):
+        return self.sh("systemctl", "is-active", unit).stdout.strip()
+
+    def show(self, unit, what):
+        return self.sh("systemctl", "show", "-p", what, "--value", unit).stdout.strip()
+
+    def journal(self, unit, lines=60):
+        return self.sh("journalctl", "--no-pager", "-o", "cat", "-n", str(lines), "-u", unit).stdout
+
+    def roles(self):
+        """True: each role of the agent works."""
+        s = self.json("sekisho", "status")
+        return bool(s) and len(s["roles"]) >= 3 and all(r["state"] == "working" for r in s["roles"])
+
+    def elements(self):
+        """{address} of the sets of table inet sekisho, as the kernel has them; None without the table."""
+        done = self.bed.within(self.name, "nft", "-j", "list", "table", "inet", "sekisho")
+        if done.returncode:
+            return None
+        out = set()
+        for item in json.loads(done.stdout)["nftables"]:
+            for e in item.get("set", {}).get("elem", []):
+                value = e.get("elem", e).get("val") if isinstance(e, dict) and "elem" in e else e
+                out.add(f"{value['prefix']['addr']}/{value['prefix']['len']}" if isinstance(value, dict) else value)
+        return out
+
+    def files(self):
+        """{path: what can be seen of it} of the places that packages write to."""
+        out = {}
+        for top in ("/etc", "/usr", "/var", "/run", "/opt", "/srv", "/lib/systemd"):
+            for path, folders, names in os.walk(self.at(top)):
+                for n in folders + names:
+                    out[os.path.join(path, n)[len(self.root):]] = 1
+        return set(out)
+
+
+class Ec2(Fake):
+    """The metadata of all hosts, told apart by their addresses; credentials are those of a role that moto knows."""
+
+    creds = None
+
+    def role_session(self):
+        return self.creds
+
+
+class Bed:
+    def __init__(self, args):
+        self.args, self.dir, self.base = args, args.inside, args.base
+        self.groups = [g for g in args.groups.split(":") if g]
+        self.hosts, self.moto, self.ec2, self.spaces = {}, None, None, []
+        self.packages = os.path.abspath(args.packages)
+        tempfile.tempdir = self.dir  # what others make here goes with it
+
+    def must(self, *words):
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def within(self, space, *words, timeout=60):
+        return subprocess.run(["ip", "netns", "exec", space, *words], capture_output=True, text=True, errors="replace",
+                              timeout=timeout, check=False)
+
+    def build(self):
+        ctypes.CDLL(None, use_errno=True).prctl(4, 0)  # no core of a test
+        self.must("mount", "-t", "tmpfs", "tmpfs", "/run")
+        self.must("ip", "link", "set", "lo", "up")
+        with open("/proc/sys/net/ipv4/ip_forward", "w", encoding="ascii") as f:
+            f.write("1")
+        for bridge, address in (("inner", GATEWAY + "/24"), ("outer", "203.0.113.1/24")):
+            self.must("ip", "link", "add", bridge, "type", "bridge")
+            self.must("ip", "addr", "add", address, "dev", bridge)
+            self.must("ip", "link", "set", bridge, "up")
+        self.must("ip", "addr", "add", IMDS + "/32", "dev", "inner")
+        for n, name in enumerate(("attacker", "second", "visitor")):
+            self.network(name, f"203.0.113.{66 + n}", "outer", "203.0.113.1")
+        self.aws()
+
+    def network(self, name, address, bridge="inner", gateway=GATEWAY):
+        self.spaces.append(name)
+        self.must("ip", "netns", "add", name)
+        self.must("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+        self.must("ip", "link", "set", name, "master", bridge, "up")
+        for words in (("link", "set", "lo", "up"), ("addr", "add", address + "/24", "dev", "eth0"), ("link", "set", "eth0", "up"),
+                      ("route", "add", "default", "via", gateway)):
+            self.must("ip", "-n", name, *words)
+
+    def address(self, name):
+        return ADDRESSES.get(name) or f"203.0.113.{66 + ('attacker', 'second', 'visitor').index(name)}"
+
+    def aws(self):
+        """moto with a user, and a role for instances; what an operator puts there comes from the test."""
+        self.moto = Moto(GATEWAY)
+        self.moto.__enter__()
+        iam = self.client("iam")
+        trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {
+            "AWS": "*"}}]}
+        arn = iam.create_role(RoleName="web", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+        rights = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": RIGHTS, "Resource": "*"}]}
+        iam.put_role_policy(RoleName="web", PolicyName="sekisho", PolicyDocument=json.dumps(rights))
+        c = self.client("sts").assume_role(RoleArn=arn, RoleSessionName="hosts")["Credentials"]
+        self.ec2 = Ec2("0.0.0.0", 80, region=REGION, role="web")
+        end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 6 * 3600))
+        self.ec2.creds = {"Code": "Success", "LastUpdated": "2026-01-01T00:00:00Z", "Type": "AWS-HMAC", "Token": c["SessionToken"],
+                          "AccessKeyId": c["AccessKeyId"], "SecretAccessKey": c["SecretAccessKey"], "Expiration": end}
+        self.ec2.keys[c["AccessKeyId"]] = Key(c["SecretAccessKey"], c["SessionToken"])
+        self.ec2.start()
+
+    def client(self, service):
+        import boto3  # pylint: disable=import-outside-toplevel
+        return boto3.client(service, region_name=REGION, endpoint_url=self.moto.endpoint,
+                            aws_access_key_id=self.moto.env["AWS_ACCESS_KEY_ID"],
+                            aws_secret_access_key=self.moto.env["AWS_SECRET_ACCESS_KEY"])
+
+    def host(self, name):
+        h = Host(self, name)
+        self.hosts[name] = h
+        self.ec2.server.clients[h.address] = h.instance
+        return h
+
+    def in_group(self, *hosts):
+        """They are instances of an Auto Scaling group with a hook."""
+        self.ec2.hooks.add((GROUP, HOOK))
+        for h in hosts:
+            self.ec2.groups[h.instance.id] = GROUP
+            h.instance.target_state = "InService"
+
+    def terminate(self, host):
+        """The group scales in: the instance is told, and the hook is waited for."""
+        self.ec2.waiting.add((GROUP, HOOK, host.instance.id))
+        host.instance.target_state = "Terminated"
+
+    def get(self, space, host, path="/index.html", seconds=2):
+        """HTTP status, or None without an answer."""
+        done = self.within(space, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--connect-timeout", str(seconds), "-m",
+                           str(seconds + 1), f"http://{host.address}{path}")
+        return int(done.stdout) if done.returncode == 0 else None
+
+    def tell(self):
+        """For whoever reads the log of a test that failed."""
+        if self.moto and self.moto.running:
+            print("--- moto:\n" + self.moto.running.text()[-500:])
+        for h in self.hosts.values():
+            if h.process is None or h.process.poll() is not None:
+                print(f"--- {h.name} is down:\n{h.console()}")
+                continue
+            for unit in ("sekisho", "sekisho-manager", "sekisho-drain", "cloud-final"):
+                text = h.journal(unit, 30)
+                if "-- No entries --" not in text:
+                    print(f"--- {h.name}, {unit}:\n{text}")
+            print("".join((h.read("/var/log/sekisho-userdata.log") or "").splitlines(True)[-15:]))
+        sys.stdout.flush()
+
+    def end(self):
+        for h in self.hosts.values():
+            try:
+                h.kill()
+            except (OSError, subprocess.SubprocessError):
+                pass
+        if self.ec2:
+            self.ec2.stop()
+        if self.moto:
+            self.moto.__exit__()
