@@ -30,6 +30,8 @@ from bed import REGION, IpSets, Moto, Tally, find_venv, wait_until  # noqa: E402
 __all__ = ["Bed", "Host", "IpSets", "REGION", "Tally", "find", "run", "version_of", "wait_until"]
 
 SUITE = "bookworm"
+# Beside what the packages depend on, for what docs/operations.md installs.
+MORE = ["sqlite3", "postgresql"]
 IMAGE = ["systemd", "systemd-sysv", "dbus", "iproute2", "nftables", "python3", "ca-certificates", "curl"]
 RECIPE = "2"  # another number: made anew
 TOOLS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "dpkg-scanpackages": "dpkg-dev", "nft": "nftables",
@@ -86,27 +88,33 @@ class Base:
     def __init__(self, packages):
         self.debs = [find(packages, n) for n in ("sekisho", "sekisho-manager", "sekisho-rules")]
         depends = [output("dpkg-deb", "-f", d, "Depends") for d in self.debs]
-        self.key = hashlib.sha256(json.dumps([RECIPE, SUITE, IMAGE, depends]).encode()).hexdigest()[:16]
+        self.key = hashlib.sha256(json.dumps([RECIPE, SUITE, IMAGE, MORE, depends]).encode()).hexdigest()[:16]
         self.folder = os.path.join(ROOT, "build/package-test")
         self.path = os.path.join(self.folder, "base-" + self.key)
+        self.lock = None
 
     def make(self):
-        """Its path. Takes a minute when it is not there."""
+        """Its path. Takes a minute when it is not there. While this object lives nobody makes another."""
         os.makedirs(self.folder, exist_ok=True)
-        with open(os.path.join(self.folder, "lock"), "w", encoding="ascii") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        self.lock = open(os.path.join(self.folder, "lock"), "w", encoding="ascii")
+        fcntl.flock(self.lock, fcntl.LOCK_SH)
+        while not os.path.isdir(self.path):
+            fcntl.flock(self.lock, fcntl.LOCK_EX)
             if not os.path.isdir(self.path):
-                print("making the root that hosts begin with", flush=True)
-                for old in glob.glob(os.path.join(self.folder, "base-*")):
-                    shutil.rmtree(old)
-                new = os.path.join(self.folder, "new")
-                shutil.rmtree(new, ignore_errors=True)
-                try:
-                    self.build(new)
-                    os.rename(new, self.path)
-                finally:
-                    shutil.rmtree(new, ignore_errors=True)
+                self.make_new()
+            fcntl.flock(self.lock, fcntl.LOCK_SH)
         return self.path
+
+    def make_new(self):
+        print("making the root that hosts begin with", flush=True)
+        new = os.path.join(self.folder, "new")
+        for old in [new, *glob.glob(os.path.join(self.folder, "base-*"))]:
+            shutil.rmtree(old, ignore_errors=True)
+        try:
+            self.build(new)
+            os.rename(new, self.path)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
 
     @staticmethod
     def sources():
@@ -128,7 +136,7 @@ class Base:
         for f in ("/etc/resolv.conf", "/etc/hosts"):
             shutil.copyfile(f, new + f)
         names = [os.path.join("/root/packages", os.path.basename(d)) for d in self.debs]
-        subprocess.run(["chroot", new, "apt-get", "-q", "-y", "--download-only", "install", *names], check=True,
+        subprocess.run(["chroot", new, "apt-get", "-q", "-y", "--download-only", "--no-install-recommends", "install", *names, *MORE], check=True,
                        stdout=subprocess.DEVNULL, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive",
                                                        **{k: v for k, v in os.environ.items() if k.endswith("_proxy")}})
         shutil.rmtree(inside)
@@ -183,7 +191,8 @@ def try_rmdir(path):
 
 
 def outside(script, options, packages):
-    base = Base(packages).make()
+    kept = Base(packages)
+    base = kept.make()
     folder = tempfile.mkdtemp(prefix="sekisho-hosts-")
     groups = [f"{g}/{os.path.basename(folder)}" for g in cgroup_folders()]
     for g in groups:
@@ -197,6 +206,7 @@ def outside(script, options, packages):
     code = child.wait()
     remove_groups(groups)
     shutil.rmtree(folder, ignore_errors=True)
+    kept.lock.close()
     return code if code >= 0 else 128 - code
 
 
@@ -219,8 +229,8 @@ def traces():
     return found
 
 
-def run(name, script, parser, test):
-    """What a test's main() is: parser knows --packages; test(bed, tally) makes it."""
+def run(name, script, parser, test, aws=True):
+    """What a test's main() is: test(bed, tally) makes it; aws: with moto and metadata."""
     parser.add_argument("--packages", required=True)
     for hidden in ("--inside", "--base", "--groups"):
         parser.add_argument(hidden)
@@ -237,7 +247,7 @@ def run(name, script, parser, test):
     t = Tally(name)
     bed = Bed(args)
     try:
-        bed.build()
+        bed.build(aws)
         test(bed, t)
     except Exception as e:  # pylint: disable=broad-except
         t.check("the test comes to its end", False, repr(e))
@@ -431,7 +441,7 @@ class Bed:
         return subprocess.run(["ip", "netns", "exec", space, *words], capture_output=True, text=True, errors="replace",
                               timeout=timeout, check=False)
 
-    def build(self):
+    def build(self, aws):
         ctypes.CDLL(None, use_errno=True).prctl(4, 0)  # no core of a test
         self.must("mount", "-t", "tmpfs", "tmpfs", "/run")
         self.must("ip", "link", "set", "lo", "up")
@@ -444,7 +454,8 @@ class Bed:
         self.must("ip", "addr", "add", IMDS + "/32", "dev", "inner")
         for n, name in enumerate(("attacker", "second", "visitor")):
             self.network(name, f"203.0.113.{66 + n}", "outer", "203.0.113.1")
-        self.aws()
+        if aws:
+            self.aws()
 
     def network(self, name, address, bridge="inner", gateway=GATEWAY):
         self.spaces.append(name)
@@ -485,7 +496,8 @@ class Bed:
     def host(self, name):
         h = Host(self, name)
         self.hosts[name] = h
-        self.ec2.server.clients[h.address] = h.instance
+        if self.ec2:
+            self.ec2.server.clients[h.address] = h.instance
         return h
 
     def in_group(self, *hosts):

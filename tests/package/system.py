@@ -295,17 +295,17 @@ def purge(f):
     t.check("purge: works", done.returncode == 0, done.stderr[-600:])
     t.check("purge: nobody is blocked", a.elements() is None, a.elements())
     t.check("purge: who was blocked is served", f.bed.get("attacker", a) == 200)
-    left_of(f, a, ("sekisho", "sekisho-drain"))
+    left_of(t, a, f.plain, ("sekisho", "sekisho-drain"))
     done = f.m.sh("apt-get", "-q", "-y", "purge", "sekisho-manager")
     t.check("purge: the manager's too", done.returncode == 0, done.stderr[-600:])
-    left_of(f, f.m, ("sekisho-manager",))
+    left_of(t, f.m, f.plain, ("sekisho-manager",))
 
 
-def left_of(f, host, units):
-    t = f.t
+def left_of(t, host, plain, units):
+    """plain: its files of before."""
     libraries = set(host.sh("dpkg-query", "-L", *host.sh("dpkg-query", "-W", "-f", "${Package}:${Architecture} ").stdout.split()
                             ).stdout.splitlines())
-    more = sorted(x for x in host.files() - f.plain if not STAYS.search(x) and x not in libraries and "sekisho" in x)
+    more = sorted(x for x in host.files() - plain if not STAYS.search(x) and x not in libraries and "sekisho" in x)
     t.check(f"purge: {host.name} has no file of it left", more == [], more)
     loaded = [u for u in units if host.show(u, "LoadState") != "not-found"]
     t.check(f"purge: {host.name} has no unit of it left", loaded == [], loaded)
