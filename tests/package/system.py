@@ -237,6 +237,7 @@ def upgrade(f):
     with open(a.at("/etc/sekisho/sekisho.yaml"), "a", encoding="utf-8") as conf:
         conf.write("# of this host\n")
     started = a.show("sekisho", "ExecMainStartTimestampMonotonic")
+    waiting = a.show("sekisho-drain", "ExecMainStartTimestampMonotonic")
     w = Watch(f.bed, a, address)
     time.sleep(1)
     done = a.apt("install", *debs)
@@ -247,6 +248,8 @@ def upgrade(f):
         "dpkg-query", "-W", "-f", "${Version} ", "sekisho", "sekisho-rules").stdout == f"{version} {version} ", done.stderr[-600:])
     t.check("upgrade: the agent has been started again, and works", ready is not None and
             a.show("sekisho", "ExecMainStartTimestampMonotonic") != started, a.journal("sekisho"))
+    t.check("upgrade: what waits for the end of the instance goes on too", a.active("sekisho-drain") == "active" and
+            a.show("sekisho-drain", "ExecMainStartTimestampMonotonic") != waiting, a.journal("sekisho-drain"))
     t.check(f"upgrade: the block was in the kernel at each of {w.looks} looks", w.looks > 20 and w.missing == 0,
             (w.looks, w.missing))
     t.check("upgrade: the kernel has announced the end of none", "sekisho" not in destroyed, destroyed[-600:])
