@@ -29,7 +29,7 @@ static int ask(struct aws *a, const char *method, const char *url, const char *h
     return rc;
 }
 
-/* SK_OK: 200. */
+/* SK_OK: 200. SK_ENOENT: 404. SK_EAGAIN: it has no time, or fails. */
 static int check(const char *who, int rc, const struct fetch_response *r, char *why, size_t cap)
 {
     if (rc != SK_OK)
@@ -37,7 +37,7 @@ static int check(const char *who, int rc, const struct fetch_response *r, char *
     else if (r->status != 200)
         snprintf(why, cap, "%s: status %d", who, r->status);
     if (rc == SK_OK && r->status != 200)
-        rc = r->status == 404 ? SK_ENOENT : SK_EPROTO;
+        rc = r->status == 404 ? SK_ENOENT : r->status >= 500 || r->status == 429 ? SK_EAGAIN : SK_EPROTO;
     return rc;
 }
 

@@ -139,12 +139,14 @@ static int take_identity(struct enrolment *e, char **doc)
     if (e->o->aws == NULL || e->o->identity == ENROL_NO_IDENTITY)
         return SK_OK;
     int rc = aws_imds(e->o->aws, "/latest/dynamic/instance-identity/rsa2048", doc, why, sizeof(why));
+    e->imds_failed = rc == SK_EIO || rc == SK_EAGAIN;
     if (rc == SK_OK || e->o->identity != ENROL_IDENTITY)
         return SK_OK;
-    return enrol_fail(e, SK_ENOENT,
-                      "%s gives no identity document (%s): this is no EC2 instance, its metadata service is switched "
-                      "off, or (in a container) its hop limit is 1",
-                      aws_imds_url(e->o->aws), why);
+    return enrol_fail_as(
+        e, e->imds_failed ? ENROL_AWAY : ENROL_FAILED, SK_ENOENT,
+        "%s gives no identity document (%s): this is no EC2 instance, its metadata service is switched "
+        "off, or (in a container) its hop limit is 1",
+        aws_imds_url(e->o->aws), why);
 }
 
 /* --- the request --- */
@@ -218,6 +220,10 @@ static int explain_refusal(struct enrolment *e, const struct fetch_response *r)
     };
     char code[ANSWER_CODE_LEN];
     answer_error(r->body, r->body_len, code);
+    if (strcmp(code, "identity_required") == 0 && e->imds_failed)
+        return enrol_fail_as(e, ENROL_AWAY, SK_EAGAIN,
+                             "the manager wants the instance's identity document, and %s does not answer",
+                             aws_imds_url(e->o->aws));
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (strcmp(code, known[i].code) == 0)
             return enrol_fail_as(e, ENROL_REFUSED, SK_EPERM, "%s", known[i].text);

@@ -12,6 +12,7 @@ struct enrolment {
     const struct enrol_options *o;
     char url[256];
     char stage[ENROL_PATH], old[ENROL_PATH]; /* beside o->dir */
+    bool imds_failed;                        /* just now: it may have a document later */
     bool has_ca;                             /* the manager is checked with ca.pem */
     char instance[AWS_INSTANCE_LEN];         /* this EC2 instance; "" when not known */
     struct enrol_result *r;

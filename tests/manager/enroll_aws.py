@@ -178,6 +178,17 @@ def again(t, h, aws, folder):
     aws.denied.clear()
     r = b.result()
     t.check("again: rights that come later", r.returncode == 0 and "AccessDenied" in r.stderr, (r.returncode, r.stderr))
+    for what, words in (("that must show its document", ("--identity",)), ("whose manager wants it", ())):
+        h.fresh()
+        aws.imds = "fail"
+        with open(os.path.join(h.dir, "token"), "w", encoding="ascii") as f:
+            f.write(TOKEN)
+        b = Background(h, *words, "--retry", "60s", "--token-file", f.name)
+        time.sleep(2)
+        aws.imds = "ok"
+        r = b.result()
+        t.check(f"again: metadata that come later, of an instance {what}", r.returncode == 0 and "trying again" in r.stderr and
+                h.fake.enrolled[-1].get("identity"), (r.returncode, r.stderr))
     h.fresh()
     h.fake.lose_enrolments = 2
     r = h.join(*token, "--retry", "60s")

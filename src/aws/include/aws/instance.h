@@ -14,7 +14,8 @@
 
 /*
  * Metadata at that path ("/latest/..."), NUL-terminated; *out is the caller's (free). SK_ENOENT: the service answers,
- * and has no such thing, or is switched off; else there is no service, or it fails. why: text.
+ * and has no such thing, or is switched off. SK_EIO: no answer; SK_EAGAIN: it fails, or has no time: ask again.
+ * SK_EPROTO: it refuses, or there is another one. why: text.
  */
 SK_MUST_USE int aws_imds(struct aws *a, const char *path, char **out, char *why, size_t cap);
 const char *aws_imds_url(const struct aws *a);
