@@ -28,6 +28,7 @@ from bed import Host, Manager, Tally, percentile, wait_until  # noqa: E402
 REGION = "eu-central-1"
 SETS = ["sekisho-v4-0", "sekisho-v4-1"]
 LATE = 5.0     # seconds that an address may outlive its end
+LIFTED = 10.0  # and its lift, which nothing can foresee, while every fifth call fails (docs/aws-waf.md)
 EARLY = 10.0   # that it may go too soon: the writer makes way before its end when calls fail
 APPEARS = 15.0 # from the answer to a block until it is in the set, with everything going wrong
 
@@ -92,6 +93,7 @@ class Operator:
 
     def __init__(self, m, seconds):
         self.m, self.seconds, self.n, self.taken, self.errors = m, seconds, 0, {}, []
+        self.lifted = set()
 
     def step(self):
         if self.taken and self.n % 3 == 0:
@@ -99,6 +101,7 @@ class Operator:
             if self.taken[a][1] > time.time() + 3:
                 if self.m.run("unblock", a).returncode == 0:
                     self.taken[a] = (self.taken[a][0], time.time())
+                    self.lifted.add(a)
         a = "12.0.%d.1" % self.n
         self.n += 1
         done = self.m.run("block", a, "--for", "%ds" % self.seconds)
@@ -121,7 +124,7 @@ def repeat(stop, gap, what, errors):
     return t
 
 
-def judge(taken, history, now):
+def judge(taken, history, now, bound):
     """What was wrong with each address, and how long things took."""
     lost, late, early, gaps, waits, overs, soonest = [], [], [], [], [], [], 0.0
     for a, (acked, end) in taken.items():
@@ -136,11 +139,11 @@ def judge(taken, history, now):
             if x[1] < end - EARLY and y[0] > x[1]:
                 gaps.append((a, x[1] - end, y[0] - x[1]))
         if last is None:
-            if now > end + LATE:
+            if now > end + bound:
                 late.append((a, now - end))
         elif last > end:
             overs.append(last - end)
-            if last > end + LATE:
+            if last > end + bound:
                 late.append((a, last - end))
         elif last < end - EARLY:
             early.append((a, end - last))
@@ -193,10 +196,13 @@ def chaos(t, args):
 
 def chaos_verdict(t, f, host, op):
     history = f.history(SETS[0])
-    for who, taken in (("host", host.taken), ("operator", op.taken)):
-        v = judge(taken, history, time.time())
+    ended = {a: x for a, x in op.taken.items() if a not in op.lifted}
+    lifted = {a: op.taken[a] for a in op.lifted}
+    t.check("the operator has lifted blocks and let others end", ended and lifted, (len(ended), len(lifted)))
+    for who, taken, bound in (("host", host.taken, LATE), ("operator", ended, LATE), ("operator's lifts", lifted, LIFTED)):
+        v = judge(taken, history, time.time(), bound)
         t.check(f"{who}: no address is lost", not v["lost"] and not v["gaps"], (v["lost"][:5], v["gaps"][:5]))
-        t.check("%s: none outlives its end by more than %.0f s (worst %.1f s)" % (who, LATE, max(v["overs"], default=0)),
+        t.check("%s: none outlives its end by more than %.0f s (worst %.1f s)" % (who, bound, max(v["overs"], default=0)),
                 not v["late"], v["late"][:5])
         t.check("%s: none goes more than %.0f s before its end (worst %.1f s)" % (who, EARLY, v["soonest"]), not v["early"],
                 v["early"][:5])
