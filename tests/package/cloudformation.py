@@ -49,7 +49,7 @@ NETWORK = {"VpcId": "vpc-1", "SubnetIds": "subnet-1,subnet-2"}
 MANAGER = {"ManagerName": "manager.example.com", "PackageBucket": BUCKET, "PackageKey": KEY, "PackageSha256": "0" * 64}
 SINGLE = dict(MANAGER, **NETWORK, VolumeZone=REGION + "a")
 PAIR = dict(MANAGER, **NETWORK, Managers="pair")
-EVERYTHING = {"Outputs": TOPIC, "Identity": "required", "IdentityKey": CERTIFICATES, "WafCloudFront": "yes", "HostedZoneId": "Z0123456789"}
+EVERYTHING = {"TopicArn": TOPIC, "Identity": "required", "IdentityKey": CERTIFICATES, "WafCloudFront": "yes", "HostedZoneId": "Z0123456789"}
 AGENTS = dict(NETWORK, ManagerUrl="https://manager.example.com:8443", TokenParameter="/fleet/token", CaParameter="/fleet/ca",
               PackageBucket=BUCKET, SumsSha256="0" * 64)
 ALL = {"single": ("manager.yaml", SINGLE), "pair": ("manager.yaml", PAIR), "all of it": ("manager.yaml", dict(PAIR, **EVERYTHING)),
@@ -110,12 +110,23 @@ def test_rules(t):
     kinds = {r["Type"] for name in NAMES for r in templates.load(name)["Resources"].values()}
     t.check("no stack has an IP set: an update would empty it", "AWS::WAFv2::IPSet" not in kinds and len(kinds) > 15, kinds)
     for bad in ({"VolumeZone": REGION + "a", "WafPrefix": "a b"}, {"ManagerName": "a'b"}, {"PackageKey": "a$(reboot).rpm"},
-                {"Outputs": "x"}):
+                {"TopicArn": "x"}):
         try:
             Template("manager.yaml", dict(SINGLE, **bad))
             t.check("refused: %s" % bad, False)
         except ValueError:
             t.check("refused: %s" % bad, True)
+
+
+def test_judge(t):
+    """It finds what is missing, what is too much, and a condition that does not hold."""
+    grants = [("p", {"Action": ["a:One", "a:Two"], "Resource": ["arn:x/*", "arn:y"]}),
+              ("q", {"Action": "a:Tagged", "Resource": "*", "Condition": {"StringEquals": {"aws:ResourceTag/k": "v"}}})]
+    refused, idle = judge(grants, [("a:One", ["arn:x/1"], {}), ("a:One", ["arn:z"], {}), ("a:Three", ["arn:y"], {}),
+                                   ("a:Tagged", ["arn:w"], {}), ("a:Tagged", ["arn:w"], {"aws:ResourceTag/k": "v"})])
+    t.check("the judge: calls that are not allowed", refused == [("a:One", "arn:z"), ("a:Three", "arn:y"), ("a:Tagged", "arn:w")], refused)
+    t.check("the judge: grants that no call needs", [x[1:3] for x in idle] == [("a:One", "arn:y"), ("a:Two", "arn:x/*"),
+                                                                              ("a:Two", "arn:y")], idle)
 
 
 # ---- AWS WAF: rule group and web ACL, with sets that the manager has made ----
@@ -653,6 +664,7 @@ def main():
     t = Tally("cloudformation")
     test_lint(t)
     test_rules(t)
+    test_judge(t)
     if not bed.venv_tool("moto_server"):
         t.skip("templates in moto", "no moto in build/venv")
         return t.end()
@@ -686,9 +698,9 @@ def with_moto(t, args, moto, client_of, work):
         s3.put_object(Bucket=BUCKET, Key=CERTIFICATES, Body="# region: %s\n%s" % (REGION, f.read()))
     params = {"PackageSha256": hashlib.sha256(rpm).hexdigest()}
     single = Stack(client_of, "one", "manager.yaml", dict(SINGLE, **params), moto.port)
-    pair = Stack(client_of, "two", "manager.yaml", dict(PAIR, Identity="required", IdentityKey=CERTIFICATES, Outputs=TOPIC,
+    pair = Stack(client_of, "two", "manager.yaml", dict(PAIR, Identity="required", IdentityKey=CERTIFICATES, TopicArn=TOPIC,
                                                         WafCloudFront="yes", **params), moto.port)
-    every = Stack(client_of, "all", "manager.yaml", dict(SINGLE, Outputs=TOPIC, Identity="follow", IdentityKey=CERTIFICATES, WafCloudFront="yes",
+    every = Stack(client_of, "all", "manager.yaml", dict(SINGLE, TopicArn=TOPIC, Identity="follow", IdentityKey=CERTIFICATES, WafCloudFront="yes",
                                                                 **params), moto.port)
     sums = put_packages(client_of, work) if shutil.which("rpmbuild") else ""
     web = Stack(client_of, "web", "agents-asg.yaml", dict(AGENTS, FleetTags="role=web,stage=prod",
