@@ -1,4 +1,4 @@
-import datetime, hashlib, hmac, json, os, shutil, sys, urllib.error, urllib.parse, urllib.request
+import hashlib, hmac, json, os, shutil, sys, time, urllib.error, urllib.parse, urllib.request
 IMDS = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254").rstrip("/") + "/latest/"
 local = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def imds(path):
@@ -19,7 +19,7 @@ def s3(bucket, key, region, endpoint):
     else:
         host = bucket + "." + host
     base = endpoint.rstrip("/") or "https://" + host
-    now = datetime.datetime.utcnow().strftime("%Y%m%dT%H%M%SZ")
+    now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     head = {"host": urllib.parse.urlsplit(base).netloc, "x-amz-content-sha256": hashlib.sha256(b"").hexdigest(),
             "x-amz-date": now, "x-amz-security-token": creds["Token"]}
     names = ";".join(sorted(head))

@@ -33,6 +33,15 @@ A key that does not exist, or a value that it does not take, is an error that is
 and nothing of the file is taken.
 Where Suricata has the same thing, the key has Suricata's name.
 .Pp
+Over the file stand the settings of this one instance, lines of
+.Li KEY=VALUE
+in
+.Pa instance.conf
+beside it, which
+.Ql sekisho configure
+writes; over these the policy of the fleet's manager, and over all the options of
+.Xr sekisho 1 .
+.Pp
 Sizes are numbers with
 .Li kb , mb
 or
@@ -49,7 +58,8 @@ Memory is fixed when the agent starts, and a worker has its own.
 """
 TAIL = r""".El
 .Sh FILES
-.Pa /etc/sekisho/sekisho.yaml
+.Pa /etc/sekisho/sekisho.yaml ,
+.Pa /etc/sekisho/instance.conf
 .Sh SEE ALSO
 .Xr sekisho 1
 """
