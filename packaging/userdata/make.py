@@ -2,7 +2,7 @@
 """Makes user data for each platform, as a script and as cloud-config, from core.sh.in, fetch.py, apt.sh.in and
 dnf.sh.in.
 
-    make.py            writes PLATFORM.sh and PLATFORM.yaml beside itself
+    make.py            writes PLATFORM.sh and PLATFORM.yaml beside itself; ../cloudformation/embed.py then takes one over
     make.py --check    exit 1 when one of them is not what would be written
     make.py --print debian.sh [--set SEKISHO_MANAGER=https://...]...    one of them, with settings filled in
 """
