@@ -132,7 +132,8 @@ class Machine:
             self.console.close()
             self.process = self.pid = None
         for pid in run("ip", "netns", "pids", self.client, check=False).stdout.split():
-            os.kill(int(pid), signal.SIGKILL)
+            if pid.isdigit():  # and not a word of an error: there is no such namespace
+                os.kill(int(pid), signal.SIGKILL)
         run("ip", "netns", "del", self.client, check=False)
 
     def remove(self):
