@@ -54,6 +54,27 @@ def make_base(path, debs):
         f.write(want)
 
 
+def cgroups(name):
+    """Folders of a control group below our own, in the hierarchies that systemd uses."""
+    found = []
+    with open("/proc/self/cgroup", encoding="ascii") as f:
+        for line in f:
+            _, what, path = line.strip().split(":", 2)
+            for top in {"name=systemd": ["/sys/fs/cgroup/systemd"], "": ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]}.get(what, []):
+                if os.path.exists(os.path.join(top + path, "cgroup.procs")):
+                    found.append(os.path.join(top + path, name))
+                    break
+    return found
+
+
+def remove_cgroup(path):
+    for folder, folders, _ in os.walk(path, topdown=False):
+        for d in folders:
+            os.rmdir(os.path.join(folder, d))
+    if os.path.isdir(path):
+        os.rmdir(path)
+
+
 class Machine:
     """A copy of a base, booted on a network of its own. A client is a network namespace on the other end of its eth0."""
 
@@ -79,10 +100,13 @@ class Machine:
 
     def boot(self):
         self.console = open(self.path + ".console", "ab")
+        for d in cgroups(self.name):  # else machines of several tests would share the groups of their services
+            os.makedirs(d, exist_ok=True)
         self.process = subprocess.Popen(
             ["systemd-nspawn", "-q", "--register=no", "--keep-unit", "--private-network",
              "--resolv-conf=off", "--timezone=off", "--link-journal=no", "-D", self.path, "--boot"],
-            stdin=subprocess.DEVNULL, stdout=self.console, stderr=self.console, start_new_session=True)
+            stdin=subprocess.DEVNULL, stdout=self.console, stderr=self.console, start_new_session=True,
+            preexec_fn=self.enter_cgroups)
         self.pid = wait_until(self.find_init, 20)
         if not self.pid:
             raise RuntimeError("systemd-nspawn does not start: " + self.console_tail())
@@ -90,6 +114,11 @@ class Machine:
         state = wait_until(lambda: self.state() in ("running", "degraded") and self.state(), 90)
         if not state:
             raise RuntimeError(f"it does not boot: {self.state()}: {self.console_tail()}")
+
+    def enter_cgroups(self):
+        for d in cgroups(self.name):
+            with open(os.path.join(d, "cgroup.procs"), "w", encoding="ascii") as f:
+                f.write("0")
 
     def find_init(self):
         if self.process.poll() is not None:
@@ -131,10 +160,20 @@ class Machine:
                     self.process.wait(10)
             self.console.close()
             self.process = self.pid = None
+            for d in cgroups(self.name):
+                wait_until(lambda d=d: self.gone(d), 5)
         for pid in run("ip", "netns", "pids", self.client, check=False).stdout.split():
             if pid.isdigit():  # and not a word of an error: there is no such namespace
                 os.kill(int(pid), signal.SIGKILL)
         run("ip", "netns", "del", self.client, check=False)
+
+    @staticmethod
+    def gone(cgroup):
+        try:
+            remove_cgroup(cgroup)
+            return True
+        except OSError:
+            return False  # something is still ending
 
     def remove(self):
         self.halt()

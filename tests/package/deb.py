@@ -4,7 +4,7 @@ upgrade under traffic, remove, purge. Needs root, systemd-nspawn, mmdebstrap, li
 
   deb.py --packages DIR [--base DIR]
 
-DIR/base (or --base) is the Debian to copy; it is made if it is not there.
+--base, or build/debian, is the Debian to copy; it is made if it is not there.
 """
 import argparse
 import glob
@@ -21,6 +21,7 @@ import time
 
 from booted import Machine, Tally, differences, make_base, picture, run, wait_until
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NAMES = ("sekisho-rules", "sekisho", "sekisho-manager")
 CONFFILES = {"sekisho": {"/etc/sekisho/sekisho.yaml", "/etc/logrotate.d/sekisho"},
              "sekisho-manager": {"/etc/sekisho/manager.yaml"}, "sekisho-rules": set()}
@@ -426,8 +427,12 @@ def main():
     if os.geteuid() != 0:
         t.skip("booting a system needs root")
         return t.end()
-    base = os.path.abspath(a.base or os.path.join(a.packages, "base"))
-    make_base(base, list(debs.values()))
+    base = os.path.abspath(a.base or os.path.join(ROOT, "build/debian"))
+    try:
+        make_base(base, list(debs.values()))
+    except RuntimeError as e:
+        t.skip(f"no Debian to boot: {e}")
+        return t.end()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     tmp = tempfile.mkdtemp(prefix="sekisho-deb-")
     os.chmod(tmp, 0o755)
