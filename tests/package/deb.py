@@ -4,7 +4,7 @@ upgrade under traffic, remove, purge. Needs root, systemd-nspawn, mmdebstrap, li
 
   deb.py --packages DIR [--base DIR]
 
---base, or build/debian, is the Debian to copy; it is made if it is not there.
+--base, or build/package-test/debian, is the Debian to copy; it is made if it is not there.
 """
 import argparse
 import glob
@@ -427,7 +427,7 @@ def main():
     if os.geteuid() != 0:
         t.skip("booting a system needs root")
         return t.end()
-    base = os.path.abspath(a.base or os.path.join(ROOT, "build/debian"))
+    base = os.path.abspath(a.base or os.path.join(ROOT, "build/package-test/debian"))
     try:
         make_base(base, list(debs.values()))
     except RuntimeError as e:
