@@ -41,7 +41,7 @@ install(FILES ${CMAKE_SOURCE_DIR}/agent/sekisho.yaml DESTINATION ${CMAKE_INSTALL
 install(FILES ${packaging}/sekisho.logrotate RENAME sekisho
   DESTINATION ${CMAKE_INSTALL_FULL_SYSCONFDIR}/logrotate.d COMPONENT agent)
 install(FILES README.md CHANGELOG.md docs/DESIGN.md docs/packet-path.md docs/threat-model.md docs/rule-language.md
-  docs/load-balancers.md docs/events.md docs/decisions.md docs/service.md docs/packages.md docs/enrolment.md
+  docs/load-balancers.md docs/events.md docs/decisions.md docs/service.md docs/operations.md docs/packages.md docs/enrolment.md
   DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/sekisho COMPONENT agent)
 install(FILES ${packaging}/limits.conf DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/sekisho/examples COMPONENT agent)
 file(GLOB userdata CONFIGURE_DEPENDS packaging/userdata/*.sh packaging/userdata/*.yaml)

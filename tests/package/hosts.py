@@ -6,6 +6,7 @@ and an AWS for them: moto, and a strict fake for what moto has not (instance met
 A test calls run() twice: outside, where it makes the root that all hosts begin with (kept in build/, by what is in it),
 and inside: as the first process of namespaces of its own (mounts, network, processes), so that nothing outlives it.
 """
+import argparse
 import ctypes
 import fcntl
 import glob
@@ -33,6 +34,7 @@ SUITE = "bookworm"
 # Beside what the packages depend on, for what docs/operations.md installs.
 MORE = ["sqlite3", "postgresql"]
 IMAGE = ["systemd", "systemd-sysv", "dbus", "iproute2", "nftables", "python3", "ca-certificates", "curl"]
+PREFIX = "sekisho-hosts-"
 RECIPE = "2"  # another number: made anew
 TOOLS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "dpkg-scanpackages": "dpkg-dev", "nft": "nftables",
          "curl": "curl", "ip": "iproute2", "unshare": "util-linux"}
@@ -190,10 +192,13 @@ def try_rmdir(path):
         return False
 
 
-def outside(script, options, packages):
+def outside(t, script, options, packages):
     kept = Base(packages)
     base = kept.make()
-    folder = tempfile.mkdtemp(prefix="sekisho-hosts-")
+    sweep()
+    folder = tempfile.mkdtemp(prefix=PREFIX)
+    held = os.open(folder, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
     groups = [f"{g}/{os.path.basename(folder)}" for g in cgroup_folders()]
     for g in groups:
         os.mkdir(g)
@@ -203,27 +208,45 @@ def outside(script, options, packages):
     child = subprocess.Popen(words, stdin=subprocess.DEVNULL)
     for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(s, lambda *_: child.kill())
-    code = child.wait()
+    child.wait()
+    try:
+        with open(os.path.join(folder, "tally"), encoding="ascii") as f:
+            t.passed, t.failed, t.skipped = json.load(f)
+    except (OSError, ValueError):
+        t.check("the test comes to its end", False, f"exit {child.returncode}")
     remove_groups(groups)
     shutil.rmtree(folder, ignore_errors=True)
+    os.close(held)
     kept.lock.close()
-    return code if code >= 0 else 128 - code
+    wait_until(lambda: not traces(folder), 5)
+    t.check("nothing is left behind", not traces(folder), traces(folder))
+    return t.end()
 
 
-def left_behind(before):
-    """What is there now and was not before: mounts, namespaces, groups, folders of hosts."""
-    return sorted(traces() - before)
+def sweep():
+    """Empty folders of a test that was killed, and could not do that itself."""
+    for folder in glob.glob(os.path.join(tempfile.gettempdir(), PREFIX + "*")):
+        held = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_groups([f"{g}/{os.path.basename(folder)}" for g in cgroup_folders()])
+            shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            pass  # its test runs
+        finally:
+            os.close(held)
 
 
-def traces():
-    found = {line.split()[1] for line in open("/proc/mounts", encoding="utf-8")}
-    found |= set(glob.glob("/run/netns/*")) | set(glob.glob("/run/systemd/nspawn/*/*"))
-    found |= {f"{g}/{x}" for g in cgroup_folders() for x in os.listdir(g) if x.startswith("sekisho-hosts-")}
-    found |= set(glob.glob(os.path.join(tempfile.gettempdir(), "sekisho-hosts-*")))
+def traces(folder):
+    """Mounts, control groups, files and processes of hosts."""
+    name = os.path.basename(folder)
+    found = [line.split()[1] for line in open("/proc/mounts", encoding="utf-8") if name in line]
+    found += [f"{g}/{name}" for g in cgroup_folders() if os.path.exists(f"{g}/{name}")]
+    found += [folder] if os.path.exists(folder) else []
     for path in glob.glob("/proc/[0-9]*/cmdline"):
         try:
-            if b"sekisho-hosts-" in open(path, "rb").read():
-                found.add(path)
+            if name.encode() in open(path, "rb").read():
+                found.append(path)
         except OSError:
             pass
     return found
@@ -233,18 +256,21 @@ def run(name, script, parser, test, aws=True):
     """What a test's main() is: test(bed, tally) makes it; aws: with moto and metadata."""
     parser.add_argument("--packages", required=True)
     for hidden in ("--inside", "--base", "--groups"):
-        parser.add_argument(hidden)
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if not args.inside:
-        why = why_not()
-        if why:
-            t = Tally(name)
-            t.skip(name, why)
-            return t.end()
-        if find_venv() and sys.prefix != os.path.dirname(find_venv()):
-            os.execv(os.path.join(find_venv(), "python"), ["python", "-B", os.path.abspath(script), *sys.argv[1:]])
-        return outside(os.path.abspath(script), sys.argv[1:], args.packages)
     t = Tally(name)
+    if args.inside:
+        return inside(args, t, test, aws)
+    why = why_not()
+    if why:
+        t.skip(name, why)
+        return t.end()
+    if sys.prefix != os.path.dirname(find_venv()):
+        os.execv(os.path.join(find_venv(), "python"), ["python", "-B", os.path.abspath(script), *sys.argv[1:]])
+    return outside(t, os.path.abspath(script), sys.argv[1:], args.packages)
+
+
+def inside(args, t, test, aws):
     bed = Bed(args)
     try:
         bed.build(aws)
@@ -254,7 +280,9 @@ def run(name, script, parser, test, aws=True):
     if t.failed:
         bed.tell()
     bed.end()
-    return t.end()
+    with open(os.path.join(args.inside, "tally"), "w", encoding="ascii") as f:
+        json.dump([t.passed, t.failed, t.skipped], f)
+    return 0
 
 
 # --- hosts ---
@@ -442,7 +470,7 @@ class Bed:
                               timeout=timeout, check=False)
 
     def build(self, aws):
-        ctypes.CDLL(None, use_errno=True).prctl(4, 0)  # no core of a test
+        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # no core files of a test
         self.must("mount", "-t", "tmpfs", "tmpfs", "/run")
         self.must("ip", "link", "set", "lo", "up")
         with open("/proc/sys/net/ipv4/ip_forward", "w", encoding="ascii") as f:
