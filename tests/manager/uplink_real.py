@@ -82,14 +82,14 @@ def enrolment(t, f):
     r, _ = f.enroll("e1", "--tag", "env=test", token=token)
     t.check("real: a host enrols", r.returncode == 0, r.stderr)
     r, _ = f.enroll("e2", token=token)
-    t.check("real: not with a used token", r.returncode == 1 and "used as often" in r.stderr, r.stderr)
+    t.check("real: not with a used token", r.returncode == 4 and "used as often" in r.stderr, r.stderr)
     r, _ = f.enroll("e2", token="ske_" + "a" * 52)
-    t.check("real: nor with an invented one", r.returncode == 1 and "does not know" in r.stderr, r.stderr)
+    t.check("real: nor with an invented one", r.returncode == 4 and "does not know" in r.stderr, r.stderr)
     used = [x["id"] for x in f.m.json("token", "list")] if isinstance(f.m.json("token", "list"), list) else []
     for i in used:
         f.m.run("token", "revoke", i)
     r, _ = f.enroll("e2", token=token)
-    t.check("real: nor with a revoked one", r.returncode == 1, r.stderr)
+    t.check("real: nor with a revoked one", r.returncode == 4, r.stderr)
 
 
 def told(t, f):
