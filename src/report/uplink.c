@@ -14,6 +14,7 @@
 #define RESOLVE_EVERY  (60 * SK_NS_PER_S)
 #define BLOCKED_MS     20 /* a turn while the guard has no room for what is to be handed on */
 #define HEARTBEAT_S    30
+#define DRAIN_AWAY_MS  300 /* on the way out, for a manager that has been away */
 
 /* --- opening --- */
 
@@ -237,8 +238,11 @@ int uplink_run(struct uplink *u, struct pollfd *extra, unsigned n, int timeout_m
 
 int uplink_drain(struct uplink *u, int timeout_ms)
 {
+    /* A manager that is away is tried once more, and not waited for: nobody watches meanwhile, and the spool stays. */
+    unsigned last = u->fails > 0 ? u->fails + 1 : 2;
+    if (u->fails > 0 && timeout_ms > DRAIN_AWAY_MS)
+        timeout_ms = DRAIN_AWAY_MS;
     int64_t until = sk_now_mono() + (int64_t)timeout_ms * SK_NS_PER_MS;
-    unsigned last = u->fails > 0 ? u->fails + 1 : 2; /* a manager that is away is tried once more, and not waited for */
     u->draining = true;
     if (u->state == IPC_MANAGER_REFUSED)
         return uplink_has_items(u) ? SK_EAGAIN : SK_OK;

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -539,6 +540,14 @@ def drained(c, t):
     t.check("drain: a manager that is away is not waited for", d.of("drained") and d.of("drained")[0]["drained"] != 0 and
             d.of("drained")[0]["ms"] < 1500, d.of("drained"))
     d.end()
+    d = Drive(c.args.drive, c.home).start()
+    wait_until(lambda: d.state()["state"] == "trying", 5)
+    with socket.create_server(("127.0.0.1", c.fake.port)):  # takes connections, and says nothing
+        d.tell("drain 3000")
+        wait_until(lambda: d.of("drained"), 5)
+        t.check("drain: nor is one that has been away, and is silent now", d.of("drained") and
+                d.of("drained")[0]["drained"] != 0 and d.of("drained")[0]["ms"] < 1500, d.of("drained"))
+        d.end()
 
 
 def damaged(c, t):
