@@ -5,6 +5,7 @@ themselves by user data, an attack, an upgrade under traffic, the end of an inst
     system.py --packages DIR       as root; needs mmdebstrap, systemd-nspawn and moto
 """
 import argparse
+import datetime
 import hashlib
 import json
 import os
@@ -171,6 +172,11 @@ def instances(f):
 
 # --- an attack ---
 
+def ends_of(host):
+    """{target: end in milliseconds}"""
+    return {b["target"]: datetime.datetime.fromisoformat(b["expires"]).timestamp() * 1000 for b in host.json("sekisho", "blocks")}
+
+
 def attack(f):
     t, bed = f.t, f.bed
     address = bed.address("attacker")
@@ -184,6 +190,10 @@ def attack(f):
     t.check("attack: neither answers the attacker", bed.get("attacker", f.a, seconds=1) is None and
             bed.get("attacker", f.b, seconds=1) is None)
     t.check("attack: both serve others", bed.get("visitor", f.a) == 200 and bed.get("visitor", f.b) == 200)
+    ends = {name: x.get(address) for name, x in (("A", ends_of(f.a)), ("B", ends_of(f.b)), ("manager", {
+        e["target"]: e["expires_ms"] for e in f.m.json("sekisho-manager", "entries")}))}
+    t.check("attack: it ends everywhere at the same moment, whatever the time zone", None not in ends.values() and
+            max(ends.values()) - min(ends.values()) < 1000, ends)
     why = f.a.sh("sekisho", "explain", address)
     t.check("attack: A explains it", why.returncode == 0 and "SQL" in why.stdout, why.stdout + why.stderr)
 
@@ -257,7 +267,8 @@ def upgrade(f):
     after = {b["id"]: b["expires"] for b in a.json("sekisho", "blocks")}
     t.check("upgrade: the same blocks, with the same ends", before == after and before, (before, after))
     ledger = (a.json("sekisho", "status") or {}).get("ledger", {})
-    t.check("upgrade: at most one second was not watched, and status says so", 0 < ledger.get("unwatched_seconds", 0) <= 1, ledger)
+    gap = ledger.get("unwatched_seconds", 0)
+    t.check(f"upgrade: at most one second was not watched, and status says so: {gap} s", 0 < gap <= 1, ledger)
     t.check("upgrade: what was changed in the configuration is kept", "# of this host" in a.read("/etc/sekisho/sekisho.yaml"))
     t.check("upgrade: it is the same host for its manager", wait_until(
         lambda: f.agents().get("web-a", {}).get("state") == "active", 10) is not None and len(f.agents()) == 2, f.agents())
@@ -299,6 +310,8 @@ def purge(f):
     t.check("purge: nobody is blocked", a.elements() is None, a.elements())
     t.check("purge: who was blocked is served", f.bed.get("attacker", a) == 200)
     left_of(t, a, f.plain, ("sekisho", "sekisho-drain"))
+    t.check("purge: the users stay, so that their numbers do not come to mean somebody else", all(
+        a.sh("getent", "passwd", u).returncode == 0 for u in ("sekisho", "sekisho-report")))
     done = f.m.sh("apt-get", "-q", "-y", "purge", "sekisho-manager")
     t.check("purge: the manager's too", done.returncode == 0, done.stderr[-600:])
     left_of(t, f.m, f.plain, ("sekisho-manager",))
