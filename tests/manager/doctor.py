@@ -108,6 +108,34 @@ def rights(t, h):
     h.judge(t, "limits: few files", "limits", "warn", "256")
 
 
+def lro_driver(folder):
+    """Few drivers have LRO, and none that a test can load everywhere: a library that answers for one."""
+    source, library = os.path.join(folder, "lro.c"), os.path.join(folder, "lro.so")
+    with open(source, "w", encoding="ascii") as f:
+        f.write("""
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <stdarg.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int ioctl(int fd, unsigned long request, ...)
+{
+    va_list ap;
+    va_start(ap, request);
+    void *arg = va_arg(ap, void *);
+    va_end(ap);
+    long rc = syscall(SYS_ioctl, fd, request, arg);
+    struct ethtool_value *v = request == SIOCETHTOOL ? (void *)((struct ifreq *)arg)->ifr_data : 0;
+    if (v && rc == 0 && v->cmd == ETHTOOL_GFLAGS)
+        v->data |= ETH_FLAG_LRO;
+    return (int)rc;
+}
+""")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    return library
+
+
 def machine(t, h):
     h.look("--set", "capture.interfaces=[nothing0, veth0]")
     h.judge(t, "interface: one that is not there", "interface", "warn", "nothing0")
@@ -116,15 +144,11 @@ def machine(t, h):
     h.look("--set", "capture.interfaces=[veth1]")
     h.judge(t, "interface: one that is down", "interface", "warn", "veth1: is down")
     subprocess.run(["ip", "link", "set", "veth1", "up"], check=True)
-    bond = subprocess.run("ip link add bond7 type bond && ip link set bond7 up && ethtool -K bond7 lro on", shell=True,
-                          capture_output=True, check=False)
-    lro = subprocess.run(["ethtool", "-k", "bond7"], capture_output=True, text=True, check=False).stdout
-    if bond.returncode or "large-receive-offload: on" not in lro:
-        t.skip("interface: LRO", "no device here has it")
-    else:
-        h.look("--set", "capture.interfaces=[bond7]")
-        h.judge(t, "interface: LRO", "interface", "warn", "LRO joins")
-    subprocess.run(["ip", "link", "del", "bond7"], capture_output=True, check=False)
+    h.look("--set", "capture.interfaces=[veth0]", before=("env", "LD_PRELOAD=" + lro_driver(h.dir),
+                                                          "ASAN_OPTIONS=verify_asan_link_order=0"))
+    h.judge(t, "interface: LRO", "interface", "warn", "LRO joins")
+    t.check("interface: and how it is turned off", any("ethtool -K veth0 lro off" in c.get("remedy", "") for c in h.all("interface")),
+            h.all("interface"))
     h.look("--set", "capture.ring-size=2gb", "--set", "capture.workers=64")
     h.judge(t, "memory: rings that do not fit", "memory", "fail", "rings take")
     small = os.path.join(h.dir, "small")
