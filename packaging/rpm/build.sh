@@ -37,7 +37,9 @@ tar -xzf "$source" --no-same-owner --no-same-permissions -C "$work" --strip-comp
 # Paths of this build stay out of the binaries (-ffile-prefix-map).
 DEB_BUILD_PATH=$work/rpm/BUILD/sekisho-$version
 DEB_BUILD_MAINT_OPTIONS=hardening=+all
-export DEB_BUILD_PATH DEB_BUILD_MAINT_OPTIONS
+# ccache makes paths relative, before the compiler maps them: the same bytes with and without it.
+DEB_CFLAGS_MAINT_APPEND=-ffile-prefix-map=..=.
+export DEB_BUILD_PATH DEB_BUILD_MAINT_OPTIONS DEB_CFLAGS_MAINT_APPEND
 export CCACHE_BASEDIR="$work" CCACHE_NOHASHDIR=1 # for who has CMAKE_C_COMPILER_LAUNCHER=ccache
 LC_ALL=C.UTF-8 TZ=UTC rpmbuild -ba --nodeps --load="$work/debian.macros" --define "_topdir $work/rpm" \
   --define "sekisho_version $version" ${RPM_FILES:+--define "sekisho_files $RPM_FILES"} "$work/sekisho.spec"
