@@ -41,9 +41,18 @@ DEB_BUILD_MAINT_OPTIONS=hardening=+all
 DEB_CFLAGS_MAINT_APPEND=-ffile-prefix-map=..=.
 export DEB_BUILD_PATH DEB_BUILD_MAINT_OPTIONS DEB_CFLAGS_MAINT_APPEND
 export CCACHE_BASEDIR="$work" CCACHE_NOHASHDIR=1 # for who has CMAKE_C_COMPILER_LAUNCHER=ccache
-LC_ALL=C.UTF-8 TZ=UTC rpmbuild -ba --nodeps --load="$work/debian.macros" --define "_topdir $work/rpm" \
-  --define "sekisho_version $version" ${RPM_FILES:+--define "sekisho_files $RPM_FILES"} "$work/sekisho.spec"
-for f in "$work"/rpm/RPMS/*/*.rpm "$work"/rpm/SRPMS/*.rpm; do
+export LC_ALL=C.UTF-8 TZ=UTC
+build() { # WHAT OPTION...
+  what=$1
+  shift
+  rpmbuild "$what" --nodeps --load="$work/debian.macros" --define "sekisho_version $version" \
+    ${RPM_FILES:+--define "sekisho_files $RPM_FILES"} "$@" "$work/sekisho.spec"
+}
+build -bb --define "_topdir $work/rpm"
+# The source package holds the spec as it was read, with all the places that it names: none of this build.
+(cd "$work/rpm/SOURCES" && build -bs --define '_topdir /' --define '_sourcedir .' --define '_builddir /' \
+  --define '_buildrootdir /' --define '_rpmdir .' --define '_srcrpmdir .')
+for f in "$work"/rpm/RPMS/*/*.rpm "$work"/rpm/SOURCES/*.src.rpm; do
   install -m 644 "$f" "$out/"
   echo "$out/${f##*/}"
 done
