@@ -232,10 +232,16 @@ class Watch:
         self.over = True
         for x in self.threads:
             x.join()
+        for verb in ("add", "delete"):  # to see that it hears
+            self.bed.within(self.host.name, "nft", verb, "table", "inet", "probe")
+        wait_until(lambda: "probe" in self.heard(), 5)
         self.monitor.terminate()
         self.monitor.wait(10)
-        self.log.seek(0)
-        return self.log.read()
+        return self.heard()
+
+    def heard(self):
+        with open(self.log.name, encoding="utf-8") as f:
+            return f.read()
 
 
 def upgrade(f):
@@ -262,7 +268,8 @@ def upgrade(f):
             a.show("sekisho-drain", "ExecMainStartTimestampMonotonic") != waiting, a.journal("sekisho-drain"))
     t.check(f"upgrade: the block was in the kernel at each of {w.looks} looks", w.looks > 20 and w.missing == 0,
             (w.looks, w.missing))
-    t.check("upgrade: the kernel has announced the end of none", "sekisho" not in destroyed, destroyed[-600:])
+    t.check("upgrade: the kernel has announced the end of none", "sekisho" not in destroyed and "table inet probe" in destroyed,
+            destroyed[-600:])
     t.check(f"upgrade: the attacker did not get through, {w.served} others did", w.passed == 0 and w.served > 5, (w.passed, w.served))
     after = {b["id"]: b["expires"] for b in a.json("sekisho", "blocks")}
     t.check("upgrade: the same blocks, with the same ends", before == after and before, (before, after))
