@@ -50,7 +50,7 @@ build() { # WHAT OPTION...
 }
 build -bb --define "_topdir $work/rpm"
 # The source package holds the spec as it was read, with all the places that it names: none of this build.
-(cd "$work/rpm/SOURCES" && build -bs --define '_topdir /' --define '_sourcedir .' --define '_builddir /' \
+(cd "$work/rpm/SOURCES" && DEB_BUILD_PATH=/source && build -bs --define '_topdir /' --define '_sourcedir .' --define '_builddir /' \
   --define '_buildrootdir /' --define '_rpmdir .' --define '_srcrpmdir .')
 for f in "$work"/rpm/RPMS/*/*.rpm "$work"/rpm/SOURCES/*.src.rpm; do
   install -m 644 "$f" "$out/"
