@@ -282,16 +282,10 @@ def start_fails(bed, t):
     bed.ctl("block", VISITOR, "--for", "5m")
     os.kill(bed.process.pid, signal.SIGKILL)
     bed.process.wait()
-    bed.process = subprocess.Popen(["ip", "netns", "exec", bed.server, bed.agent, "run", "-c", bed.conf],
+    # The engine's user may have no further process, and so the engine none of its threads.
+    bed.process = subprocess.Popen(["ip", "netns", "exec", bed.server, "prlimit", "--nproc=1:1", bed.agent, "run", "-c", bed.conf],
                                    stdin=subprocess.DEVNULL, stdout=bed.log, stderr=bed.log, start_new_session=True)
-    pid = str(bed.process.pid)
-    until = time.monotonic() + 15
-    while bed.process.poll() is None and time.monotonic() < until:
-        for engine in bed.sh(None, "pgrep", "-P", pid, "-f", "role-engine").stdout.split():
-            try:
-                os.kill(int(engine), signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+    wait_until(lambda: bed.process.poll() is not None, 30)
     t.check("an agent whose engine does not start gives up and says so",
             bed.process.poll() == 1 and "does not start" in bed.agent_log(), bed.agent_log()[-300:])
     t.check("and lets the blocks be", VISITOR in (bed.elements() or {}), bed.elements())
