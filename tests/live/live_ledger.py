@@ -17,8 +17,10 @@ from live_block import RULE
 RULES = RULE + 'pass http any any -> any any (msg:"ours"; http.uri; content:"/pass-me"; sid:900;)\n' \
     'alert http any any -> any any (msg:"body"; file.data; content:"EVIL-MARKER"; sid:901;)\n'
 
+# All at once, whatever else runs: the kernel hands over a block of the ring that is not full after some time.
 FLOOD = """
-import socket, sys
+import os, socket, sys
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for i in range(int(sys.argv[2])):
     s.sendto(b"x" * int(sys.argv[3]), (sys.argv[1], 9))
