@@ -30,6 +30,9 @@ SK_MUST_USE int role_enter(enum role_kind kind, int argc, char **argv);
  */
 SK_MUST_USE int sandbox_enter(enum role_kind kind);
 
+/* Its rules, put into a libseccomp filter of any architecture, whose other calls shall fail. 0 or -errno. */
+SK_MUST_USE int sandbox_rules(enum role_kind kind, void *filter);
+
 /*
  * How soon a process gets a processor that others want too. The urgent ones, guard and engine, do little at a time and
  * are waited for: they ask for short slices, which lets them in earlier for the same share of the processor (EEVDF,

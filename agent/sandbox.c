@@ -281,11 +281,8 @@ static int add_output(scmp_filter_ctx ctx, enum role_kind kind)
     return rc == 0 ? ADD(ctx, SCMP_ACT_KILL_PROCESS, accepting) : rc;
 }
 
-int sandbox_enter(enum role_kind kind)
+int sandbox_rules(enum role_kind kind, void *ctx)
 {
-    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-    if (ctx == NULL)
-        return SK_ENOMEM;
     int rc = ADD(ctx, SCMP_ACT_ALLOW, allowed);
     if (rc == 0)
         rc = ADD(ctx, SCMP_ACT_KILL_PROCESS, deadly);
@@ -303,6 +300,15 @@ int sandbox_enter(enum role_kind kind)
         rc = add_plain_memory(ctx);
     if (rc == 0)
         rc = add_output(ctx, kind);
+    return rc;
+}
+
+int sandbox_enter(enum role_kind kind)
+{
+    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    if (ctx == NULL)
+        return SK_ENOMEM;
+    int rc = sandbox_rules(kind, ctx);
     if (rc == 0)
         rc = seccomp_load(ctx);
     seccomp_release(ctx);
