@@ -405,7 +405,8 @@ class Host:
         return self.sh("apt-get", "-q", "-y", "--no-install-recommends", *words, timeout=300)
 
     def active(self, unit):
-        return self.sh("systemctl", "is-active", unit).stdout.strip()
+        out = self.sh("systemctl", "is-active", unit)
+        return "active" if out.returncode == 0 else out.stdout.strip()  # "reloading" too: when the host's addresses changed
 
     def show(self, unit, what):
         return self.sh("systemctl", "show", "-p", what, "--value", unit).stdout.strip()
