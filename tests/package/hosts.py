@@ -13,6 +13,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,16 +34,21 @@ __all__ = ["Bed", "Host", "IpSets", "REGION", "Tally", "find", "run", "version_o
 SUITE = "bookworm"
 # Beside what the packages depend on, for what docs/operations.md installs.
 MORE = ["sqlite3", "postgresql"]
+# For hosts of RPM packages (rpm_hosts.py): unpacked over the same root, beside the libraries that the packages link.
+RPM_TOOLS = ["dnf", "rpm"]
 IMAGE = ["systemd", "systemd-sysv", "dbus", "iproute2", "nftables", "python3", "ca-certificates", "curl"]
 PREFIX = "sekisho-hosts-"
-RECIPE = "3"  # another number: made anew
+RECIPE = "4"  # another number: made anew
 TOOLS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "dpkg-scanpackages": "dpkg-dev", "nft": "nftables",
-         "curl": "curl", "ip": "iproute2", "unshare": "util-linux"}
+         "rpmbuild": "rpm", "createrepo_c": "createrepo-c", "curl": "curl", "ip": "iproute2", "unshare": "util-linux"}
 GATEWAY, IMDS = "10.79.0.1", "169.254.169.254"
-ADDRESSES = {"manager": "10.79.0.10", "web-a": "10.79.0.11", "web-b": "10.79.0.12"}
-INSTANCES = {"manager": "i-0aaaaaaaaaaaaaaa0", "web-a": "i-0aaaaaaaaaaaaaaa1", "web-b": "i-0aaaaaaaaaaaaaaa2"}
+ADDRESSES = {"manager": "10.79.0.10", "web-a": "10.79.0.11", "web-b": "10.79.0.12",
+             "manager-rpm": "10.79.0.13", "web-rpm": "10.79.0.14"}
+INSTANCES = {"manager": "i-0aaaaaaaaaaaaaaa0", "web-a": "i-0aaaaaaaaaaaaaaa1", "web-b": "i-0aaaaaaaaaaaaaaa2",
+             "manager-rpm": "i-0aaaaaaaaaaaaaaa3", "web-rpm": "i-0aaaaaaaaaaaaaaa4"}
 # Not one of them has the time of this machine.
-ZONES = {"manager": "Pacific/Auckland", "web-a": "America/Los_Angeles", "web-b": "Asia/Kolkata"}
+ZONES = {"manager": "Pacific/Auckland", "web-a": "America/Los_Angeles", "web-b": "Asia/Kolkata", "manager-rpm": "Asia/Tokyo",
+         "web-rpm": "Europe/Lisbon"}
 MANAGER_NAME = "manager.example.com"
 MANAGER_URL = f"https://{MANAGER_NAME}:8443"
 GROUP, HOOK = "web", "sekisho"
@@ -90,9 +96,10 @@ class Base:
     def __init__(self, packages):
         self.debs = [find(packages, n) for n in ("sekisho", "sekisho-manager", "sekisho-rules")]
         depends = [output("dpkg-deb", "-f", d, "Depends") for d in self.debs]
-        self.key = hashlib.sha256(json.dumps([RECIPE, SUITE, IMAGE, MORE, depends]).encode()).hexdigest()[:16]
+        self.key = hashlib.sha256(json.dumps([RECIPE, SUITE, IMAGE, MORE, RPM_TOOLS, depends]).encode()).hexdigest()[:16]
         self.folder = os.path.join(ROOT, "build/package-test")
         self.path = os.path.join(self.folder, "base-" + self.key)
+        self.libraries = sorted(set(re.findall(r"\blib(?!vectorscan)[a-z0-9.+-]+", " ".join(depends))))
         self.lock = None
 
     def make(self):
@@ -110,13 +117,16 @@ class Base:
     def make_new(self):
         print("making the root that hosts begin with", flush=True)
         new = os.path.join(self.folder, "new")
-        for old in [new, *glob.glob(os.path.join(self.folder, "base-*"))]:
+        layer = rpm_layer(new)
+        for old in [new, layer, *glob.glob(os.path.join(self.folder, "base-*"))]:
             shutil.rmtree(old, ignore_errors=True)
         try:
             self.build(new)
+            os.rename(layer, rpm_layer(self.path))
             os.rename(new, self.path)
         finally:
             shutil.rmtree(new, ignore_errors=True)
+            shutil.rmtree(layer, ignore_errors=True)
 
     @staticmethod
     def sources():
@@ -138,14 +148,18 @@ class Base:
         for f in ("/etc/resolv.conf", "/etc/hosts"):
             shutil.copyfile(f, new + f)
         names = [os.path.join("/root/packages", os.path.basename(d)) for d in self.debs]
-        subprocess.run(["chroot", new, "apt-get", "-q", "-y", "--download-only", "--no-install-recommends", "install", *names, *MORE], check=True,
-                       stdout=subprocess.DEVNULL, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive",
-                                                       **{k: v for k, v in os.environ.items() if k.endswith("_proxy")}})
+        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive",
+               **{k: v for k, v in os.environ.items() if k.endswith("_proxy")}}
+        install = ["chroot", new, "apt-get", "-q", "-y", "--no-install-recommends", "install"]
+        subprocess.run([*install, "--download-only", *names, *MORE, *RPM_TOOLS], check=True, stdout=subprocess.DEVNULL, env=env)
+        chosen = subprocess.run([*install, "--simulate", *RPM_TOOLS, *self.libraries], check=True, capture_output=True, text=True,
+                                env=env).stdout
         shutil.rmtree(inside)
         mirror = os.path.join(new, "srv/debian")
         os.mkdir(mirror)
         for f in glob.glob(os.path.join(new, "var/cache/apt/archives/*.deb")):
             shutil.move(f, mirror)
+        unpack(mirror, re.findall(r"^Inst (\S+)", chosen, re.M), rpm_layer(new))
         with open(os.path.join(mirror, "Packages"), "w", encoding="utf-8") as f:
             subprocess.run(["dpkg-scanpackages", "."], cwd=mirror, stdout=f, stderr=subprocess.DEVNULL, check=True)
         shutil.rmtree(os.path.join(new, "var/lib/apt/lists"))
@@ -157,6 +171,23 @@ class Base:
             pass
         with open(os.path.join(new, "etc/resolv.conf"), "w", encoding="ascii"):
             pass
+
+
+def rpm_layer(path):
+    """What is beside a root, to be laid over it for hosts of RPM packages."""
+    return path + "-rpm"
+
+
+def unpack(mirror, names, folder):
+    for link in ("bin", "lib", "lib64", "sbin"):
+        os.makedirs(os.path.join(folder, "usr", link))
+        os.symlink("usr/" + link, os.path.join(folder, link))
+    for name in names:
+        deb, = glob.glob(os.path.join(mirror, name + "_*.deb"))
+        subprocess.run(["dpkg-deb", "-x", deb, folder], check=True)
+    # Debian calls it by another name.
+    library, = glob.glob(os.path.join(folder, "usr/lib/*/libpcap.so.0.8"))
+    os.symlink(os.path.basename(library), os.path.join(os.path.dirname(library), "libpcap.so.1"))
 
 
 # --- outside and inside ---
@@ -287,7 +318,7 @@ def inside(args, t, test, aws):
 # --- hosts ---
 
 class Host:
-    def __init__(self, bed, name):
+    def __init__(self, bed, name, lower=None):
         self.bed, self.name, self.address = bed, name, ADDRESSES[name]
         self.dir = os.path.join(bed.dir, name)
         self.root = os.path.join(self.dir, "root")
@@ -297,7 +328,7 @@ class Host:
         bed.must("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", self.dir)
         for d in ("upper", "work", "root"):
             os.mkdir(os.path.join(self.dir, d))
-        bed.must("mount", "-t", "overlay", "overlay", "-o", f"lowerdir={bed.base},upperdir={self.dir}/upper,"
+        bed.must("mount", "-t", "overlay", "overlay", "-o", f"lowerdir={lower or bed.base},upperdir={self.dir}/upper,"
                  f"workdir={self.dir}/work", self.root)
         self.write("/etc/hostname", name + "\n")
         self.write("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {name}\n{ADDRESSES['manager']} {MANAGER_NAME}\n")
@@ -515,8 +546,8 @@ class Bed:
                             aws_access_key_id=self.moto.env["AWS_ACCESS_KEY_ID"],
                             aws_secret_access_key=self.moto.env["AWS_SECRET_ACCESS_KEY"])
 
-    def host(self, name):
-        h = Host(self, name)
+    def host(self, name, kind=None):
+        h = kind(self, name) if kind else Host(self, name)
         self.hosts[name] = h
         if self.ec2:
             self.ec2.server.clients[h.address] = h.instance

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The RPM packages: rpmlint, what they hold and require, and their life in a root of their own: install, verify, run,
-upgrade, erase. The root has a shell, the tools of the scriptlets and the libraries of the machine, with libpcap under the
-name that it has on Amazon Linux 2023 and RHEL 9; its systemctl only writes down what it is told. Needs root (chroot), rpm,
-rpmbuild, rpmlint.
+"""The RPM packages: rpmlint, what they hold and require, and their life in a root where no systemd runs, as an image that is
+being built: install, verify, run, erase. The root has a shell, the tools of the scriptlets and the libraries of the machine,
+with libpcap under the name that it has on Amazon Linux 2023 and RHEL 9; its systemctl only writes down what it is told. What
+they do with dnf on hosts that run is in operations.py. Needs root (chroot), rpm, rpmlint.
 
   rpm.py --packages DIR
 """
@@ -29,7 +29,7 @@ FOLDERS = {"var/lib/sekisho": (0o711, "root"), "var/log/sekisho": (0o750, "root"
 UNITS = ("sekisho", "sekisho-drain", "sekisho-manager")
 USERS = ("sekisho", "sekisho-report", "sekisho-manager")
 # Folders of the distributions' own packages.
-STANDARD = ("var/log", "var/tmp", "dev", "proc", "tmp", "run/systemd/system", "etc/logrotate.d", "usr/share/licenses",
+STANDARD = ("var/log", "var/tmp", "dev", "proc", "tmp", "etc/logrotate.d", "usr/share/licenses",
             "usr/lib/systemd/system", "usr/lib/sysusers.d", "usr/lib/tmpfiles.d", "usr/share/bash-completion/completions",
             "usr/share/doc", "usr/share/man/man1", "usr/share/man/man5", "usr/share/man/man8")
 SYSTEMCTL = '#!/bin/sh\necho "$*" >>/systemctl.log\n'
@@ -228,8 +228,8 @@ class Life:
             assert users[name][6] == "/sbin/nologin" and int(users[name][2]) < 1000, users[name]
         told = self.root.told()
         for unit in UNITS:
-            assert "--no-reload preset %s.service" % unit in told and "daemon-reload" in told, told
-        assert not [t for t in told if re.search(r"start|enable", t)], "started without being asked: %s" % told
+            assert "--no-reload preset %s.service" % unit in told, told
+        assert not [t for t in told if "preset" not in t], "told to a systemd that does not run: %s" % told
 
     def verify(self):
         self.root.rpm("-V", "--nodeps", *NAMES)
@@ -288,35 +288,17 @@ class Life:
         for left in ("tmp/manager.yaml", "tmp/agent.yaml", "tmp/token", "tmp/log", "var/lib/sekisho/signing-keys"):
             os.unlink(self.root.at(left))
 
-    def upgrade(self):
-        newer = other_version(self.rpms, "99.1", self.scratch)
-        own = self.root.read("etc/sekisho/sekisho.yaml") + "# my own\n"
-        self.root.write("etc/sekisho/sekisho.yaml", own, 0o640)
-        self.root.write("var/lib/sekisho/journal", "blocks")
-        changed = self.root.rpm("-V", "--nodeps", "sekisho", check=False).stdout
-        assert re.fullmatch(r"S\.5.{6}\s+c /etc/sekisho/sekisho.yaml\n", changed), changed
-        self.root.told()
-        said = self.root.rpm("-Uvh", "--nodeps", *newer).stdout
-        assert "sekisho.yaml.rpmnew" in said, said
-        assert self.root.read("etc/sekisho/sekisho.yaml") == own, "a changed configuration was replaced"
-        assert self.root.read("etc/sekisho/sekisho.yaml.rpmnew").endswith("# of version 99.1\n")
-        assert self.root.read("etc/sekisho/manager.yaml").endswith("# of version 99.1\n"), "an unchanged one was kept"
-        assert self.root.owner("etc/sekisho/sekisho.yaml") == (0o640, "root")
-        assert self.root.read("var/lib/sekisho/journal") == "blocks"
-        assert self.root.rpm("-q", *NAMES).stdout.count("-99.1-") == 3
-        told = self.root.told()
-        assert not [unit for unit in UNITS if "try-restart %s.service" % unit not in told], told
-        assert not [t for t in told if re.search(r"preset|disable|^stop", t)], "as if it were new or gone: %s" % told
-
     def erase(self):
-        os.unlink(self.root.at("etc/sekisho/sekisho.yaml.rpmnew"))
-        os.unlink(self.root.at("var/lib/sekisho/journal"))
+        with open(self.root.at("etc/sekisho/sekisho.yaml"), "a", encoding="utf-8") as f:
+            f.write("# my own\n")
+        self.root.told()
         said = self.root.rpm("-e", "--nodeps", *NAMES).stdout
         assert "sekisho.yaml.rpmsave" in said, said
         assert self.root.read("etc/sekisho/sekisho.yaml.rpmsave").endswith("# my own\n")
         told = self.root.told()
         for unit in UNITS:
-            assert "--no-reload disable %s.service" % unit in told and "stop %s.service" % unit in told, told
+            assert "--no-reload disable %s.service" % unit in told, told
+        assert not [t for t in told if "disable" not in t], "told to a systemd that does not run: %s" % told
         os.unlink(self.root.at("etc/sekisho/sekisho.yaml.rpmsave"))
         os.rmdir(self.root.at("etc/sekisho"))
         accounts = {"etc/" + n for n in ("passwd-", "group-", "shadow", "gshadow", "subuid", "subgid", "shadow-", "gshadow-",
@@ -348,7 +330,7 @@ def wait_for_port(port, daemon, root):
 
 
 STILL = ("rpmlint", "gate", "say_what_they_are", "config_is_marked", "scriptlets_are_posix", "source_package")
-ALIVE = ("install", "verify", "runs", "finds_attacks", "enrols", "upgrade", "erase", "install_again")
+ALIVE = ("install", "verify", "runs", "finds_attacks", "enrols", "erase", "install_again")
 
 
 def main():

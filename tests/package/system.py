@@ -107,7 +107,6 @@ def manager(f):
     with open(m.at("/etc/sekisho/manager.yaml"), "a", encoding="utf-8") as conf:
         conf.write(CONFIG.replace("@ENDPOINT@", f.bed.moto.endpoint))
     said = m.must("sekisho-manager", "init", "--name", MANAGER_NAME)
-    f.fingerprint = m.json("sekisho-manager", "ca", "show")
     t.check("manager: init makes CA, keys and database", "fingerprint" in said, said)
     m.must("systemctl", "enable", "--now", "sekisho-manager")
     t.check("manager: the service starts", m.active("sekisho-manager") == "active", m.journal("sekisho-manager"))
@@ -200,15 +199,35 @@ def attack(f):
 
 # --- an upgrade under traffic ---
 
+class Deaths:
+    """What the kernel announces to have been taken out of a host's nftables."""
+
+    def __init__(self, bed, host):
+        self.bed, self.host = bed, host
+        self.log = open(os.path.join(bed.dir, "nft-monitor"), "w+", encoding="utf-8")
+        self.monitor = subprocess.Popen(["ip", "netns", "exec", host.name, "nft", "monitor", "destroy"], stdin=subprocess.DEVNULL,
+                                        stdout=self.log, stderr=self.log)
+
+    def end(self):
+        for verb in ("add", "delete"):  # to see that it hears
+            self.bed.within(self.host.name, "nft", verb, "table", "inet", "probe")
+        wait_until(lambda: "probe" in self.heard(), 5)
+        self.monitor.terminate()
+        self.monitor.wait(10)
+        return self.heard()
+
+    def heard(self):
+        with open(self.log.name, encoding="utf-8") as f:
+            return f.read()
+
+
 class Watch:
     """Elements of a host's table, seen all the time: asked for, and as the kernel announces changes."""
 
     def __init__(self, bed, host, address):
         self.bed, self.host, self.address = bed, host, address
         self.looks, self.missing, self.passed, self.served, self.over = 0, 0, 0, 0, False
-        self.log = open(os.path.join(bed.dir, "nft-monitor"), "w+", encoding="utf-8")
-        self.monitor = subprocess.Popen(["ip", "netns", "exec", host.name, "nft", "monitor", "destroy"], stdin=subprocess.DEVNULL,
-                                        stdout=self.log, stderr=self.log)
+        self.deaths = Deaths(bed, host)
         self.threads = [threading.Thread(target=x) for x in (self.look, self.attack, self.visit)]
         for x in self.threads:
             x.start()
@@ -232,16 +251,7 @@ class Watch:
         self.over = True
         for x in self.threads:
             x.join()
-        for verb in ("add", "delete"):  # to see that it hears
-            self.bed.within(self.host.name, "nft", verb, "table", "inet", "probe")
-        wait_until(lambda: "probe" in self.heard(), 5)
-        self.monitor.terminate()
-        self.monitor.wait(10)
-        return self.heard()
-
-    def heard(self):
-        with open(self.log.name, encoding="utf-8") as f:
-            return f.read()
+        return self.deaths.end()
 
 
 def upgrade(f):
