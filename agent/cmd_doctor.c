@@ -75,6 +75,7 @@ static void look(struct doctor *d)
     doctor_conf(d);
     doctor_rules(d);
     doctor_agent(d);
+    doctor_sandbox(d);
     doctor_kernel(d);
     doctor_interfaces(d);
     doctor_limits(d);

@@ -28,6 +28,7 @@ void doctor_conf(struct doctor *d); /* doctor_agent.c: configuration, rules, the
 void doctor_rules(struct doctor *d);
 void doctor_agent(struct doctor *d);
 void doctor_limits(struct doctor *d);
+void doctor_sandbox(struct doctor *d);
 void doctor_kernel(struct doctor *d);     /* doctor_kernel.c: version, capabilities, capture, nftables, sockets */
 void doctor_interfaces(struct doctor *d); /* doctor_host.c */
 void doctor_clock(struct doctor *d);

@@ -81,6 +81,27 @@ static void look_at_losses(struct doctor *d)
                    "the kernel does not take blocks at present");
 }
 
+/* What holds the roles beside users and system calls, as those that run say, or as the kernel would let them. */
+void doctor_sandbox(struct doctor *d)
+{
+    size_t i;
+    json_t *role;
+    const char *open = NULL;
+    json_array_foreach(show_at(d->status, "roles"), i, role) if (json_is_false(show_at(role, "files_confined")) &&
+                                                                 strcmp(show_str(role, "state"), "working") == 0) open =
+        show_str(role, "name");
+    if (role_files_version() == 0)
+        doctor_say(d, DOCTOR_WARN, "sandbox", "a kernel with Landlock: 5.13, with landlock in its lsm= if it has one",
+                   "users, modes and the unit alone say which files the uplink can open");
+    else if (open != NULL)
+        doctor_say(d, DOCTOR_WARN, "sandbox",
+                   "journalctl -u sekisho tells why; is there a drop-in with SystemCallFilter=?",
+                   "the kernel has Landlock, but the %s runs without it", open);
+    else
+        doctor_say(d, DOCTOR_OK, "sandbox", NULL, "the roles are confined, their files too (Landlock %d)",
+                   role_files_version());
+}
+
 void doctor_agent(struct doctor *d)
 {
     char up[32];

@@ -81,11 +81,11 @@ struct guard_child {
     pid_t pid; /* 0: not running */
     uid_t uid;
     gid_t gid;
-    int chan, blocks; /* -1 */
-    bool ready, killed;
-    int64_t started, start_at; /* monotonic; start_at: when it is to be started again */
-    int64_t gone;              /* when it closed its channel */
-    int64_t wait;              /* before the next restart */
+    int chan, blocks;             /* -1 */
+    bool ready, killed, confined; /* confined: as it says itself */
+    int64_t started, start_at;    /* monotonic; start_at: when it is to be started again */
+    int64_t gone;                 /* when it closed its channel */
+    int64_t wait;                 /* before the next restart */
     uint64_t restarts;
     int64_t beat_time;
     uint64_t beat[SK_MAX_WORKERS];

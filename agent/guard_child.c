@@ -45,6 +45,10 @@ int guard_child_setup(struct guard *g)
     choose_user(&g->child[GUARD_REPORTER], g->conf->guard.reporter_user);
     g->child[GUARD_EXPORTER].uid = g->child[GUARD_UPLINK].uid = g->child[GUARD_REPORTER].uid;
     g->child[GUARD_EXPORTER].gid = g->child[GUARD_UPLINK].gid = g->child[GUARD_REPORTER].gid;
+    if (role_files_version() == 0)
+        sk_log(SK_LOG_WARN,
+               "no Landlock in this kernel, or none for us: which files the uplink can open, its user and the "
+               "unit alone say");
     for (int r = 0; r < GUARD_ROLES; r++) {
         g->child[r].chan = g->child[r].blocks = -1;
         g->child[r].wait = GUARD_RESTART_MIN;
@@ -82,7 +86,7 @@ static void role_environment(char *env[ROLE_ENV_MAX + 1])
 }
 
 /* In the child, before exec. Only async-signal-safe calls that need no memory. */
-static void become_role(const struct guard_child *c, int chan, int blocks, char *ids[3], char **env)
+static void become_role(const struct guard_child *c, int chan, int blocks, char *ids[4], char **env)
 {
     /* Ctrl-C, a service manager's stop and `killall -HUP` reach every process: roles end when the guard says so. */
     static const int for_the_guard[] = {SIGINT, SIGTERM, SIGHUP};
@@ -99,15 +103,16 @@ static void become_role(const struct guard_child *c, int chan, int blocks, char 
     if (a < 0 || dup2(a, ROLE_FD_CHANNEL) < 0 || (b >= 0 && dup2(b, ROLE_FD_BLOCKS) < 0))
         _exit(1);
     close_from(b >= 0 ? ROLE_FD_BLOCKS + 1 : ROLE_FD_CHANNEL + 1);
-    char *argv[] = {(char *)(uintptr_t) "sekisho", (char *)(uintptr_t)c->verb, ids[0], ids[1], ids[2], NULL};
+    char *argv[] = {(char *)(uintptr_t) "sekisho", (char *)(uintptr_t)c->verb, ids[0], ids[1], ids[2], ids[3], NULL};
     execve("/proc/self/exe", argv, env);
     _exit(1);
 }
 
-static int spawn(struct guard_child *c)
+/* folder: of the uplink. */
+static int spawn(struct guard_child *c, const char *folder)
 {
     int chan[2], blocks[2] = {-1, -1};
-    char uid[16], gid[16], guard[16], *ids[3] = {uid, gid, guard}, *env[ROLE_ENV_MAX + 1];
+    char uid[16], gid[16], guard[16], *ids[4] = {uid, gid, guard, (char *)(uintptr_t)folder}, *env[ROLE_ENV_MAX + 1];
     int rc = ipc_pair(chan, CHANNEL_BYTES);
     if (rc != SK_OK)
         return rc;
@@ -198,9 +203,9 @@ void guard_child_start(struct guard *g, enum guard_role r)
     struct guard_child *c = &g->child[r];
     int64_t now = sk_now_mono();
     c->start_at = INT64_MAX;
-    c->ready = c->killed = false;
+    c->ready = c->killed = c->confined = false;
     c->started = c->beat_time = now;
-    if (spawn(c) != SK_OK) {
+    if (spawn(c, r == GUARD_UPLINK ? g->conf->manager.state_dir : "") != SK_OK) {
         sk_log(SK_LOG_ERROR, "cannot start the %s: %s", c->name, strerror(errno));
         close_channels(c);
         c->start_at = now + GUARD_RESTART_MAX;
@@ -372,8 +377,10 @@ static bool on_message(struct guard *g, enum guard_role r, struct ipc_msg *m)
 {
     if (r == GUARD_EXPORTER && !guard_metrics_may_speak(g))
         return false;
-    if (m->type == IPC_HELLO)
+    if (m->type == IPC_HELLO) {
+        g->child[r].confined = ((const struct ipc_hello *)(const void *)m->body)->confined != 0;
         return true;
+    }
     if (m->type == IPC_READY) {
         on_ready(g, r);
         return true;

@@ -22,8 +22,9 @@ static json_t *roles(const struct guard *g)
             continue;
         const char *state = c->pid == 0 ? "waiting to restart" : c->ready ? "working" : "starting";
         int64_t up = c->pid != 0 ? (now - c->started) / SK_NS_PER_S : 0;
-        json_array_append_new(a, json_pack("{s:s,s:i,s:I,s:I,s:s}", "name", c->name, "pid", (int)c->pid, "restarts",
-                                           (json_int_t)c->restarts, "uptime", (json_int_t)up, "state", state));
+        json_array_append_new(a, json_pack("{s:s,s:i,s:I,s:I,s:s,s:b}", "name", c->name, "pid", (int)c->pid, "restarts",
+                                           (json_int_t)c->restarts, "uptime", (json_int_t)up, "state", state,
+                                           "files_confined", c->confined));
     }
     return a;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/log.h"
 
@@ -24,6 +25,16 @@ static int become(uid_t uid, gid_t gid)
     if (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0)
         return failed("changing user");
     return SK_OK;
+}
+
+/* As root, who alone may: none of them could come back, not even with a program that somebody has left lying about. */
+static int empty_bounding_set(void)
+{
+    capng_get_caps_process();
+    if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP))
+        return SK_OK; /* no_new_privs holds as well */
+    capng_clear(CAPNG_SELECT_BOUNDS);
+    return capng_apply(CAPNG_SELECT_BOUNDS) == 0 ? SK_OK : failed("emptying the bounding set");
 }
 
 static int drop_capabilities(void)
@@ -52,7 +63,7 @@ static int tie_to_guard(pid_t guard)
     return SK_OK;
 }
 
-int role_enter(enum role_kind kind, int argc, char **argv)
+int role_enter(enum role_kind kind, int argc, char **argv, bool *confined)
 {
     static const struct {
         const char *log, *process;
@@ -61,14 +72,16 @@ int role_enter(enum role_kind kind, int argc, char **argv)
                  [ROLE_EXPORTER] = {"sekisho exporter", "sekisho-export"},
                  [ROLE_UPLINK] = {"sekisho uplink", "sekisho-uplink"}};
     sk_log_setup(names[kind].log, SK_LOG_INFO, getenv("JOURNAL_STREAM") != NULL);
-    if (argc != 4) {
+    if (argc != 5) {
         sk_log(SK_LOG_ERROR, "this verb is for sekisho run itself");
         return SK_EINVAL;
     }
     (void)prctl(PR_SET_NAME, names[kind].process);
     if (kind != ROLE_ENGINE)
         role_unhurried();
-    int rc = become((uid_t)strtoul(argv[1], NULL, 10), (gid_t)strtoul(argv[2], NULL, 10));
+    int rc = empty_bounding_set();
+    if (rc == SK_OK)
+        rc = become((uid_t)strtoul(argv[1], NULL, 10), (gid_t)strtoul(argv[2], NULL, 10));
     if (rc == SK_OK)
         rc = drop_capabilities();
     if (rc == SK_OK)
@@ -79,5 +92,7 @@ int role_enter(enum role_kind kind, int argc, char **argv)
         return failed("prctl");
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_NOFILE, ROLE_FILES_MAX);
+    umask(077);
+    *confined = role_files_enter(kind, argv[4]);
     return sandbox_enter(kind);
 }

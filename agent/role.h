@@ -5,6 +5,7 @@
 #ifndef AGENT_ROLE_H
 #define AGENT_ROLE_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 #include "base/err.h"
 #include "ipc/message.h"
@@ -17,11 +18,20 @@ enum { ROLE_FD_CHANNEL = 3, ROLE_FD_BLOCKS = 4 };
 enum role_kind { ROLE_ENGINE, ROLE_REPORTER, ROLE_EXPORTER, ROLE_UPLINK };
 
 /*
- * argv of a role: VERB UID GID GUARD-PID. Changes to that user without capabilities, sets no_new_privs, undumpable,
- * resource limits, death with the guard, and the system call filter (sandbox.c). SK_OK, or an error that has been
- * logged.
+ * argv of a role: VERB UID GID GUARD-PID FOLDER. Changes to that user without capabilities, sets no_new_privs,
+ * undumpable, umask, resource limits, death with the guard, which files it can open (role_files.c; of the uplink those
+ * of FOLDER), and the system call filter (sandbox.c). SK_OK, or an error that has been logged. *confined: files are.
  */
-SK_MUST_USE int role_enter(enum role_kind kind, int argc, char **argv);
+SK_MUST_USE int role_enter(enum role_kind kind, int argc, char **argv, bool *confined);
+
+/* Landlock's version in this kernel; 0: it has none, or lets us not have it. */
+int role_files_version(void);
+
+/*
+ * From now on the role opens no file but what it needs; no way back. false: the kernel cannot do that, and it goes on
+ * with users, modes and the filter alone.
+ */
+bool role_files_enter(enum role_kind kind, const char *folder);
 
 /*
  * The filter: an allow-list. What only an attack would call (execve, socket, ptrace, mount ...) kills the process;

@@ -188,10 +188,11 @@ static void finish(struct role *r)
 
 int role_engine(int argc, char **argv)
 {
-    if (role_enter(ROLE_ENGINE, argc, argv) != SK_OK)
+    bool confined = false;
+    if (role_enter(ROLE_ENGINE, argc, argv, &confined) != SK_OK)
         return CLI_FAILED;
     static struct role r = {.wake_fd = -1};
-    struct ipc_hello hello = {.pid = getpid()};
+    struct ipc_hello hello = {.pid = getpid(), .confined = confined};
     r.started = sk_now_mono();
     int rc = ipc_send(ROLE_FD_CHANNEL, IPC_HELLO, &hello, NULL, 0);
     if (rc == SK_OK)

@@ -208,10 +208,11 @@ static int loop(struct exporter *x)
 
 int role_exporter(int argc, char **argv)
 {
-    if (role_enter(ROLE_EXPORTER, argc, argv) != SK_OK)
+    bool confined = false;
+    if (role_enter(ROLE_EXPORTER, argc, argv, &confined) != SK_OK)
         return CLI_FAILED;
     static struct exporter x;
-    struct ipc_hello hello = {.pid = getpid()};
+    struct ipc_hello hello = {.pid = getpid(), .confined = confined};
     sk_strbuf_init(&x.page, METRICS_MAX);
     int rc = ipc_send(ROLE_FD_CHANNEL, IPC_HELLO, &hello, NULL, 0);
     if (rc == SK_OK)

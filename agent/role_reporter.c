@@ -254,10 +254,11 @@ static int loop(struct reporter *r)
 
 int role_reporter(int argc, char **argv)
 {
-    if (role_enter(ROLE_REPORTER, argc, argv) != SK_OK)
+    bool confined = false;
+    if (role_enter(ROLE_REPORTER, argc, argv, &confined) != SK_OK)
         return CLI_FAILED;
     static struct reporter r = {.wake_fd = -1};
-    struct ipc_hello hello = {.pid = getpid()};
+    struct ipc_hello hello = {.pid = getpid(), .confined = confined};
     int rc = eve_create(-1, "the EVE log", false, false, &r.eve);
     if (rc == SK_OK)
         rc = ipc_send(ROLE_FD_CHANNEL, IPC_HELLO, &hello, NULL, 0);

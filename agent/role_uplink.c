@@ -262,10 +262,11 @@ static void finish(struct role_uplink *r)
 
 int role_uplink(int argc, char **argv)
 {
-    if (role_enter(ROLE_UPLINK, argc, argv) != SK_OK)
+    bool confined = false;
+    if (role_enter(ROLE_UPLINK, argc, argv, &confined) != SK_OK)
         return CLI_FAILED;
     static struct role_uplink r = {.wake_fd = -1};
-    struct ipc_hello hello = {.pid = getpid()};
+    struct ipc_hello hello = {.pid = getpid(), .confined = confined};
     int rc = ipc_send(ROLE_FD_CHANNEL, IPC_HELLO, &hello, NULL, 0);
     if (rc == SK_OK)
         rc = loop(&r);

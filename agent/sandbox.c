@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/log.h"
 #include "role.h"
@@ -66,19 +67,16 @@ static const int exporter_only[] = {
 /* Its own folder's files (whose owner it is: users and modes say which), connections, and a memfd for what is signed.
  */
 static const int uplink_only[] = {
-    SCMP_SYS(write),      SCMP_SYS(writev),      SCMP_SYS(close),        SCMP_SYS(sendmsg),
-    SCMP_SYS(sendto),     SCMP_SYS(sendmmsg),    SCMP_SYS(recvfrom),     SCMP_SYS(connect),
-    SCMP_SYS(shutdown),   SCMP_SYS(getsockname), SCMP_SYS(getpeername),  SCMP_SYS(getsockopt),
-    SCMP_SYS(pipe2),      SCMP_SYS(eventfd2),    SCMP_SYS(memfd_create), SCMP_SYS(open),
-    SCMP_SYS(openat),     SCMP_SYS(stat),        SCMP_SYS(lstat),        SCMP_SYS(statx),
-    SCMP_SYS(access),     SCMP_SYS(faccessat),   SCMP_SYS(faccessat2),   SCMP_SYS(readlink),
-    SCMP_SYS(readlinkat), SCMP_SYS(getcwd),      SCMP_SYS(pread64),      SCMP_SYS(pwrite64),
-    SCMP_SYS(fsync),      SCMP_SYS(fdatasync),   SCMP_SYS(ftruncate),    SCMP_SYS(fallocate),
-    SCMP_SYS(fchmod),     SCMP_SYS(rename),      SCMP_SYS(renameat),     SCMP_SYS(renameat2),
-    SCMP_SYS(unlink),     SCMP_SYS(unlinkat),    SCMP_SYS(getuid),       SCMP_SYS(geteuid),
-    SCMP_SYS(getgid),     SCMP_SYS(getegid),     SCMP_SYS(clock_getres), SCMP_SYS(epoll_create1),
-    SCMP_SYS(epoll_ctl),  SCMP_SYS(epoll_wait),  SCMP_SYS(epoll_pwait),  SCMP_SYS(select),
-    SCMP_SYS(pselect6),
+    SCMP_SYS(write),       SCMP_SYS(writev),       SCMP_SYS(close),         SCMP_SYS(sendmsg),   SCMP_SYS(sendto),
+    SCMP_SYS(sendmmsg),    SCMP_SYS(recvfrom),     SCMP_SYS(connect),       SCMP_SYS(shutdown),  SCMP_SYS(getsockname),
+    SCMP_SYS(getpeername), SCMP_SYS(getsockopt),   SCMP_SYS(pipe2),         SCMP_SYS(eventfd2),  SCMP_SYS(memfd_create),
+    SCMP_SYS(select),      SCMP_SYS(pselect6),     SCMP_SYS(stat),          SCMP_SYS(lstat),     SCMP_SYS(statx),
+    SCMP_SYS(access),      SCMP_SYS(faccessat),    SCMP_SYS(faccessat2),    SCMP_SYS(readlink),  SCMP_SYS(readlinkat),
+    SCMP_SYS(getcwd),      SCMP_SYS(pread64),      SCMP_SYS(pwrite64),      SCMP_SYS(fsync),     SCMP_SYS(fdatasync),
+    SCMP_SYS(ftruncate),   SCMP_SYS(fallocate),    SCMP_SYS(rename),        SCMP_SYS(renameat),  SCMP_SYS(renameat2),
+    SCMP_SYS(unlink),      SCMP_SYS(unlinkat),     SCMP_SYS(getuid),        SCMP_SYS(geteuid),   SCMP_SYS(getgid),
+    SCMP_SYS(getegid),     SCMP_SYS(clock_getres), SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait),
+    SCMP_SYS(epoll_pwait),
 };
 
 static const int deadly[] = {
@@ -125,13 +123,20 @@ static int add_all(scmp_filter_ctx ctx, uint32_t action, const int *calls, size_
     return 0;
 }
 
-/* Threads, but no processes. clone3 hides its flags from filters; on ENOSYS the C library falls back to clone. */
+#define CLONE_NAMESPACES                                                                                               \
+    (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |       \
+     (scmp_datum_t)CLONE_NEWTIME)
+
+/*
+ * Threads, but no processes, and none in namespaces of its own. clone3 hides its flags from filters; on ENOSYS the C
+ * library falls back to clone.
+ */
 static int add_threads(scmp_filter_ctx ctx)
 {
     int rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     if (rc == 0)
         rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
-                              SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
+                              SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD | CLONE_NAMESPACES, CLONE_THREAD));
     return rc;
 }
 
@@ -256,6 +261,29 @@ static int add_uplink_fcntl(scmp_filter_ctx ctx)
     return rc;
 }
 
+#define SETID_BITS (S_ISUID | S_ISGID)
+
+/* A mode counts only where a file is made, and is whatever there happens to be where none is. */
+static int add_open(scmp_filter_ctx ctx, int call, unsigned flags_at)
+{
+    int rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 1,
+                              SCMP_CMP(flags_at, SCMP_CMP_MASKED_EQ, O_CREAT | (O_TMPFILE & ~O_DIRECTORY), 0));
+    if (rc == 0)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 1, SCMP_CMP(flags_at + 1, SCMP_CMP_MASKED_EQ, SETID_BITS, 0));
+    return rc == -EDOM ? 0 : rc;
+}
+
+/* Files, none of which gives whoever runs it its owner's rights. */
+static int add_uplink_files(scmp_filter_ctx ctx)
+{
+    int rc = add_open(ctx, SCMP_SYS(open), 1);
+    if (rc == 0)
+        rc = add_open(ctx, SCMP_SYS(openat), 2);
+    if (rc == 0)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fchmod), 1, SCMP_A1(SCMP_CMP_MASKED_EQ, SETID_BITS, 0));
+    return rc;
+}
+
 static int add_uplink(scmp_filter_ctx ctx)
 {
     int rc = ADD(ctx, SCMP_ACT_ALLOW, uplink_only);
@@ -265,6 +293,8 @@ static int add_uplink(scmp_filter_ctx ctx)
         rc = add_socket_options(ctx);
     if (rc == 0)
         rc = add_uplink_fcntl(ctx);
+    if (rc == 0)
+        rc = add_uplink_files(ctx);
     return rc;
 }
 

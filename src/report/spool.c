@@ -630,7 +630,7 @@ static int prepare(struct spool *s)
 /* Of `size` an eighth is the log's, and a sixteenth is in reserve for what must be written when it is full. */
 static int set_sizes(struct spool *s, uint64_t size)
 {
-    char sql[256];
+    char sql[320];
     if (size < SPOOL_SIZE_MIN)
         size = SPOOL_SIZE_MIN;
     uint64_t wal = size / 8 > WAL_MIN ? size / 8 : WAL_MIN;
@@ -640,7 +640,8 @@ static int set_sizes(struct spool *s, uint64_t size)
         s->check_bytes = 1u << 20;
     uint64_t log_pages = wal / PAGE / 2 > 1000 ? 1000 : wal / PAGE / 2;
     snprintf(sql, sizeof(sql),
-             "PRAGMA synchronous=NORMAL;PRAGMA trusted_schema=OFF;PRAGMA cache_size=-4096;PRAGMA max_page_count=%llu;"
+             "PRAGMA synchronous=NORMAL;PRAGMA trusted_schema=OFF;PRAGMA cache_size=-4096;PRAGMA temp_store=MEMORY;"
+             "PRAGMA max_page_count=%llu;"
              "PRAGMA wal_autocheckpoint=%llu;PRAGMA journal_size_limit=%llu",
              (unsigned long long)((size - wal) / PAGE), (unsigned long long)log_pages, (unsigned long long)wal);
     return run_sql(s, sql) == SQLITE_OK ? SK_OK : sql_err(s, "cannot set up");

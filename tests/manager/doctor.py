@@ -65,7 +65,7 @@ def healthy(t, h):
     t.check("healthy: nothing fails", h.r.returncode == 0 and h.found["fail"] == 0 and not h.r.stderr,
             ([c for c in h.found["checks"] if c["level"] == "fail"], h.r.stderr))
     for check in ("configuration", "rules", "kernel", "capabilities", "capture", "nftables", "connections", "interface",
-                  "limits", "disk"):
+                  "limits", "disk", "sandbox"):
         t.check(f"healthy: {check}", h.says(check, "ok"), h.all(check))
     h.judge(t, "healthy: the manager that it has not", "manager", "ok", "not enrolled")
     t.check("healthy: nothing has changed", state_of_host(h) == before)

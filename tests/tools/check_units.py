@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-EXPOSURE = {"sekisho": 4.0, "sekisho-drain": 3.0, "sekisho-manager": 2.0}
+EXPOSURE = {"sekisho": 4.0, "sekisho-drain": 2.0, "sekisho-manager": 2.0}
 FILES = {
     "agent": {
         "usr/bin/sekisho": 0o755, "etc/sekisho/sekisho.yaml": 0o640, "etc/logrotate.d/sekisho": 0o644,

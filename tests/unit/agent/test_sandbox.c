@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <linux/if_packet.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -88,6 +90,19 @@ static int do_fork(void)
     if (pid == 0)
         _exit(0);
     return pid < 0 && errno == EPERM ? 0 : 1;
+}
+
+/* A thread in a namespace of its own: as root the kernel would make it. */
+static int do_namespace(void)
+{
+    static const unsigned long spaces[] = {CLONE_NEWNS,   CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC,
+                                           CLONE_NEWUSER, CLONE_NEWPID,    CLONE_NEWNET};
+    for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]); i++) {
+        long rc = syscall(SYS_clone, CLONE_THREAD | CLONE_SIGHAND | CLONE_VM | spaces[i], 0, 0, 0, 0);
+        if (rc >= 0 || errno != EPERM)
+            return 1;
+    }
+    return 0;
 }
 
 static int do_ptrace(void)
@@ -199,8 +214,11 @@ static int do_file(void)
 {
     char name[] = "/tmp/sekisho-sandbox-file";
     int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0 || pwrite(fd, "x", 1, 0) != 1 || fsync(fd) != 0 || close(fd) != 0 || unlink(name) != 0)
+    if (fd < 0 || pwrite(fd, "x", 1, 0) != 1 || fsync(fd) != 0 || fchmod(fd, 0640) != 0)
         return 1;
+    if (!refused(fchmod(fd, 04700)) || !refused(fchmod(fd, 02700)) || close(fd) != 0 || unlink(name) != 0 ||
+        !refused(open(name, O_RDWR | O_CREAT | O_CLOEXEC, 04700)) || !refused(open("/tmp", O_RDWR | O_TMPFILE, 02700)))
+        return 3;
     return refused(symlink("/etc/passwd", name)) && refused(mkdir(name, 0700)) && refused(chmod("/tmp", 0700)) &&
                    refused(chown("/tmp", 0, 0))
                ? 0
@@ -236,6 +254,8 @@ static void the_uplink_connects_and_keeps_a_spool(void **state)
     assert_int_equal(attempt(ROLE_UPLINK, do_flags), 0);
     assert_int_equal(attempt(ROLE_UPLINK, do_file), 0);
     assert_int_equal(attempt(ROLE_UPLINK, do_thread), 0);
+    assert_int_equal(attempt(ROLE_UPLINK, do_namespace), 0);
+    assert_int_equal(attempt(ROLE_ENGINE, do_namespace), 0);
     assert_int_equal(attempt(ROLE_UPLINK, do_no_code), 0);
     assert_int_equal(attempt(ROLE_UPLINK, do_message), 0);
     assert_int_equal(attempt(ROLE_UPLINK, do_kill), 0);
@@ -246,6 +266,89 @@ static void the_uplink_connects_and_keeps_a_spool(void **state)
         assert_true(WIFSIGNALED(st));
         assert_int_equal(WTERMSIG(st), SIGSYS);
     }
+}
+
+/* --- files: what Landlock leaves, without the filter --- */
+
+static char own[] = "/tmp/sekisho-own-XXXXXX", other[] = "/tmp/sekisho-other-XXXXXX";
+
+static int make(const char *folder, const char *name)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0 ? 0 : errno;
+}
+
+static int move(const char *from, const char *to)
+{
+    char a[128], b[128];
+    snprintf(a, sizeof(a), "%s/a", from);
+    snprintf(b, sizeof(b), "%s/b", to);
+    return rename(a, b) == 0 ? 0 : errno;
+}
+
+static int reads(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0 ? 0 : errno;
+}
+
+static int uplink_files(void)
+{
+    if (make(own, "a") != 0 || move(own, own) != 0 || make(own, "a") != 0)
+        return 1;
+    if (make(other, "new") != EACCES || make(other, "a") != EACCES || move(own, other) == 0 || move(other, own) == 0)
+        return 2;
+    if (reads("/etc/passwd") != 0 || reads("/dev/urandom") != 0 || reads(other) != EACCES ||
+        reads("/proc/self/maps") != EACCES)
+        return 3;
+    return symlink("/etc/passwd", "/etc/sekisho-link") < 0 && mkdir(own, 0700) < 0 ? 0 : 4;
+}
+
+static int no_files(void)
+{
+    return reads("/etc/passwd") == EACCES && reads(own) == EACCES && make(own, "new") == EACCES &&
+                   make(other, "a") == EACCES
+               ? 0
+               : 1;
+}
+
+static int enter_files(enum role_kind kind, int (*what)(void))
+{
+    int st;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        _exit(role_files_enter(kind, own) ? what() : 99);
+    }
+    assert_int_equal(waitpid(pid, &st, 0), pid);
+    return st;
+}
+
+/* As root too, whom no mode keeps out. */
+static void a_role_opens_the_files_of_its_work(void **state)
+{
+    char command[256];
+    (void)state;
+    if (role_files_version() == 0)
+        skip();
+    assert_non_null(mkdtemp(own));
+    assert_non_null(mkdtemp(other));
+    assert_int_equal(make(other, "a"), 0);
+    int uplink = enter_files(ROLE_UPLINK, uplink_files), reporter = enter_files(ROLE_REPORTER, no_files),
+        engine = enter_files(ROLE_ENGINE, no_files), exporter = enter_files(ROLE_EXPORTER, no_files);
+    snprintf(command, sizeof(command), "rm -r %s %s", own, other);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(uplink, 0);
+    assert_int_equal(reporter, 0);
+    assert_int_equal(engine, 0);
+    assert_int_equal(exporter, 0);
 }
 
 static void the_exporter_answers_on_what_it_was_given(void **state)
@@ -314,6 +417,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(roles_do_their_work),
         cmocka_unit_test(the_uplink_connects_and_keeps_a_spool),
+        cmocka_unit_test(a_role_opens_the_files_of_its_work),
         cmocka_unit_test(the_exporter_answers_on_what_it_was_given),
         cmocka_unit_test(the_engine_sends_no_frames),
         cmocka_unit_test(the_engine_takes_no_counts),

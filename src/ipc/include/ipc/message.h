@@ -67,7 +67,7 @@ struct ipc_empty {
 
 struct ipc_hello {
     int32_t pid;
-    uint32_t pad;
+    uint32_t confined; /* Landlock says which files it can open */
 };
 
 struct ipc_setup {
