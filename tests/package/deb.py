@@ -432,7 +432,7 @@ def main():
     base = os.path.abspath(a.base or os.path.join(ROOT, "build/package-test/debian"))
     try:
         make_base(base, list(debs.values()))
-    except RuntimeError as e:
+    except (RuntimeError, subprocess.CalledProcessError) as e:
         t.skip(f"no Debian to boot: {e}")
         return t.end()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -32,13 +32,15 @@ from bed import REGION, IpSets, Moto, Tally, find_venv, wait_until  # noqa: E402
 __all__ = ["Bed", "Host", "IpSets", "REGION", "Tally", "find", "run", "version_of", "wait_until"]
 
 SUITE = "bookworm"
-# Beside what the packages depend on, for what docs/operations.md installs.
-MORE = ["sqlite3", "postgresql"]
+# Beside what the packages depend on: for what docs/operations.md installs, and for booted.py.
+MORE = ["sqlite3", "postgresql", "logrotate", "procps"]
+# PostgreSQL's compiler of queries, of 100 MB unpacked: that it is not there stays unseen.
+EMPTY = {"libllvm14": "/usr/lib/postgresql/*/lib/llvmjit.so"}
 # For hosts of RPM packages (rpm_hosts.py): unpacked over the same root, beside the libraries that the packages link.
 RPM_TOOLS = ["dnf", "rpm"]
 IMAGE = ["systemd", "systemd-sysv", "dbus", "iproute2", "nftables", "python3", "ca-certificates", "curl"]
 PREFIX = "sekisho-hosts-"
-RECIPE = "4"  # another number: made anew
+RECIPE = "5"  # another number: made anew
 TOOLS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "dpkg-scanpackages": "dpkg-dev", "nft": "nftables",
          "rpmbuild": "rpm", "createrepo_c": "createrepo-c", "curl": "curl", "ip": "iproute2", "unshare": "util-linux"}
 GATEWAY, IMDS = "10.79.0.1", "169.254.169.254"
@@ -159,9 +161,13 @@ class Base:
         os.mkdir(mirror)
         for f in glob.glob(os.path.join(new, "var/cache/apt/archives/*.deb")):
             shutil.move(f, mirror)
+        for name, user in EMPTY.items():
+            empty(mirror, name)
+            with open(os.path.join(new, "etc/dpkg/dpkg.cfg.d/without-" + name), "w", encoding="ascii") as f:
+                f.write(f"path-exclude={user}\n")
         unpack(mirror, re.findall(r"^Inst (\S+)", chosen, re.M), rpm_layer(new))
         with open(os.path.join(mirror, "Packages"), "w", encoding="utf-8") as f:
-            subprocess.run(["dpkg-scanpackages", "."], cwd=mirror, stdout=f, stderr=subprocess.DEVNULL, check=True)
+            subprocess.run(["dpkg-scanpackages", "-h", "sha256", "."], cwd=mirror, stdout=f, stderr=subprocess.DEVNULL, check=True)
         shutil.rmtree(os.path.join(new, "var/lib/apt/lists"))
         os.makedirs(os.path.join(new, "var/lib/apt/lists/partial"))
         shutil.rmtree(os.path.join(new, "etc/apt/sources.list.d"))
@@ -176,6 +182,18 @@ class Base:
 def rpm_layer(path):
     """What is beside a root, to be laid over it for hosts of RPM packages."""
     return path + "-rpm"
+
+
+def empty(mirror, name):
+    """The package without files, and without what it depends on."""
+    deb, = glob.glob(os.path.join(mirror, name + "_*.deb"))
+    with tempfile.TemporaryDirectory() as d:
+        os.mkdir(os.path.join(d, "DEBIAN"))
+        with open(os.path.join(d, "DEBIAN/control"), "w", encoding="utf-8") as f:
+            f.write("".join(f"{k}: {output('dpkg-deb', '-f', deb, k).strip()}\n" for k in ("Package", "Version", "Architecture", "Maintainer")) +
+                    "Description: empty\n")
+        os.chmod(d, 0o755)
+        subprocess.run(["dpkg-deb", "-Znone", "--root-owner-group", "-b", d, deb], check=True, stdout=subprocess.DEVNULL)
 
 
 def unpack(mirror, names, folder):
