@@ -356,7 +356,6 @@ struct agent {
     int64_t answered;     /* mono; its last feed answer with news */
     int64_t paging, base; /* in the middle of a reset: next `after`; number at which it began. -1 */
     unsigned held;
-    int64_t block_debt; /* mono ns: when the blocks that were taken have been paid for */
     struct req *poll[2];
 };
 
@@ -410,8 +409,6 @@ struct agent *agent_find(struct feed *f, const char *id, int64_t now);
 /* A request of this agent begins: its rate, and how many it has under way. */
 bool agent_admit(struct api *a, const char *id, int64_t now, bool poll);
 void agent_leave(struct api *a, const char *id);
-/* Takes one of the blocks that it has for a day. */
-bool agent_may_block(struct api *a, const char *id, int64_t now);
 /* The poll waits from now on (store's thread, behind the commit), or is answered at once. */
 void poll_park(struct api *a, struct req *r);
 /* A poll that was woken, and whose certificate has just been looked at: its answer. */
@@ -521,6 +518,8 @@ int run_token(struct api *a, struct req *r);
 int run_token_revoke(struct api *a, struct req *r);
 int run_audit(struct api *a, struct req *r);
 int run_waf(struct api *a, struct req *r);
+/* What a batch will ask of the store: how many, and into asks unless that is NULL. */
+size_t ahead_events(const struct req *r, struct store_ask *asks);
 /* May this certificate, this token ...? Sets an answer when not. SK_EPERM: answered; SK_EIO. */
 int admit_agent(struct api *a, struct req *r);
 int admit_operator(struct api *a, struct req *r);

@@ -12,20 +12,44 @@ enum api_code check_events(struct req *r)
     return json_array_size(items) > API_ITEMS_MAX ? API_TOO_LARGE : API_FINE;
 }
 
+size_t ahead_events(const struct req *r, struct store_ask *asks)
+{
+    const json_t *o;
+    size_t i, n = 0;
+    if (asks != NULL)
+        asks[n] = (struct store_ask){.agent = r->cert.agent, .spool = r->in.spool};
+    n++;
+    json_array_foreach(json_object_get(r->json, "items"), i, o)
+    {
+        const char *type = json_string_value(json_object_get(o, "type")), *id = NULL;
+        bool about = type != NULL && (strcmp(type, "block") == 0 || strcmp(type, "end") == 0);
+        if (!about || !field_str(o, "id", true, SET_ID, STORE_ID_LEN - 1, &id))
+            continue;
+        if (asks != NULL)
+            asks[n] = (struct store_ask){.agent = r->cert.agent, .block = id};
+        n++;
+    }
+    return n;
+}
+
 /* SK_ENOENT: it is refused after all. */
 static int take_item(struct api *a, const struct req *r, struct item *it, int64_t now)
 {
     struct store *s = a->work.store;
+    int rc;
     switch (it->kind) {
     case ITEM_EVENT:
         memcpy(it->event.agent, r->cert.agent, sizeof(it->event.agent));
         return store_event_add(s, &it->event);
     case ITEM_BLOCK:
-        if (!agent_may_block(a, r->cert.agent, sk_now_mono())) {
+        rc = store_agent_may_block(s, r->cert.agent, a->o.max_blocks, now);
+        if (rc == SK_EFULL) {
             it->refused = "more blocks than an agent has for a day (agents.max-blocks)";
             it->kind = ITEM_WRONG;
             return SK_ENOENT;
         }
+        if (rc != SK_OK)
+            return SK_EIO;
         memcpy(it->block.agent, r->cert.agent, sizeof(it->block.agent));
         a->work.changed = true;
         return store_block_put(s, &it->block, now);

@@ -19,7 +19,6 @@
 #define FORGET       (600 * SK_NS_PER_S) /* an agent that is silent for so long */
 #define BUCKETS      4096
 #define BURST        10
-#define DAY          (86400 * SK_NS_PER_S)
 
 /* --- agents --- */
 
@@ -68,26 +67,12 @@ void agent_leave(struct api *a, const char *id)
     feed_unlock(&a->feed);
 }
 
-/* Each block costs its part of a day; a day of them can be had at once. */
-bool agent_may_block(struct api *a, const char *id, int64_t now)
-{
-    int64_t cost = a->o.max_blocks > 0 ? DAY / a->o.max_blocks : 0;
-    feed_lock(&a->feed);
-    struct agent *g = agent_find(&a->feed, id, now);
-    int64_t debt = g == NULL ? 0 : (g->block_debt > now ? g->block_debt : now) + cost;
-    bool ok = g != NULL && debt - now <= DAY;
-    if (ok)
-        g->block_debt = debt;
-    feed_unlock(&a->feed);
-    return ok;
-}
-
 static void agents_forget(struct feed *f, int64_t now, bool all)
 {
     for (unsigned i = 0; i < BUCKETS; i++) {
         for (struct agent **p = &f->agents[i]; *p != NULL;) {
             struct agent *g = *p;
-            bool busy = g->held > 0 || g->poll[0] != NULL || g->block_debt > now;
+            bool busy = g->held > 0 || g->poll[0] != NULL;
             if (!all && (busy || now - g->seen < FORGET)) {
                 p = &g->next;
                 continue;

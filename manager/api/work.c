@@ -1,6 +1,7 @@
 /*
- * The store's thread: whatever waits goes into one transaction, and is answered behind its commit. What fails together
- * is done once more one by one, so that one request cannot spoil others'.
+ * The store's thread: whatever waits goes into one transaction, and is answered behind its commit. What it will ask is
+ * asked at once, before it: the database may be far. What fails together is done once more one by one, so that one
+ * request cannot spoil others'.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -56,11 +57,16 @@ static unsigned take(struct work *w, struct req **list)
 
 /* --- one request, one group --- */
 
+static bool is_agents(const struct req *r)
+{
+    return r->route->auth == AUTH_AGENT || r->route->auth == AUTH_AGENT_LATE;
+}
+
 static int run_one(struct api *a, struct req *r)
 {
     int rc = SK_OK;
     r->park = false; /* a poll comes here twice, and may be refused the second time */
-    if (r->route->auth == AUTH_AGENT || r->route->auth == AUTH_AGENT_LATE)
+    if (is_agents(r))
         rc = admit_agent(a, r);
     else if (r->route->auth == AUTH_OPERATOR || r->route->auth == AUTH_ADMIN)
         rc = admit_operator(a, r);
@@ -107,6 +113,35 @@ static void run_alone(struct api *a, struct req *r)
     }
 }
 
+static size_t asks_of(const struct req *r, struct store_ask *asks)
+{
+    if (!is_agents(r))
+        return 0;
+    if (r->route->run == run_events)
+        return ahead_events(r, asks);
+    if (asks != NULL)
+        *asks = (struct store_ask){.agent = r->cert.agent};
+    return 1;
+}
+
+/* One question for all of them. */
+static int look_ahead(struct api *a, struct req **list, unsigned n)
+{
+    size_t most = 0, have = 0;
+    for (unsigned i = 0; i < n; i++)
+        most += asks_of(list[i], NULL);
+    if (most == 0)
+        return SK_OK;
+    struct store_ask *asks = (struct store_ask *)malloc(most * sizeof(*asks));
+    if (asks == NULL)
+        return SK_ENOMEM;
+    for (unsigned i = 0; i < n; i++)
+        have += asks_of(list[i], asks + have);
+    int rc = store_ahead(a->work.store, asks, have);
+    free(asks);
+    return rc;
+}
+
 /* false: nothing of it has happened. */
 static bool run_together(struct api *a, struct req **list, unsigned n)
 {
@@ -125,7 +160,10 @@ static void run_group(struct api *a, struct req **list, unsigned n)
     a->work.changed = false;
     count_add(&a->counts.jobs, n);
     count_add(&a->counts.commits, 1);
-    if (store_begin(a->work.store) != SK_OK) {
+    int rc = store_begin(a->work.store);
+    if (rc == SK_OK && (rc = look_ahead(a, list, n)) != SK_OK)
+        store_rollback(a->work.store);
+    if (rc != SK_OK) {
         store_failed(a);
         for (unsigned i = 0; i < n; i++)
             fail(list[i]);
@@ -152,51 +190,47 @@ struct news {
 static void on_entry(void *arg, const struct store_entry *e)
 {
     struct news *w = (struct news *)arg;
+    feed_lock(w->feed); /* not while the store is asked: the network's thread waits for it */
     feed_entry(w->feed, e);
+    feed_unlock(w->feed);
     if (e->seq > w->seen)
         w->seen = e->seq;
     w->n++;
 }
 
 /* Entries are read behind the number: whatever has that number, or a smaller one, is among them. */
-static int load_entries(struct api *a, int64_t *last, int64_t *first)
+static int load_entries(struct api *a, struct store_news *heads)
 {
     struct work *w = &a->work;
-    char epoch[STORE_SPOOL_LEN];
-    int rc = store_seq(w->store, last, first, epoch);
-    if (rc != SK_OK)
-        return rc;
-    if (!a->feed.loaded || strcmp(epoch, a->feed.epoch) != 0 || *last < w->loaded) {
-        feed_clear(&a->feed, epoch);
+    int rc = SK_OK;
+    if (!a->feed.loaded || strcmp(heads->epoch, a->feed.epoch) != 0 || heads->last < w->loaded) {
+        feed_clear(&a->feed, heads->epoch);
         w->loaded = 0;
     }
-    struct news n;
-    do {
+    struct news n = {.n = heads->last > w->loaded ? NEWS_PAGE : 0}; /* nothing new: nothing is asked */
+    while (rc == SK_OK && n.n == NEWS_PAGE) {
         n = (struct news){.feed = &a->feed, .seen = w->loaded};
-        feed_lock(&a->feed);
         rc = store_entries_since(w->store, w->loaded, NEWS_PAGE, now_ms(), on_entry, &n);
-        feed_unlock(&a->feed);
         w->loaded = n.seen;
-    } while (rc == SK_OK && n.n == NEWS_PAGE);
-    *last = w->loaded > *last ? w->loaded : *last;
-    w->loaded = *last;
+    }
+    heads->last = w->loaded > heads->last ? w->loaded : heads->last;
+    w->loaded = heads->last;
     return rc;
 }
 
 static int refresh(struct api *a)
 {
-    int64_t last, first, versions[2];
-    int rc = load_entries(a, &last, &first);
+    struct store_news heads;
+    int rc = store_news(a->work.store, &heads);
     if (rc == SK_OK)
-        rc = store_bundle_latest(a->work.store, "rules", &versions[FEED_RULES]);
-    if (rc == SK_OK)
-        rc = store_bundle_latest(a->work.store, "policy", &versions[FEED_POLICY]);
+        rc = load_entries(a, &heads);
     a->work.looked = sk_now_mono();
     if (rc != SK_OK) {
         store_failed(a);
         return rc;
     }
-    feed_publish(&a->feed, last, first, versions);
+    const int64_t versions[2] = {[FEED_RULES] = heads.rules, [FEED_POLICY] = heads.policy};
+    feed_publish(&a->feed, heads.last, heads.first, versions);
     return SK_OK;
 }
 
@@ -213,11 +247,14 @@ static void try_again(struct api *a)
 
 /* --- */
 
+/* The store's word of a change is not waited for while it would not be read: it would end each wait at once. */
 static void wait_for_work(struct work *w)
 {
     struct pollfd p[2] = {{.fd = w->wake, .events = POLLIN}, {.fd = store_changed_fd(w->store), .events = POLLIN}};
+    int64_t since = (sk_now_mono() - w->looked) / SK_NS_PER_MS;
+    bool early = since < REFRESH_MS;
     uint64_t n;
-    if (poll(p, 2, TICK_MS) > 0 && (p[0].revents & POLLIN) != 0)
+    if (poll(p, early ? 1 : 2, early ? (int)(REFRESH_MS - since) : TICK_MS) > 0 && (p[0].revents & POLLIN) != 0)
         (void)!read(w->wake, &n, sizeof(n));
 }
 

@@ -1,80 +1,98 @@
+#include <stdio.h>
 #include <stdlib.h>
-#include "inside_blocks.h"
+#include "ahead.h"
 
 #define COLUMNS "agent,id,target,created,expires,ended,why,origin,cause,sid,gid,score,repeats,reason"
 
-static int insert_block(struct store *s, const struct store_block *b, const char *target, int64_t now, int64_t *rows)
+/* Columns of a row that waits (later.c), which news of the same block meet there. */
+enum { PUT_EXPIRES = 4, PUT_SCORE = 11, PUT_REPEATS = 12, PUT_LATEST = 14, PUT_COLUMNS = 15 };
+
+static void grow(struct db_value *v, int64_t to)
 {
-    return db_exec(s->db,
-                   "INSERT INTO block(" COLUMNS ",latest) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
-                   ARGS(T(b->agent), T(b->id), T(target), I(b->created), I(b->expires), I(b->ended), T(b->why),
-                        T(b->origin), T(b->cause), I(b->sid), I(b->gid), I(b->score), I(b->repeat), T(b->reason),
-                        I(b->created < now ? b->created : now)),
-                   rows);
+    if (v->i < to)
+        v->i = to;
 }
 
-struct known {
-    char target[SK_PREFIX_STRLEN];
-    int64_t ended;
-};
-
-static void take_known(void *arg, const struct db_rows *r)
+static void meet(struct db_value *v, const struct store_block *b, int64_t now)
 {
-    struct known *k = arg;
-    db_copy(r, 0, k->target, sizeof k->target);
-    k->ended = db_int(r, 1);
+    grow(&v[PUT_EXPIRES], b->expires);
+    grow(&v[PUT_SCORE], b->score);
+    grow(&v[PUT_REPEATS], b->repeat);
+    v[PUT_LATEST].i = now;
 }
 
-static int find_block(struct store *s, const char *agent, const char *id, struct known *k)
+static int fill_put(struct store *s, struct known *k, const struct store_block *b, int64_t now)
 {
-    return inside_one(s, "SELECT target,ended FROM block WHERE agent=? AND id=?", ARGS(T(agent), T(id)), take_known, k);
+    int64_t latest = !k->found && b->created < now ? b->created : now;
+    const char *why = later_text(s, b->why), *origin = later_text(s, b->origin), *cause = later_text(s, b->cause),
+               *reason = later_text(s, b->reason);
+    struct db_value *v = why && origin && cause && reason ? later_row(&s->later.puts, PUT_COLUMNS) : NULL;
+    if (!v)
+        return SK_ENOMEM;
+    const struct db_value all[PUT_COLUMNS] = {
+        T(k->a),  T(k->b),   T(k->block.target), I(b->created), I(b->expires), I(b->ended), T(why),   T(origin),
+        T(cause), I(b->sid), I(b->gid),          I(b->score),   I(b->repeat),  T(reason),   I(latest)};
+    memcpy(v, all, sizeof all);
+    k->row = s->later.puts.n;
+    s->later.any = true;
+    return SK_OK;
 }
 
-/* Ends only move away; what has been ended stays so, whatever arrives late. */
-static int update_block(struct store *s, const struct store_block *b, const char *target, int64_t now)
+static int put_block(struct store *s, const struct store_block *b, const char *target, int64_t now)
 {
-    struct known k;
-    int rc = find_block(s, b->agent, b->id, &k);
+    struct known *k;
+    int rc = known_block(s, b->agent, b->id, &k);
     if (rc != SK_OK)
         return rc;
-    if (strcmp(k.target, target) != 0)
+    if (k->found && strcmp(k->block.target, target) != 0)
         return SK_EINVAL;
-    return db_exec(
-        s->db,
-        "UPDATE block SET expires = CASE WHEN expires < ? THEN ? ELSE expires END,"
-        " score = CASE WHEN score < ? THEN ? ELSE score END,"
-        " repeats = CASE WHEN repeats < ? THEN ? ELSE repeats END, latest=? WHERE agent=? AND id=? AND ended=0",
-        ARGS(I(b->expires), I(b->expires), I(b->score), I(b->score), I(b->repeat), I(b->repeat), I(now), T(b->agent),
-             T(b->id)),
-        NULL);
+    if (!k->found)
+        snprintf(k->block.target, sizeof k->block.target, "%s", target);
+    if (k->row)
+        meet(s->later.puts.v + (k->row - 1) * PUT_COLUMNS, b, now);
+    else if (!k->found || k->block.ended == 0)
+        rc = fill_put(s, k, b, now);
+    if (rc == SK_OK && !k->found)
+        k->block.ended = b->ended;
+    k->found = true;
+    return rc == SK_OK ? known_touch(s, target, now) : rc;
+}
+
+static bool texts_ok(const struct store_block *b)
+{
+    return db_text_ok(b->agent) && db_text_ok(b->id) && db_text_ok(b->why) && db_text_ok(b->origin) &&
+           db_text_ok(b->cause) && db_text_ok(b->reason);
 }
 
 int store_block_put(struct store *s, const struct store_block *b, int64_t now)
 {
     bool own;
-    int64_t rows = 0;
     struct target_text target = inside_target(&b->target);
+    if (!texts_ok(b))
+        return SK_EINVAL;
     int rc = inside_enter(s, &own);
     if (rc == SK_OK)
-        rc = inside_lock(s);
-    if (rc == SK_OK)
-        rc = insert_block(s, b, target.s, now, &rows);
-    if (rc == SK_OK && rows == 0)
-        rc = update_block(s, b, target.s, now);
-    if (rc == SK_OK)
-        rc = entry_compute(s, target.s, now);
+        rc = put_block(s, b, target.s, now);
     return inside_leave(s, own, rc);
 }
 
 static int end_block(struct store *s, const char *agent, const char *id, int64_t now, const char *why)
 {
-    struct known k;
-    int rc = find_block(s, agent, id, &k);
-    if (rc != SK_OK || k.ended != 0)
-        return rc;
-    rc = db_exec(s->db, "UPDATE block SET ended=?,why=? WHERE agent=? AND id=?", ARGS(I(now), T(why), T(agent), T(id)),
-                 NULL);
-    return rc != SK_OK ? rc : entry_compute(s, k.target, now);
+    struct known *k;
+    int rc = known_block(s, agent, id, &k);
+    if (rc != SK_OK || !k->found || k->block.ended != 0)
+        return rc == SK_OK && !k->found ? SK_ENOENT : rc;
+    const char *text = later_text(s, why);
+    struct db_value *v = text ? later_row(&s->later.ends, 4) : NULL;
+    if (!v)
+        return SK_ENOMEM;
+    v[0] = T(k->a);
+    v[1] = T(k->b);
+    v[2] = I(now);
+    v[3] = T(text);
+    k->block.ended = now;
+    k->row = 0; /* what comes of it from here on changes nothing */
+    return known_touch(s, k->block.target, now);
 }
 
 int store_block_end(struct store *s, const char *agent, const char *id, int64_t now, const char *why)
@@ -82,23 +100,28 @@ int store_block_end(struct store *s, const char *agent, const char *id, int64_t 
     bool own;
     if (!inside_fits(why, sizeof((struct store_block *)0)->why))
         return SK_EFULL;
+    if (!db_text_ok(agent) || !db_text_ok(id) || !db_text_ok(why))
+        return SK_EINVAL;
     int rc = inside_enter(s, &own);
-    if (rc == SK_OK)
-        rc = inside_lock(s);
     if (rc == SK_OK)
         rc = end_block(s, agent, id, now, why);
     return inside_leave(s, own, rc);
 }
 
+/* Past what is known of them. */
 static int unblock(struct store *s, const char *target, int64_t now, const char *why, unsigned *n)
 {
     int64_t rows;
-    int rc = db_exec(s->db, "UPDATE block SET ended=?,why=? WHERE target=? AND ended=0 AND expires > ?",
-                     ARGS(I(now), T(why), T(target), I(now)), &rows);
+    int rc = inside_settle(s);
+    if (rc != SK_OK)
+        return rc;
+    known_clear(s);
+    rc = db_exec(s->db, "UPDATE block SET ended=?,why=? WHERE target=? AND ended=0 AND expires > ?",
+                 ARGS(I(now), T(why), T(target), I(now)), &rows);
     if (rc != SK_OK || rows == 0)
         return rc == SK_OK ? SK_ENOENT : rc;
     *n = (unsigned)rows;
-    return entry_compute(s, target, now);
+    return known_touch(s, target, now);
 }
 
 int store_unblock(struct store *s, const struct sk_prefix *target, int64_t now, const char *why, unsigned *n)

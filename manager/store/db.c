@@ -60,14 +60,17 @@ bool db_text_ok(const char *text)
     return utf8_ok((const uint8_t *)text, strlen(text));
 }
 
-static bool values_ok(const struct db_value *v, unsigned n)
+static bool texts_ok(const struct db_value *v, size_t n)
 {
-    if (n > DB_PARAMS_MAX)
-        return false;
-    for (unsigned i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         if (v[i].type == DB_TEXT && !utf8_ok(v[i].p, v[i].len))
             return false;
     return true;
+}
+
+static bool values_ok(const struct db_value *v, unsigned n)
+{
+    return n <= DB_PARAMS_MAX && texts_ok(v, n);
 }
 
 int db_fail(struct db *db, const char *what, const char *words)
@@ -107,6 +110,53 @@ char *db_dialect(const char *sql, const char *bytes)
     }
     *w = '\0';
     return out;
+}
+
+static size_t put(char *out, size_t cap, size_t len, const char *text)
+{
+    return len + (len < cap ? (size_t)snprintf(out + len, cap - len, "%s", text) : 0);
+}
+
+static size_t put_number(char *out, size_t cap, size_t len, const char *text, unsigned n)
+{
+    len = put(out, cap, len, text);
+    return len + (len < cap ? (size_t)snprintf(out + len, cap - len, "%u", n) : 0);
+}
+
+static const char *word_at(const char *at, const char *word)
+{
+    size_t len = strlen(word);
+    return strncmp(at, word, len) == 0 ? at + len : NULL;
+}
+
+/* There is no "?" and no "@" in a literal of ours. */
+bool db_translate(const struct db_words *w, const char *sql, char *out, size_t cap)
+{
+    size_t len = 0;
+    unsigned params = 0;
+    const char *next;
+    for (const char *p = sql; *p && len < cap; p = next) {
+        const char *const words[][2] = {{"@ROWS", w->rows}, {"@LATERAL", w->lateral}, {"@LOCK", w->lock}};
+        next = NULL;
+        for (size_t i = 0; *p == '@' && !next && i < sizeof words / sizeof words[0]; i++)
+            if ((next = word_at(p, words[i][0])) != NULL)
+                len = put(out, cap, len, words[i][1]);
+        if (next)
+            continue;
+        next = p + 1;
+        if (*p == '@') {
+            char *end;
+            len = put_number(out, cap, len, w->column, (unsigned)strtoul(p + 1, &end, 10));
+            next = end;
+        } else if (*p == '?' && w->param)
+            len = put_number(out, cap, len, w->param, ++params);
+        else
+            out[len++] = *p;
+    }
+    if (len >= cap)
+        return false;
+    out[len] = '\0';
+    return true;
 }
 
 int db_open(const char *where, struct db **out, char *why, size_t cap)
@@ -155,10 +205,10 @@ int db_begin(struct db *db)
     return rc;
 }
 
-int db_commit(struct db *db, bool notify)
+int db_commit(struct db *db, const char *last, bool notify)
 {
     db->in_txn = false;
-    return db->ops->commit(db, notify);
+    return db->ops->commit(db, last, notify);
 }
 
 void db_rollback(struct db *db)
@@ -184,6 +234,62 @@ int db_query(struct db *db, const char *sql, const struct db_value *v, unsigned 
 {
     *r = (struct db_rows){.db = db, .row = -1};
     return values_ok(v, n) ? db->ops->query(db, sql, v, n, r) : SK_EINVAL;
+}
+
+static int exec_each(struct db *db, const char *sql, const struct db_value *v, unsigned cols, unsigned n, int64_t *rows)
+{
+    int rc = SK_OK;
+    for (unsigned i = 0; i < n && rc == SK_OK; i++) {
+        int64_t changed = 0;
+        rc = db->ops->exec(db, sql, v + (size_t)i * cols, cols, &changed);
+        *rows += changed;
+    }
+    return rc;
+}
+
+int db_exec_many(struct db *db, const char *sql, const struct db_value *v, unsigned cols, unsigned n, int64_t *rows)
+{
+    int64_t none = 0;
+    rows = rows ? rows : &none;
+    *rows = 0;
+    if (n == 0)
+        return SK_OK;
+    if (cols > DB_PARAMS_MAX || !texts_ok(v, (size_t)cols * n))
+        return SK_EINVAL;
+    return db->ops->many ? db->ops->many(db, sql, v, cols, n, NULL, rows) : exec_each(db, sql, v, cols, n, rows);
+}
+
+static int give_rows(struct db_rows *r, int rc, db_row_fn *row, void *arg)
+{
+    while (rc == SK_OK && (rc = db_next(r)) == SK_OK)
+        row(arg, r);
+    db_done(r);
+    return rc == SK_EEND ? SK_OK : rc;
+}
+
+int db_query_many(struct db *db, const char *sql, const struct db_value *v, unsigned cols, unsigned n, db_row_fn *row,
+                  void *arg)
+{
+    struct db_rows r = {.db = db, .row = -1};
+    int rc = SK_OK;
+    int64_t none;
+    if (n == 0)
+        return SK_OK;
+    if (cols > DB_PARAMS_MAX || !texts_ok(v, (size_t)cols * n))
+        return SK_EINVAL;
+    if (db->ops->many)
+        return give_rows(&r, db->ops->many(db, sql, v, cols, n, &r, &none), row, arg);
+    for (unsigned i = 0; i < n && rc == SK_OK; i++) {
+        r = (struct db_rows){.db = db, .row = -1};
+        rc = give_rows(&r, db->ops->query(db, sql, v + (size_t)i * cols, cols, &r), row, arg);
+    }
+    return rc;
+}
+
+int db_lock(struct db *db, const char *sql, struct db_rows *r)
+{
+    *r = (struct db_rows){.db = db, .row = -1};
+    return db->ops->lock(db, sql, r);
 }
 
 int db_next(struct db_rows *r)

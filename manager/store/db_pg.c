@@ -11,15 +11,20 @@
 #include "base/clock.h"
 #include "db.h"
 
-#define OID_INT8  20
-#define OID_TEXT  25
-#define OID_BYTEA 17
+struct type {
+    Oid one, array;
+    const char *name; /* of the array */
+};
+static const struct type types[] = {
+    [DB_INT] = {20, 1016, "bigint[]"},
+    [DB_TEXT] = {25, 1009, "text[]"},
+    [DB_BYTES] = {17, 1001, "bytea[]"},
+};
 
 #define CHANNEL     "sekisho_changed"
 #define LOCK_LEAD   "7310579606210376291" /* advisory locks are numbers; these two are ours */
 #define LOCK_SCHEMA "7310579606210376292"
 #define RETRY_NS    SK_NS_PER_S /* a server that is away is asked no more often than that */
-#define SQL_CAP     4096
 
 /* A statement that waits for ever is worse than one that fails; a session whose peer is gone must end (advisory lock).
  */
@@ -35,6 +40,8 @@ struct pg {
     int64_t tried; /* mono ns of the last attempt to connect, when it failed */
     uint64_t lead; /* generation in which the lock was taken */
     bool lost;     /* since the last db_changed */
+    bool begun;    /* BEGIN has been said */
+    bool told;     /* of a change, since the last db_changed */
 };
 
 /* No driver's message should have it; this makes it so. */
@@ -57,12 +64,34 @@ static int pg_fail(struct db *db, const PGresult *res)
     return SK_EIO;
 }
 
-static int run(struct db *db, const char *sql)
+/* They come with the answers to statements, and libpq keeps them until somebody takes them: who never asks for changes
+ * must not hoard them. */
+static void take_notifications(struct pg *p)
+{
+    for (PGnotify *n; (n = PQnotifies(p->conn)) != NULL; PQfreemem(n))
+        p->told = true;
+}
+
+/* Of several statements the last one's result. */
+static int run_for(struct db *db, const char *sql, PGresult **out)
 {
     struct pg *p = db->impl;
     PGresult *res = PQexec(p->conn, sql);
     ExecStatusType st = PQresultStatus(res);
-    int rc = st == PGRES_COMMAND_OK || st == PGRES_TUPLES_OK ? SK_OK : pg_fail(db, res);
+    take_notifications(p);
+    if (st == PGRES_COMMAND_OK || st == PGRES_TUPLES_OK) {
+        *out = res;
+        return SK_OK;
+    }
+    int rc = pg_fail(db, res);
+    PQclear(res);
+    return rc;
+}
+
+static int run(struct db *db, const char *sql)
+{
+    PGresult *res = NULL;
+    int rc = run_for(db, sql, &res);
     PQclear(res);
     return rc;
 }
@@ -159,21 +188,42 @@ static void pg_close(struct db *db)
     free(p);
 }
 
-/* Nothing has been done yet: when the connection turns out to be dead, the same is tried on a new one. */
 static int pg_begin(struct db *db)
+{
+    struct pg *p = db->impl;
+    p->begun = false;
+    return ensure(db);
+}
+
+/* Nothing has been changed yet: when the connection turns out to be dead, the same is tried on a new one. What has been
+ * read before it is as good as what is read behind it: each statement sees what is committed when it begins. */
+static int begin_with(struct db *db, const char *text, PGresult **out)
 {
     struct pg *p = db->impl;
     int rc = ensure(db);
     if (rc == SK_OK)
-        rc = run(db, "BEGIN");
-    if (rc == SK_OK || alive(p) || connect_now(db) != SK_OK)
-        return rc;
-    return run(db, "BEGIN");
+        rc = run_for(db, text, out);
+    if (rc != SK_OK && !alive(p) && connect_now(db) == SK_OK)
+        rc = run_for(db, text, out);
+    p->begun = rc == SK_OK;
+    return rc;
+}
+
+static int begin_now(struct db *db)
+{
+    const struct pg *p = db->impl;
+    PGresult *res = NULL;
+    if (!db->in_txn || p->begun)
+        return SK_OK;
+    int rc = begin_with(db, "BEGIN", &res);
+    PQclear(res);
+    return rc;
 }
 
 static void pg_rollback(struct db *db)
 {
     struct pg *p = db->impl;
+    p->begun = false;
     if (alive(p) && PQtransactionStatus(p->conn) != PQTRANS_IDLE) {
         char kept[DB_ERROR_MAX];
         memcpy(kept, db->error, sizeof kept);
@@ -182,49 +232,57 @@ static void pg_rollback(struct db *db)
     }
 }
 
-static int pg_commit(struct db *db, bool notify)
+static int pg_commit(struct db *db, const char *last, bool notify)
 {
+    char text[512];
     struct pg *p = db->impl;
-    int rc = notify ? run(db, "NOTIFY " CHANNEL) : SK_OK;
-    if (rc == SK_OK && PQtransactionStatus(p->conn) != PQTRANS_INTRANS)
+    int rc = SK_OK;
+    if (!p->begun)
+        return SK_OK;
+    if ((size_t)snprintf(text, sizeof text, "%s%s%sCOMMIT", last ? last : "", last ? ";" : "",
+                         notify ? "NOTIFY " CHANNEL ";" : "") >= sizeof text)
+        rc = db_fail(db, "postgresql", "statement too long");
+    else if (PQtransactionStatus(p->conn) != PQTRANS_INTRANS)
         rc = db_fail(db, "postgresql", "the transaction has failed"); /* COMMIT would say OK, and roll back */
     if (rc == SK_OK)
-        rc = run(db, "COMMIT");
+        rc = run(db, text);
     if (rc != SK_OK)
         pg_rollback(db);
+    p->begun = false;
     return rc;
 }
 
 static int pg_script(struct db *db, const char *sql)
 {
     char *text = db_dialect(sql, "BYTEA");
-    int rc = text ? run(db, text) : SK_ENOMEM;
+    int rc = text ? begin_now(db) : SK_ENOMEM;
+    if (rc == SK_OK)
+        rc = run(db, text);
     free(text);
     return rc;
 }
 
-/* "?" to "$1", "$2" ... There is no "?" in a literal of ours. */
-static bool number_params(const char *sql, char *out, size_t cap)
+/* The rows as a table of arrays: unnest($1::bigint[],$2::text[]) AS r(c1,c2) */
+static void rows_text(const struct db_value *v, unsigned cols, char *out, size_t cap)
 {
-    size_t len = 0;
-    unsigned n = 0;
-    for (; *sql && len + 8 < cap; sql++) {
-        if (*sql == '?')
-            len += (size_t)snprintf(out + len, cap - len, "$%u", ++n);
-        else
-            out[len++] = *sql;
-    }
-    out[len] = '\0';
-    return *sql == '\0';
+    size_t len = (size_t)snprintf(out, cap, "unnest(");
+    for (unsigned i = 0; i < cols && len < cap; i++)
+        len += (size_t)snprintf(out + len, cap - len, "%s$%u::%s", i ? "," : "", i + 1, types[v[i].type].name);
+    for (unsigned i = 0; i < cols && len < cap; i++)
+        len += (size_t)snprintf(out + len, cap - len, "%sc%u", i ? "," : ") AS r(", i + 1);
+    if (len < cap)
+        (void)snprintf(out + len, cap - len, ")");
 }
 
-static Oid oid_of(enum db_type t)
+static bool translate(const char *sql, const char *rows, char *out, size_t cap)
 {
-    return t == DB_INT ? OID_INT8 : t == DB_TEXT ? OID_TEXT : OID_BYTEA;
+    const struct db_words words = {
+        .param = "$", .column = "r.c", .rows = rows, .lateral = "LATERAL", .lock = "FOR UPDATE"};
+    return db_translate(&words, sql, out, cap);
 }
 
-/* Names are the slots' numbers; the slot remembers that the server knows it. */
-static int prepare(struct db *db, const char *sql, const struct db_value *v, unsigned n, char name[16])
+/* Names are the slots' numbers; the slot remembers that the server knows it. many: v is the first of many rows. */
+static int prepare(struct db *db, const char *sql, const struct db_value *v, unsigned n, bool many, char name[16])
 {
     struct pg *p = db->impl;
     void **slot = db_cache_slot(db, sql);
@@ -233,13 +291,15 @@ static int prepare(struct db *db, const char *sql, const struct db_value *v, uns
     snprintf(name, 16, "s%zu", (size_t)(slot - db->cached));
     if (*slot)
         return SK_OK;
-    char text[SQL_CAP];
-    Oid types[DB_PARAMS_MAX];
-    if (!number_params(sql, text, sizeof text))
+    char text[DB_SQL_MAX], rows[1024] = "";
+    Oid oids[DB_PARAMS_MAX];
+    if (many)
+        rows_text(v, n, rows, sizeof rows);
+    if (!translate(sql, rows, text, sizeof text))
         return db_fail(db, "postgresql", "statement too long");
     for (unsigned i = 0; i < n; i++)
-        types[i] = oid_of(v[i].type);
-    PGresult *res = PQprepare(p->conn, name, text, (int)n, types);
+        oids[i] = many ? types[v[i].type].array : types[v[i].type].one;
+    PGresult *res = PQprepare(p->conn, name, text, (int)n, oids);
     int rc = PQresultStatus(res) == PGRES_COMMAND_OK ? SK_OK : pg_fail(db, res);
     PQclear(res);
     if (rc == SK_OK)
@@ -247,53 +307,145 @@ static int prepare(struct db *db, const char *sql, const struct db_value *v, uns
     return rc;
 }
 
-static int execute(struct db *db, const char *sql, const struct db_value *v, unsigned n, PGresult **out)
+/* What goes with a statement, as libpq takes it. */
+struct params {
+    const char *values[DB_PARAMS_MAX];
+    int lens[DB_PARAMS_MAX], formats[DB_PARAMS_MAX]; /* all of them binary; text is the same in both formats */
+};
+
+static int send_prepared(struct db *db, const char *name, const struct params *a, unsigned n, PGresult **out)
 {
     struct pg *p = db->impl;
+    PGresult *res = PQexecPrepared(p->conn, name, (int)n, a->values, a->lens, a->formats, 1);
+    ExecStatusType st = PQresultStatus(res);
+    take_notifications(p);
+    if (st == PGRES_COMMAND_OK || st == PGRES_TUPLES_OK) {
+        *out = res;
+        return SK_OK;
+    }
+    int rc = pg_fail(db, res);
+    PQclear(res);
+    return rc;
+}
+
+static int execute(struct db *db, const char *sql, const struct db_value *v, unsigned n, PGresult **out)
+{
     char name[16];
     int64_t ints[DB_PARAMS_MAX];
-    const char *values[DB_PARAMS_MAX];
-    int lens[DB_PARAMS_MAX], formats[DB_PARAMS_MAX];
-    int rc = prepare(db, sql, v, n, name);
+    struct params a;
+    int rc = prepare(db, sql, v, n, false, name);
     if (rc != SK_OK)
         return rc;
     for (unsigned i = 0; i < n; i++) {
         ints[i] = (int64_t)htobe64((uint64_t)v[i].i);
-        values[i] = v[i].type == DB_INT ? (const char *)&ints[i] : v[i].p ? v[i].p : "";
-        lens[i] = v[i].type == DB_INT ? (int)sizeof ints[i] : (int)v[i].len;
-        formats[i] = 1; /* text is the same in both formats */
+        a.values[i] = v[i].type == DB_INT ? (const char *)&ints[i] : v[i].p ? v[i].p : "";
+        a.lens[i] = v[i].type == DB_INT ? (int)sizeof ints[i] : (int)v[i].len;
+        a.formats[i] = 1;
     }
-    PGresult *res = PQexecPrepared(p->conn, name, (int)n, values, lens, formats, 1);
-    ExecStatusType st = PQresultStatus(res);
-    if (st != PGRES_COMMAND_OK && st != PGRES_TUPLES_OK) {
-        rc = pg_fail(db, res);
-        PQclear(res);
-        return rc;
-    }
-    *out = res;
-    return SK_OK;
+    return send_prepared(db, name, &a, n, out);
 }
 
-/* A statement outside a transaction may be said again on a new connection when the old one was found dead: only reads
- * are ever said there. */
-static int ask(struct db *db, const char *sql, const struct db_value *v, unsigned n, PGresult **out)
+static void put32(char **at, uint32_t v)
+{
+    v = htobe32(v);
+    memcpy(*at, &v, sizeof v);
+    *at += sizeof v;
+}
+
+static size_t value_len(const struct db_value *v)
+{
+    return v->type == DB_INT ? sizeof v->i : v->len;
+}
+
+#define ARRAY_HEAD 20 /* dimensions, nulls, type; length, first index */
+
+static size_t array_len(const struct db_value *v, unsigned cols, unsigned n)
+{
+    size_t len = ARRAY_HEAD;
+    for (unsigned i = 0; i < n; i++)
+        len += sizeof(uint32_t) + value_len(&v[(size_t)i * cols]);
+    return len;
+}
+
+/* One column of n rows. */
+static void put_array(char *at, const struct db_value *v, unsigned cols, unsigned n)
+{
+    put32(&at, 1);
+    put32(&at, 0);
+    put32(&at, types[v->type].one);
+    put32(&at, n);
+    put32(&at, 1);
+    for (unsigned i = 0; i < n; i++, v += cols) {
+        int64_t number = (int64_t)htobe64((uint64_t)v->i);
+        size_t len = value_len(v);
+        put32(&at, (uint32_t)len);
+        if (len > 0)
+            memcpy(at, v->type == DB_INT ? (const void *)&number : v->p, len);
+        at += len;
+    }
+}
+
+static int execute_many(struct db *db, const char *sql, const struct db_value *v, unsigned cols, unsigned n,
+                        PGresult **out)
+{
+    char name[16], *all, *at;
+    struct params a;
+    size_t size = 0;
+    int rc = prepare(db, sql, v, cols, true, name);
+    if (rc != SK_OK)
+        return rc;
+    for (unsigned i = 0; i < cols; i++) {
+        size_t len = array_len(v + i, cols, n);
+        if (len > INT32_MAX)
+            return db_fail(db, "postgresql", "too much at once");
+        a.lens[i] = (int)len;
+        a.formats[i] = 1;
+        size += len;
+    }
+    if (!(all = malloc(size)))
+        return SK_ENOMEM;
+    at = all;
+    for (unsigned i = 0; i < cols; at += a.lens[i++]) {
+        a.values[i] = at;
+        put_array(at, v + i, cols, n);
+    }
+    rc = send_prepared(db, name, &a, cols, out);
+    free(all);
+    return rc;
+}
+
+struct question {
+    const char *sql;
+    const struct db_value *v;
+    unsigned cols, n; /* n 0: cols parameters, no rows */
+};
+
+static int say(struct db *db, const struct question *q, PGresult **out)
+{
+    return q->n ? execute_many(db, q->sql, q->v, q->cols, q->n, out) : execute(db, q->sql, q->v, q->cols, out);
+}
+
+/* What has changed nothing may be said again on a new connection when the old one was found dead. */
+static int ask(struct db *db, const struct question *q, PGresult **out)
 {
     struct pg *p = db->impl;
-    if (db->in_txn)
-        return execute(db, sql, v, n, out);
+    if (p->begun)
+        return say(db, q, out);
     int rc = ensure(db);
     if (rc != SK_OK)
         return rc;
-    rc = execute(db, sql, v, n, out);
+    rc = say(db, q, out);
     if (rc == SK_OK || alive(p) || connect_now(db) != SK_OK)
         return rc;
-    return execute(db, sql, v, n, out);
+    return say(db, q, out);
 }
 
-static int pg_exec(struct db *db, const char *sql, const struct db_value *v, unsigned n, int64_t *rows)
+static int change(struct db *db, const struct question *q, int64_t *rows)
 {
     PGresult *res = NULL;
-    int rc = ask(db, sql, v, n, &res);
+    int rc = begin_now(db);
+    if (rc == SK_OK)
+        rc = ask(db, q, &res);
     *rows = rc == SK_OK ? strtoll(PQcmdTuples(res), NULL, 10) : 0;
     PQclear(res);
     return rc;
@@ -302,7 +454,42 @@ static int pg_exec(struct db *db, const char *sql, const struct db_value *v, uns
 static int pg_query(struct db *db, const char *sql, const struct db_value *v, unsigned n, struct db_rows *r)
 {
     PGresult *res = NULL;
-    int rc = ask(db, sql, v, n, &res);
+    const struct question q = {sql, v, n, 0};
+    int rc = ask(db, &q, &res);
+    r->result = res;
+    return rc;
+}
+
+static int pg_exec(struct db *db, const char *sql, const struct db_value *v, unsigned n, int64_t *rows)
+{
+    const struct question q = {sql, v, n, 0};
+    return change(db, &q, rows);
+}
+
+static int pg_many(struct db *db, const char *sql, const struct db_value *v, unsigned cols, unsigned n,
+                   struct db_rows *r, int64_t *rows)
+{
+    const struct question q = {sql, v, cols, n};
+    PGresult *res = NULL;
+    if (!r)
+        return change(db, &q, rows);
+    int rc = ask(db, &q, &res);
+    r->result = res;
+    return rc;
+}
+
+/* Begins the transaction on the same way. */
+static int pg_lock(struct db *db, const char *sql, struct db_rows *r)
+{
+    const struct pg *p = db->impl;
+    char text[512];
+    PGresult *res = NULL;
+    if (p->begun)
+        return pg_query(db, sql, NULL, 0, r);
+    size_t len = (size_t)snprintf(text, sizeof text, "BEGIN;");
+    if (!translate(sql, "", text + len, sizeof text - len))
+        return db_fail(db, "postgresql", "statement too long");
+    int rc = begin_with(db, text, &res);
     r->result = res;
     return rc;
 }
@@ -317,6 +504,8 @@ static int64_t pg_int(const struct db_rows *r, int col)
     uint64_t v = 0;
     if (PQgetisnull(r->result, r->row, col))
         return 0;
+    if (PQfformat(r->result, col) == 0) /* of a statement that went with others */
+        return strtoll(PQgetvalue(r->result, r->row, col), NULL, 10);
     const uint8_t *p = (const uint8_t *)PQgetvalue(r->result, r->row, col);
     int len = PQgetlength(r->result, r->row, col);
     for (int i = 0; i < len && i < 8; i++)
@@ -342,7 +531,8 @@ static void pg_done(struct db_rows *r)
 
 static int pg_lock_schema(struct db *db)
 {
-    return run(db, "SELECT pg_advisory_xact_lock(" LOCK_SCHEMA ")");
+    int rc = begin_now(db);
+    return rc == SK_OK ? run(db, "SELECT pg_advisory_xact_lock(" LOCK_SCHEMA ")") : rc;
 }
 
 static int one_int(struct db *db, const char *sql, int64_t *out)
@@ -372,13 +562,12 @@ static int pg_lead(struct db *db)
 static bool pg_changed(struct db *db)
 {
     struct pg *p = db->impl;
-    if (!db->in_txn && ensure(db) != SK_OK)
+    if (!p->begun && ensure(db) != SK_OK)
         return false;
-    bool changed = p->lost; /* what was told in between, nobody knows */
-    p->lost = false;
     (void)PQconsumeInput(p->conn);
-    for (PGnotify *n; (n = PQnotifies(p->conn)) != NULL; PQfreemem(n))
-        changed = true;
+    take_notifications(p);
+    bool changed = p->lost || p->told; /* what was told while it was lost, nobody knows */
+    p->lost = p->told = false;
     return changed;
 }
 
@@ -404,6 +593,8 @@ const struct db_ops db_pg = {
     .script = pg_script,
     .exec = pg_exec,
     .query = pg_query,
+    .many = pg_many,
+    .lock = pg_lock,
     .next = pg_next,
     .col_int = pg_int,
     .col_text = pg_text,

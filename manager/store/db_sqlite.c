@@ -153,11 +153,13 @@ static void lite_rollback(struct db *db)
         (void)sqlite3_exec(l->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
-static int lite_commit(struct db *db, bool notify)
+static int lite_commit(struct db *db, const char *last, bool notify)
 {
     (void)notify; /* data_version tells the others */
     struct lite *l = db->impl;
-    int rc = run(db, "COMMIT");
+    int rc = last ? run(db, last) : SK_OK;
+    if (rc == SK_OK)
+        rc = run(db, "COMMIT");
     if (rc != SK_OK)
         lite_rollback(db);
     else
@@ -187,16 +189,27 @@ static int bind(sqlite3_stmt *st, const struct db_value *v, unsigned n, sqlite3_
     return rc;
 }
 
+static int compile(struct db *db, const char *sql, sqlite3_stmt **out)
+{
+    static const struct db_words words = {.column = "?", .rows = "(SELECT 1) AS r", .lateral = "", .lock = ""};
+    struct lite *l = db->impl;
+    char text[DB_SQL_MAX];
+    if (!db_translate(&words, sql, text, sizeof text))
+        return db_fail(db, "sqlite", "statement too long");
+    return sqlite3_prepare_v3(l->db, text, -1, SQLITE_PREPARE_PERSISTENT, out, NULL) == SQLITE_OK
+               ? SK_OK
+               : lite_fail(db, "sqlite");
+}
+
 /* The cached statement, or one of its own when that is being read: a row's callback may ask the same again. */
 static int prepare(struct db *db, const char *sql, const struct db_value *v, unsigned n, struct db_rows *r,
                    sqlite3_destructor_type keep)
 {
-    struct lite *l = db->impl;
     void **slot = db_cache_slot(db, sql);
     sqlite3_stmt *st = slot ? *slot : NULL;
     r->owned = !slot || (st && sqlite3_stmt_busy(st));
-    if ((!st || r->owned) && sqlite3_prepare_v3(l->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &st, NULL) != SQLITE_OK)
-        return lite_fail(db, "sqlite");
+    if ((!st || r->owned) && compile(db, sql, &st) != SK_OK)
+        return SK_EIO;
     if (!r->owned)
         *slot = st;
     r->result = st;
@@ -242,6 +255,12 @@ static int lite_exec(struct db *db, const char *sql, const struct db_value *v, u
     *rows = rc == SK_EEND ? sqlite3_changes(l->db) : 0;
     db_done(&r);
     return rc == SK_EEND ? SK_OK : rc;
+}
+
+/* BEGIN IMMEDIATE has locked everything. */
+static int lite_lock(struct db *db, const char *sql, struct db_rows *r)
+{
+    return lite_query(db, sql, NULL, 0, r);
 }
 
 static int64_t lite_int(const struct db_rows *r, int col)
@@ -322,6 +341,7 @@ const struct db_ops db_sqlite = {
     .script = lite_script,
     .exec = lite_exec,
     .query = lite_query,
+    .lock = lite_lock,
     .next = lite_next,
     .col_int = lite_int,
     .col_text = lite_text,

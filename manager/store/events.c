@@ -1,59 +1,51 @@
 /* Batches of the agents, and the events in them. */
-#include "inside.h"
+#include "ahead.h"
 
-#define SPOOLS_MAX "8" /* of one agent; a new spool is a new disk, and rare. The oldest is forgotten. */
-#define COLUMNS    "id,agent,time,type,json"
+#define COLUMNS "id,agent,time,type,json"
 
-static int next_wanted(struct store *s, const char *agent, const char *spool, int64_t *next)
-{
-    int rc = inside_int(s, "SELECT seq FROM spool WHERE agent=? AND spool=?", ARGS(T(agent), T(spool)), next);
-    ++*next;
-    return rc;
-}
-
-/* first of a new spool */
-static int begin_spool(struct store *s, const char *agent, const char *spool)
-{
-    int64_t began, rows;
-    int rc = inside_int(s, "SELECT max(began)+1 FROM spool WHERE agent=?", ARGS(T(agent)), &began);
-    if (rc == SK_OK)
-        rc = db_exec(s->db, "INSERT INTO spool(agent,spool,seq,began) VALUES(?,?,1,?) ON CONFLICT DO NOTHING",
-                     ARGS(T(agent), T(spool), I(began)), &rows);
-    if (rc != SK_OK || rows == 0)
-        return rc == SK_OK ? SK_EEXIST : rc;
-    return db_exec(s->db,
-                   "DELETE FROM spool WHERE agent=? AND began <= (SELECT min(began) FROM (SELECT began FROM spool"
-                   " WHERE agent=? ORDER BY began DESC LIMIT " SPOOLS_MAX ") AS newest) - 1",
-                   ARGS(T(agent), T(agent)), NULL);
-}
-
-/* The number stands in the condition: the same batch over two managers is taken by one. */
+/* A spool that is not known begins at 1. */
 static int take_batch(struct store *s, const char *agent, const char *spool, int64_t seq, int64_t *next)
 {
-    int64_t rows;
-    int rc = db_exec(s->db, "UPDATE spool SET seq=? WHERE agent=? AND spool=? AND seq=?",
-                     ARGS(I(seq), T(agent), T(spool), I(seq - 1)), &rows);
-    if (rc != SK_OK || rows > 0)
+    struct known *k;
+    int rc = known_spool(s, agent, spool, &k);
+    if (rc != SK_OK)
         return rc;
-    if ((rc = next_wanted(s, agent, spool, next)) != SK_OK)
-        return rc;
-    if (*next == 1 && seq == 1)
-        return begin_spool(s, agent, spool);
-    return seq < *next ? SK_EEXIST : SK_EPROTO;
+    *next = k->spool.seq + 1;
+    if (seq != *next)
+        return seq < *next ? SK_EEXIST : SK_EPROTO;
+    k->spool.seq = seq;
+    k->found = true;
+    later_list(&s->later.spools, k);
+    s->later.any = true;
+    *next = seq + 1;
+    return SK_OK;
 }
 
 int store_batch(struct store *s, const char *agent, const char *spool, int64_t seq, int64_t *next)
 {
     bool own;
     *next = 0;
-    if (seq < 1 || !inside_fits(spool, STORE_SPOOL_LEN))
+    if (seq < 1 || !inside_fits(spool, STORE_SPOOL_LEN) || !db_text_ok(agent) || !db_text_ok(spool))
         return SK_EINVAL;
     int rc = inside_enter(s, &own);
     if (rc == SK_OK)
         rc = take_batch(s, agent, spool, seq, next);
-    if (rc == SK_OK)
-        *next = seq + 1;
     return inside_leave(s, own, rc);
+}
+
+static int take_event(struct store *s, const struct store_event *e)
+{
+    const char *agent = later_text(s, e->agent), *type = later_text(s, e->type), *json = later_text(s, e->json);
+    struct db_value *v = agent && type && json ? later_row(&s->later.events, 5) : NULL;
+    if (!v)
+        return SK_ENOMEM;
+    v[0] = I(++s->numbers.event);
+    v[1] = T(agent);
+    v[2] = I(e->time);
+    v[3] = T(type);
+    v[4] = T(json);
+    s->later.any = true;
+    return SK_OK;
 }
 
 int store_event_add(struct store *s, const struct store_event *e)
@@ -61,14 +53,13 @@ int store_event_add(struct store *s, const struct store_event *e)
     bool own;
     if (!inside_fits(e->json, STORE_JSON_MAX))
         return SK_EFULL;
+    if (!db_text_ok(e->agent) || !db_text_ok(e->type) || !db_text_ok(e->json))
+        return SK_EINVAL;
     int rc = inside_enter(s, &own);
     if (rc == SK_OK)
         rc = inside_lock(s);
     if (rc == SK_OK)
-        rc = db_exec(s->db, "INSERT INTO event(" COLUMNS ") VALUES(?,?,?,?,?)",
-                     ARGS(I(s->numbers.event + 1), T(e->agent), I(e->time), T(e->type), T(e->json)), NULL);
-    if (rc == SK_OK)
-        s->numbers.event++;
+        rc = take_event(s, e);
     return inside_leave(s, own, rc);
 }
 

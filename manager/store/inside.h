@@ -11,6 +11,8 @@
 #define STORE_INSIDE_H
 
 #include <string.h>
+#include "base/arena.h"
+#include "base/hash.h"
 #include "db.h"
 #include "store/store.h"
 
@@ -19,6 +21,23 @@
 struct numbers {
     int64_t entry, first, event, audit, outgoing;
 };
+
+/* What the open transaction knows, and what it has still to say (ahead.h). */
+#define KNOWN_BUCKETS 1024
+struct known;
+struct known_list {
+    struct known *head, **tail;
+};
+struct rows {
+    struct db_value *v;
+    size_t n, cap; /* rows; values */
+};
+struct later {
+    struct rows events, outgoing, beats, puts, ends, other; /* other: made by the flush itself */
+    struct known_list spools, debts, targets;
+    size_t bytes; /* of texts */
+    bool any;
+};
 struct store {
     struct db *db;
     bool open;   /* a transaction of store_begin */
@@ -26,6 +45,10 @@ struct store {
     bool locked; /* numbers are ours until its end */
     bool notify; /* something that others wait for */
     struct numbers numbers, stored;
+    struct sk_hash_key key;
+    struct known **known;   /* KNOWN_BUCKETS */
+    struct sk_arena memory; /* the transaction's */
+    struct later later;
 };
 
 #define ARGS(...)                                                                                                      \
@@ -38,6 +61,9 @@ SK_MUST_USE int inside_enter(struct store *s, bool *own);
 /* Ends an own transaction by rc; SK_EIO fails the open one. */
 SK_MUST_USE int inside_leave(struct store *s, bool own, int rc);
 SK_MUST_USE int inside_lock(struct store *s);
+/* Says what is to be said, so that what is asked next sees it. inside_query and inside_change do so themselves; who
+ * calls db_exec for what may be waiting to be said does too. */
+SK_MUST_USE int inside_settle(struct store *s);
 /* One statement that changes, in its transaction. SK_ENOENT: no row. */
 SK_MUST_USE int inside_change(struct store *s, const char *sql, const struct db_value *v, unsigned n);
 /* Reading: SK_EIO when the open transaction has failed, and then it fails. */

@@ -1,19 +1,32 @@
 /* Things to be sent, and the audit record. */
-#include "inside.h"
+#include "ahead.h"
+
+static int take_out(struct store *s, const char *sink, const char *payload, int64_t now)
+{
+    const char *where = later_text(s, sink), *text = later_text(s, payload);
+    struct db_value *v = where && text ? later_row(&s->later.outgoing, 4) : NULL;
+    if (!v)
+        return SK_ENOMEM;
+    v[0] = I(++s->numbers.outgoing);
+    v[1] = T(where);
+    v[2] = I(now);
+    v[3] = T(text);
+    s->later.any = true;
+    return SK_OK;
+}
 
 int store_out_add(struct store *s, const char *sink, const char *payload, int64_t now)
 {
     bool own;
     if (!inside_fits(sink, sizeof((struct store_out *)0)->sink))
         return SK_EFULL;
+    if (!db_text_ok(sink) || !db_text_ok(payload))
+        return SK_EINVAL;
     int rc = inside_enter(s, &own);
     if (rc == SK_OK)
         rc = inside_lock(s);
     if (rc == SK_OK)
-        rc = db_exec(s->db, "INSERT INTO outgoing(id,sink,created,next,attempts,why,payload) VALUES(?,?,?,?,0,'',?)",
-                     ARGS(I(s->numbers.outgoing + 1), T(sink), I(now), I(now), T(payload)), NULL);
-    if (rc == SK_OK)
-        s->numbers.outgoing++;
+        rc = take_out(s, sink, payload, now);
     s->notify = s->notify || rc == SK_OK;
     return inside_leave(s, own, rc);
 }

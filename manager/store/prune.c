@@ -1,5 +1,5 @@
 /* Retention, in slices: each call is one short transaction. */
-#include "inside.h"
+#include "ahead.h"
 
 #define LIFTED_KEPT   MS_PER_DAY
 #define RUN_OUT_KEPT  (10 * INT64_C(60000)) /* the clocks of managers may differ a little */
@@ -89,6 +89,9 @@ int store_prune(struct store *s, const struct store_keep *k, int64_t now, unsign
     struct slice p = {.s = s, .left = most};
     *more = false;
     p.rc = inside_enter(s, &own);
+    if (p.rc == SK_OK)
+        p.rc = inside_settle(s);
+    known_clear(s);
     prune_shrunk(&p, now);
     prune_rest(&p, k, now);
     prune_events(&p, k, now);

@@ -75,6 +75,9 @@ static const char *const steps[] = {
     "CREATE TABLE audit(id BIGINT PRIMARY KEY, time BIGINT NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,"
     " detail TEXT NOT NULL);"
     "CREATE INDEX audit_time ON audit(time);",
+
+    /* When the blocks that an agent has told of will have been paid for. */
+    "ALTER TABLE agent ADD COLUMN block_debt BIGINT NOT NULL DEFAULT 0",
 };
 const struct schema schema_current = {steps, sizeof steps / sizeof steps[0]};
 
@@ -145,7 +148,7 @@ int schema_migrate(struct db *db, const struct schema *to)
         return rc;
     rc = migrate_locked(db, to);
     if (rc == SK_OK)
-        return db_commit(db, false);
+        return db_commit(db, NULL, false);
     db_rollback(db);
     return rc;
 }

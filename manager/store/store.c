@@ -2,8 +2,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include "inside.h"
+#include "ahead.h"
 #include "schema.h"
+
+#define SAID_AT (1u << 20) /* bytes: what waits to be said is in memory */
 
 int store_open(const char *where, struct store **out, char *why, size_t cap)
 {
@@ -12,6 +14,14 @@ int store_open(const char *where, struct store **out, char *why, size_t cap)
     struct store *s = calloc(1, sizeof *s);
     if (!s)
         return SK_ENOMEM;
+    sk_hash_key_random(&s->key);
+    sk_arena_init(&s->memory, 64u << 10, 0);
+    s->known = calloc(KNOWN_BUCKETS, sizeof(struct known *));
+    if (!s->known) {
+        store_close(s);
+        return SK_ENOMEM;
+    }
+    later_clear(s);
     int rc = db_open(where, &s->db, why, cap);
     if (rc == SK_OK && (rc = schema_migrate(s->db, &schema_current)) != SK_OK)
         snprintf(why, cap, "%s", db_error(s->db));
@@ -29,6 +39,9 @@ void store_close(struct store *s)
     if (!s)
         return;
     db_close(s->db);
+    later_free(s);
+    sk_arena_free(&s->memory);
+    free(s->known);
     free(s);
 }
 
@@ -59,23 +72,30 @@ int store_lead(struct store *s)
 
 static void forget(struct store *s)
 {
+    known_clear(s);
+    later_clear(s);
+    sk_arena_reset(&s->memory);
     s->open = s->failed = s->locked = s->notify = false;
 }
 
-static int write_numbers(struct store *s)
+/* NULL: they are as they were. */
+static const char *numbers_text(const struct store *s, char *buf, size_t cap)
 {
     const struct numbers *n = &s->numbers;
     if (!s->locked || memcmp(n, &s->stored, sizeof *n) == 0)
-        return SK_OK;
-    return db_exec(s->db, "UPDATE state SET entry=?,first=?,event=?,audit=?,outgoing=? WHERE one=1",
-                   ARGS(I(n->entry), I(n->first), I(n->event), I(n->audit), I(n->outgoing)), NULL);
+        return NULL;
+    (void)snprintf(buf, cap, "UPDATE state SET entry=%lld,first=%lld,event=%lld,audit=%lld,outgoing=%lld WHERE one=1",
+                   (long long)n->entry, (long long)n->first, (long long)n->event, (long long)n->audit,
+                   (long long)n->outgoing);
+    return buf;
 }
 
 static int finish(struct store *s)
 {
-    int rc = write_numbers(s);
+    char text[256];
+    int rc = later_flush(s);
     if (rc == SK_OK)
-        rc = db_commit(s->db, s->notify);
+        rc = db_commit(s->db, numbers_text(s, text, sizeof text), s->notify);
     else
         db_rollback(s->db);
     forget(s);
@@ -119,6 +139,8 @@ int inside_enter(struct store *s, bool *own)
 
 int inside_leave(struct store *s, bool own, int rc)
 {
+    if (rc == SK_OK && s->later.bytes > SAID_AT)
+        rc = inside_settle(s);
     if (rc == SK_EIO || rc == SK_ENOMEM)
         s->failed = true;
     if (!own)
@@ -135,18 +157,31 @@ static void take_numbers(void *arg, const struct db_rows *r)
     *n = (struct numbers){db_int(r, 0), db_int(r, 1), db_int(r, 2), db_int(r, 3), db_int(r, 4)};
 }
 
-/* PostgreSQL locks the row with the UPDATE; the SELECT behind it sees what its last holder has committed. */
+/* Whoever had to wait reads what the last holder has committed. */
 int inside_lock(struct store *s)
 {
+    struct db_rows r;
     if (s->locked)
         return SK_OK;
-    int rc = db_exec(s->db, "UPDATE state SET entry=entry WHERE one=1", NULL, 0, NULL);
-    if (rc == SK_OK)
-        rc = inside_one(s, "SELECT entry,first,event,audit,outgoing FROM state WHERE one=1", NULL, 0, take_numbers,
-                        &s->numbers);
+    if (s->failed)
+        return SK_EIO;
+    int rc = db_lock(s->db, "SELECT entry,first,event,audit,outgoing FROM state WHERE one=1 @LOCK", &r);
+    if (rc == SK_OK && (rc = db_next(&r)) == SK_OK)
+        take_numbers(&s->numbers, &r);
+    db_done(&r);
     s->stored = s->numbers;
     s->locked = rc == SK_OK;
-    return rc == SK_ENOENT ? SK_EIO : rc;
+    s->failed = s->failed || rc != SK_OK;
+    return rc == SK_OK ? SK_OK : SK_EIO;
+}
+
+int inside_settle(struct store *s)
+{
+    if (s->failed)
+        return SK_EIO;
+    int rc = later_flush(s);
+    s->failed = rc != SK_OK;
+    return rc;
 }
 
 int inside_change(struct store *s, const char *sql, const struct db_value *v, unsigned n)
@@ -154,6 +189,8 @@ int inside_change(struct store *s, const char *sql, const struct db_value *v, un
     bool own;
     int64_t rows = 0;
     int rc = inside_enter(s, &own);
+    if (rc == SK_OK)
+        rc = inside_settle(s);
     if (rc == SK_OK)
         rc = db_exec(s->db, sql, v, n, &rows);
     if (rc == SK_OK && rows == 0)
@@ -164,9 +201,10 @@ int inside_change(struct store *s, const char *sql, const struct db_value *v, un
 int inside_query(struct store *s, const char *sql, const struct db_value *v, unsigned n, struct db_rows *r)
 {
     *r = (struct db_rows){.db = s->db};
-    if (s->failed)
-        return SK_EIO;
-    int rc = db_query(s->db, sql, v, n, r);
+    int rc = inside_settle(s);
+    if (rc != SK_OK)
+        return rc;
+    rc = db_query(s->db, sql, v, n, r);
     s->failed = s->open && rc == SK_EIO;
     return rc;
 }

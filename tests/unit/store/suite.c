@@ -677,6 +677,125 @@ static void what_is_no_utf8_harms_nobody_else(void **state)
     assert_int_equal(count("SELECT count(*) FROM block"), 0);
 }
 
+/* ---- many at once: what is read ahead, and what waits to be said ---- */
+
+static int seen_rules(const char *id)
+{
+    struct store_agent a;
+    assert_int_equal(store_agent_get(s, id, &a), SK_OK);
+    return (int)a.rules_version;
+}
+
+static void what_waits_is_seen(void **state)
+{
+    (void)state;
+    int64_t next;
+    struct store_counts c;
+    struct store_agent a = agent("A1", "");
+    assert_int_equal(store_agent_add(s, &a), SK_OK);
+    assert_int_equal(store_begin(s), SK_OK);
+    assert_int_equal(store_agent_beat(s, "A1", T0 + 1, "", "", "{}", 8, 0), SK_OK);
+    assert_int_equal(store_agent_beat(s, "A1", T0 + 2, "", "", "{}", 9, 0), SK_OK);
+    assert_int_equal(seen_rules("A1"), 9);
+    assert_int_equal(store_agent_beat(s, "A1", T0 + 3, "", "", "{}", 10, 0), SK_OK);
+    assert_int_equal(store_batch(s, "A1", "x", 1, &next), SK_OK);
+    add_event("A1", "alert", T0);
+    assert_int_equal(store_batch(s, "A1", "x", 2, &next), SK_OK);
+    assert_string_equal(events(NULL, NULL, 0, 9), "1A1a ");
+    add_event("A1", "block", T0);
+    assert_int_equal(store_batch(s, "A1", "x", 3, &next), SK_OK);
+    assert_int_equal(store_batch(s, "A1", "x", 3, &next), SK_EEXIST);
+    assert_int_equal(store_out_add(s, "web", "p", T0), SK_OK);
+    assert_string_equal(due("web", T0), "1webp0 ");
+    put("A1", "b1", "203.0.113.1", T0 + 1000, T0);
+    assert_int_equal(entry_end("203.0.113.1", T0), T0 + 1000);
+    put("A1", "b1", "203.0.113.1", T0 + 2000, T0);
+    put("A1", "b1", "203.0.113.1", T0 + 1500, T0);
+    assert_int_equal(store_counts(s, T0, &c), SK_OK);
+    assert_int_equal(c.blocks + c.entries + c.events + c.outgoing, 5);
+    assert_int_equal(store_commit(s), SK_OK);
+    assert_int_equal(entry_end("203.0.113.1", T0), T0 + 2000);
+    assert_int_equal(seen_rules("A1"), 10);
+    assert_string_equal(events(NULL, NULL, 0, 9), "1A1a 2A1b ");
+    assert_int_equal(store_batch(s, "A1", "x", INT64_MAX, &next), SK_EPROTO);
+    assert_int_equal(next, 4);
+}
+
+/* Every answer is what it would be without. */
+static void what_is_read_ahead_is_what_there_is(void **state)
+{
+    (void)state;
+    int64_t next;
+    struct store_agent a = agent("A1", ""), b = agent("A2", ""), c = agent("A3", "");
+    const struct store_ask asks[] = {{"A1", NULL, NULL}, {"A1", "x", NULL},  {"A1", "x", NULL},  {"A1", "new", NULL},
+                                     {"A2", "x", NULL},  {"A3", NULL, NULL}, {"A9", "x", NULL},  {"A1", NULL, "b1"},
+                                     {"A1", NULL, "b9"}, {"A3", NULL, "b1"}, {"A1", NULL, "b2"}, {"A0", "x", NULL}};
+    assert_int_equal(store_agent_add(s, &a) + store_agent_add(s, &b) + store_agent_add(s, &c), SK_OK);
+    assert_int_equal(store_agent_set_state(s, "A2", STORE_AGENT_REVOKED, T0), SK_OK);
+    assert_int_equal(store_agent_renewed(s, "A3", "0b", T0), SK_OK);
+    assert_int_equal(store_batch(s, "A1", "x", 1, &next) + store_batch(s, "A0", "x", 1, &next), SK_OK);
+    put("A1", "b1", "203.0.113.1", T0 + 1000, T0);
+    put("A1", "b2", "203.0.113.2", T0 + 1000, T0);
+    assert_int_equal(store_block_end(s, "A1", "b2", T0, "lifted"), SK_OK);
+
+    assert_int_equal(store_begin(s), SK_OK);
+    assert_int_equal(store_ahead(s, asks, sizeof asks / sizeof asks[0]), SK_OK);
+    assert_int_equal(store_agent_check(s, "A1", "0a"), SK_OK);
+    assert_int_equal(store_agent_check(s, "A1", "0b"), SK_EPERM);
+    assert_int_equal(store_agent_check(s, "A2", "0a"), SK_EPERM);
+    assert_int_equal(store_agent_check(s, "A9", "0a"), SK_ENOENT);
+    assert_int_equal(store_agent_check(s, "A3", "0a"), SK_OK);
+    assert_int_equal(store_agent_check(s, "A3", "0b"), SK_OK); /* which ends the older one */
+    assert_int_equal(store_agent_check(s, "A3", "0a"), SK_EPERM);
+    assert_int_equal(store_batch(s, "A1", "x", 1, &next), SK_EEXIST);
+    assert_int_equal(store_batch(s, "A1", "x", 3, &next), SK_EPROTO);
+    assert_int_equal(next, 2);
+    assert_int_equal(store_batch(s, "A1", "x", 2, &next), SK_OK);
+    assert_int_equal(store_batch(s, "A1", "x", 3, &next), SK_OK);
+    assert_int_equal(store_batch(s, "A1", "new", 2, &next), SK_EPROTO);
+    assert_int_equal(store_batch(s, "A1", "new", 1, &next), SK_OK);
+    assert_int_equal(store_batch(s, "A0", "x", 2, &next), SK_OK);
+    assert_int_equal(store_block_end(s, "A1", "b9", T0, "lifted"), SK_ENOENT);
+    put("A1", "b2", "203.0.113.2", T0 + 5000, T0); /* it has ended */
+    put("A3", "b1", "203.0.113.1", T0 + 3000, T0);
+    struct store_block other = block("A1", "b1", "203.0.113.9", T0, T0 + 1000);
+    assert_int_equal(store_block_put(s, &other, T0), SK_EINVAL);
+    assert_int_equal(store_agent_set_state(s, "A1", STORE_AGENT_REVOKED, T0), SK_OK);
+    assert_int_equal(store_agent_check(s, "A1", "0a"), SK_EPERM);
+    assert_int_equal(store_commit(s), SK_OK);
+
+    assert_int_equal(entry_end("203.0.113.1", T0), T0 + 3000);
+    assert_int_equal(entry_end("203.0.113.2", T0), 0);
+    assert_int_equal(store_batch(s, "A1", "x", 4, &next) + store_batch(s, "A1", "new", 2, &next), SK_OK);
+    assert_int_equal(count("SELECT count(*) FROM spool"), 3);
+}
+
+static void an_agent_has_its_blocks_a_day_at_all_managers(void **state)
+{
+    (void)state;
+    struct store *other = suite_open();
+    struct store_agent a = agent("A1", "");
+    const int64_t hour = MS_PER_DAY / 24;
+    assert_int_equal(store_agent_add(s, &a), SK_OK);
+    for (int i = 0; i < 24; i++)
+        assert_int_equal(store_agent_may_block(i % 2 ? other : s, "A1", 24, T0), SK_OK);
+    assert_int_equal(store_agent_may_block(s, "A1", 24, T0), SK_EFULL);
+    assert_int_equal(store_agent_may_block(other, "A1", 24, T0 + hour - 1), SK_EFULL);
+    assert_int_equal(store_agent_may_block(other, "A1", 24, T0 + hour), SK_OK);
+    assert_int_equal(store_agent_may_block(s, "A1", 24, T0 + hour), SK_EFULL);
+    assert_int_equal(store_agent_may_block(s, "A1", 0, T0 + hour), SK_OK);
+    assert_int_equal(store_agent_may_block(s, "A2", 24, T0), SK_ENOENT);
+    assert_int_equal(store_begin(s), SK_OK); /* what is undone has not been taken */
+    assert_int_equal(store_agent_may_block(s, "A1", 24, T0 + 2 * hour), SK_OK);
+    assert_int_equal(store_agent_may_block(s, "A1", 24, T0 + 2 * hour), SK_EFULL);
+    store_rollback(s);
+    assert_int_equal(store_agent_may_block(other, "A1", 24, T0 + 2 * hour), SK_OK);
+    /* A clock that was a year ahead costs a day, not a year. */
+    assert_int_equal(store_agent_may_block(s, "A1", 24, T0 + 365 * MS_PER_DAY), SK_OK);
+    assert_int_equal(store_agent_may_block(s, "A1", 24, T0), SK_EFULL);
+    store_close(other);
+}
+
 /* ---- transactions, schema ---- */
 
 static void a_failure_fails_all_of_a_transaction(void **state)
@@ -775,6 +894,9 @@ int suite_calls(const char *name)
         TEST(counts),
         TEST(no_string_is_ever_a_statement),
         TEST(what_is_no_utf8_harms_nobody_else),
+        TEST(what_waits_is_seen),
+        TEST(what_is_read_ahead_is_what_there_is),
+        TEST(an_agent_has_its_blocks_a_day_at_all_managers),
         TEST(a_failure_fails_all_of_a_transaction),
         TEST(a_rollback_leaves_nothing),
         TEST(a_later_schema_is_refused),

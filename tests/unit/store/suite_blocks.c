@@ -412,6 +412,21 @@ static void follow_and_check(struct model *m)
     }
 }
 
+/* At some of those that there are. */
+static void look_ahead(const struct model *m)
+{
+    struct store_ask asks[BLOCKS];
+    char ids[BLOCKS][16];
+    size_t n = 0;
+    for (int i = 0; i < BLOCKS; i++) {
+        if (rand() % 3 == 0)
+            continue;
+        snprintf(ids[i], sizeof ids[i], "b%d", m->b[i].id);
+        asks[n++] = (struct store_ask){.agent = agent_name(m->b[i].agent), .block = ids[i]};
+    }
+    assert_int_equal(store_ahead(s, asks, n), SK_OK);
+}
+
 static void random_blocks_come_to_what_the_model_says(void **state)
 {
     (void)state;
@@ -424,6 +439,8 @@ static void random_blocks_come_to_what_the_model_says(void **state)
         bool together = rand() % 8 == 0;
         if (together)
             assert_int_equal(store_begin(s), SK_OK);
+        if (together && rand() % 2)
+            look_ahead(&m);
         for (int k = together ? 4 : 1; k > 0; k--, what = rand() % 19)
             what < 8    ? do_put(&m)
             : what < 12 ? do_extend(&m)

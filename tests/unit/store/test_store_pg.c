@@ -166,6 +166,123 @@ static void a_failed_statement_leaves_the_connection(void **state)
     put("A1", "b1", "203.0.113.1", T0 + 1000, T0);
 }
 
+/* Whoever does not lock as we do, an older manager: the number decides, and nothing of ours is stored. */
+static void a_batch_that_another_took_meanwhile_is_not_taken(void **state)
+{
+    (void)state;
+    int64_t next, n;
+    struct store_event e = {.agent = "A1", .time = T0, .json = "{}"};
+    assert_int_equal(store_batch(s, "A1", "x", 1, &next), SK_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(store_begin(s), SK_OK);
+        assert_int_equal(store_batch(s, "A1", i ? "y" : "x", i ? 1 : 2, &next), SK_OK);
+        assert_int_equal(store_event_add(s, &e), SK_OK);
+        assert_int_equal(raw(i ? "INSERT INTO spool VALUES('A1','y',1,9)" : "UPDATE spool SET seq=2 WHERE spool='x'"),
+                         0);
+        assert_int_equal(store_commit(s), SK_EIO);
+        assert_int_equal(store_batch(s, "A1", i ? "y" : "x", i ? 1 : 2, &next), SK_EEXIST);
+    }
+    assert_int_equal(inside_int(s, "SELECT count(*) FROM event", NULL, 0, &n), SK_OK);
+    assert_int_equal(n, 0);
+}
+
+/* ---- how often the server is asked ---- */
+
+static unsigned ways;
+static struct db_ops counting;
+
+static int counted_exec(struct db *db, const char *sql, const struct db_value *v, unsigned n, int64_t *rows)
+{
+    ways++;
+    return db_pg.exec(db, sql, v, n, rows);
+}
+
+static int counted_query(struct db *db, const char *sql, const struct db_value *v, unsigned n, struct db_rows *r)
+{
+    ways++;
+    return db_pg.query(db, sql, v, n, r);
+}
+
+static int counted_many(struct db *db, const char *sql, const struct db_value *v, unsigned cols, unsigned n,
+                        struct db_rows *r, int64_t *rows)
+{
+    ways++;
+    return db_pg.many(db, sql, v, cols, n, r, rows);
+}
+
+static int counted_lock(struct db *db, const char *sql, struct db_rows *r)
+{
+    ways++;
+    return db_pg.lock(db, sql, r);
+}
+
+static int counted_commit(struct db *db, const char *last, bool notify)
+{
+    ways++;
+    return db_pg.commit(db, last, notify);
+}
+
+static void one_agents_part(int i, int round)
+{
+    char id[16], target[32];
+    int64_t next;
+    struct store_event e = {.time = T0, .json = "{}"};
+    snprintf(id, sizeof id, "A%d", i);
+    snprintf(e.agent, sizeof e.agent, "A%d", i);
+    snprintf(target, sizeof target, "203.0.113.%d", i % 50);
+    assert_int_equal(store_agent_check(s, id, "0a"), SK_OK);
+    assert_int_equal(store_agent_beat(s, id, T0, "", "", "{}", 0, 0), SK_OK);
+    assert_int_equal(store_batch(s, id, "x", round, &next), SK_OK);
+    for (int k = 0; k < 3; k++)
+        assert_int_equal(store_event_add(s, &e), SK_OK);
+    assert_int_equal(store_agent_may_block(s, id, 1000, T0), SK_OK);
+    put(id, round == 1 ? "b1" : "b2", target, T0 + 1000 * round + i, T0);
+    assert_int_equal(store_block_end(s, id, "b0", T0, "lifted"), SK_ENOENT);
+}
+
+/* Of what agents tell together, each its next batch. */
+static unsigned ways_of(int from, int to, int round)
+{
+    static char ids[200][16];
+    static struct store_ask asks[600];
+    size_t nasks = 0;
+    for (int i = from; i < to; i++) {
+        snprintf(ids[i], sizeof ids[i], "A%d", i);
+        asks[nasks++] = (struct store_ask){ids[i], "x", NULL};
+        asks[nasks++] = (struct store_ask){ids[i], NULL, round == 1 ? "b1" : "b2"};
+        asks[nasks++] = (struct store_ask){ids[i], NULL, "b0"};
+    }
+    ways = 0;
+    assert_int_equal(store_begin(s), SK_OK);
+    assert_int_equal(store_ahead(s, asks, nasks), SK_OK);
+    for (int i = from; i < to; i++)
+        one_agents_part(i, round);
+    assert_int_equal(store_commit(s), SK_OK);
+    return ways;
+}
+
+static void a_fleet_takes_no_more_ways_than_a_host(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        struct store_agent a = {.enrolled = T0, .serial = "0a"};
+        snprintf(a.id, sizeof a.id, "A%d", i);
+        assert_int_equal(store_agent_add(s, &a), SK_OK);
+    }
+    counting = db_pg;
+    counting.exec = counted_exec;
+    counting.query = counted_query;
+    counting.many = counted_many;
+    counting.lock = counted_lock;
+    counting.commit = counted_commit;
+    s->db->ops = &counting;
+    unsigned new = ways_of(0, 200, 1), few = ways_of(0, 1, 2), many = ways_of(1, 200, 2);
+    s->db->ops = &db_pg;
+    assert_int_equal(few, many);
+    assert_true(many <= 12);
+    assert_true(new <= 14); /* spools begin, and older ones are looked for */
+}
+
 static int suite_pg(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +290,8 @@ static int suite_pg(void)
         cmocka_unit_test_setup_teardown(a_transaction_is_lost_with_its_connection, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(who_loses_the_connection_leads_no_more, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(the_server_goes_and_comes, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(a_batch_that_another_took_meanwhile_is_not_taken, suite_setup, suite_teardown),
+        cmocka_unit_test_setup_teardown(a_fleet_takes_no_more_ways_than_a_host, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(the_password_is_in_no_message, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(a_failed_statement_leaves_the_connection, suite_setup, suite_teardown),
     };

@@ -13,6 +13,9 @@
  * Times are wall-clock milliseconds unless a name says otherwise. Strings that come out are valid until the callback
  * returns, or are in the struct. Text is UTF-8 without control characters (the API checks); no string ever becomes part
  * of a statement.
+ * Inside a transaction, heartbeats, batches, events, outgoing things and blocks are said to the database together, the
+ * commit at the latest; whoever reads sees them. Each way to it and back costs time that all others wait.
+ *
  * Errors: SK_ENOENT, SK_EEXIST, SK_EFULL as each call says; SK_EINVAL: a text that is no UTF-8 (nothing has happened,
  * and an open transaction goes on); SK_EIO: the database failed, store_error() has its words, the transaction is lost,
  * and the next call tries to connect again. A callback may use the same store.
@@ -48,6 +51,13 @@ const char *store_error(const struct store *s);
 const char *store_kind(const struct store *s);
 
 SK_MUST_USE int store_begin(struct store *s);
+/* What the calls of the open transaction will ask, read at once: a database may be far. An agent (store_agent_check,
+ * store_agent_beat), one of its spools (store_batch; with the agent), or one of its blocks (store_block_put,
+ * store_block_end). What was not named is read when it is asked. */
+struct store_ask {
+    const char *agent, *spool, *block; /* the latter two: NULL */
+};
+SK_MUST_USE int store_ahead(struct store *s, const struct store_ask *asks, size_t n);
 SK_MUST_USE int store_commit(struct store *s);
 void store_rollback(struct store *s);
 
@@ -117,6 +127,9 @@ SK_MUST_USE int store_agent_check(struct store *s, const char *id, const char *s
 /* SK_ENOENT. SK_EFULL: a text is longer than its field in struct store_agent. */
 SK_MUST_USE int store_agent_beat(struct store *s, const char *id, int64_t now, const char *address, const char *version,
                                  const char *status, int64_t rules_version, int64_t policy_version);
+/* Takes one of the `most` blocks that an agent has for a day, all of them at once if it likes, whichever managers it
+ * tells; 0: without limit. SK_EFULL: there is none left; SK_ENOENT. */
+SK_MUST_USE int store_agent_may_block(struct store *s, const char *id, int64_t most, int64_t now);
 /* SK_ENOENT. SK_EEXIST: back to life, while another agent of that instance is there. */
 SK_MUST_USE int store_agent_set_state(struct store *s, const char *id, enum store_agent_state state, int64_t now);
 /* Retires those that have been silent since before `since`. *n: how many. */
@@ -197,6 +210,13 @@ SK_MUST_USE int store_entry_get(struct store *s, const struct sk_prefix *target,
  * begins anew), and the name of this sequence (another database, another name). A database that was restored from a
  * copy has the old name and lower numbers: a reader beyond `last` begins anew too. */
 SK_MUST_USE int store_seq(struct store *s, int64_t *last, int64_t *first, char epoch[STORE_SPOOL_LEN]);
+
+/* The same, and the versions of the latest bundles, with one question: what the feed asks all the time. */
+struct store_news {
+    int64_t last, first, rules, policy;
+    char epoch[STORE_SPOOL_LEN];
+};
+SK_MUST_USE int store_news(struct store *s, struct store_news *out);
 
 /* ---- bundles ---- */
 
