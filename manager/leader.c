@@ -193,13 +193,16 @@ static void ask_for_lead(struct leader *l, int64_t now)
     l->world.leads = leads;
 }
 
+/* The store's word of a change is waited for by the writer alone, which takes it: else it would end each wait at once.
+ */
 static bool wait_for(const struct leader *l, int64_t until)
 {
     struct pollfd p[2] = {{.fd = l->stop_fd, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
     int64_t left = (until - sk_now_wall()) / SK_NS_PER_MS;
-    if (l->store != NULL)
-        p[1].fd = store_changed_fd(l->store);
-    int64_t most = p[1].fd < 0 && l->aws != NULL && l->store != NULL ? POLL_MS : 1000;
+    int fd = l->store != NULL ? store_changed_fd(l->store) : -1;
+    if (l->waf != NULL)
+        p[1].fd = fd;
+    int64_t most = fd < 0 && l->aws != NULL && l->store != NULL ? POLL_MS : 1000;
     left = left > most ? most : left < 1 ? 1 : left;
     return poll(p, 2, (int)left) < 0 || (p[0].revents & POLLIN) == 0;
 }

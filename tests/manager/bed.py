@@ -197,6 +197,11 @@ class Manager(Folder):
             f.write(b"has stopped\n")  # also after a kill: serving() looks behind it
         return self.start()
 
+    def cpu_s(self):
+        """What it has taken of processors since its start."""
+        words = open(f"/proc/{self.running.process.pid}/stat", encoding="ascii").read().rsplit(")", 1)[1].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
     def log(self):
         path = self.path("run.log")
         return open(path, encoding="utf-8", errors="replace").read() if os.path.exists(path) else ""
@@ -374,10 +379,11 @@ class IpSets:
 
 
 class Postgres(Folder):
-    """A database server of the test's own."""
+    """A database server of the test's own. durable: a commit is on the disk before it is answered."""
 
-    def __init__(self):
+    def __init__(self, durable=False, core=None):
         super().__init__("sekisho-pg-")
+        self.durable, self.core = durable, core
         found = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda p: int(p.split("/")[4]))
         self.bin = found[-1] if found else None
         self.port, self.running = free_port(), None
@@ -391,8 +397,10 @@ class Postgres(Folder):
         lead = ["setpriv", "--reuid", self.user, "--regid", self.user, "--clear-groups"] if self.user else []
         subprocess.run([*lead, os.path.join(self.bin, "initdb"), "-D", data, "-U", "sekisho", "-A", "trust", "-E", "UTF8", "-N"],
                        check=True, capture_output=True, cwd=self.dir)
-        self.running = Running([os.path.join(self.bin, "postgres"), "-D", data, "-p", str(self.port), "-k", self.dir, "-h",
-                                "127.0.0.1", "-c", "fsync=off"], self.path("pg.log"), user=self.user)
+        own = ["taskset", "-c", str(self.core)] if self.core is not None else []
+        self.running = Running([*own, os.path.join(self.bin, "postgres"), "-D", data, "-p", str(self.port), "-k", self.dir, "-h",
+                                "127.0.0.1", "-c", f"fsync={'on' if self.durable else 'off'}"], self.path("pg.log"),
+                               user=self.user)
         if wait_until(lambda: "ready to accept" in self.running.text(), 30) is None:
             raise RuntimeError("PostgreSQL does not start:\n" + self.running.text())
         return self
@@ -401,6 +409,12 @@ class Postgres(Folder):
         if self.running:
             self.running.stop(signal.SIGINT)
         self.remove()
+
+    def rows(self, sql):
+        """Of one statement, each as a list of texts."""
+        done = subprocess.run([os.path.join(self.bin, "psql"), "-XAtq", "-F", "\t", "-d", self.where, "-c", sql], check=True,
+                              capture_output=True, text=True)
+        return [line.split("\t") for line in done.stdout.splitlines()]
 
 
 def public_key(text):

@@ -189,6 +189,19 @@ def evaluate(t, fake, managers, senders, feeds):
     return len(log)
 
 
+def told_often(t, program, pg):
+    """One that leads and writes no AWS WAF has nothing to do about what others change: it waits on."""
+    with Manager(program, store=pg.where) as m:
+        m.init().start()
+        t.check("a manager without AWS WAF leads when it is alone", wait_until(lambda: leads(m), 15) is not None)
+        began, before = time.monotonic(), m.cpu_s()
+        for _ in range(12):
+            pg.rows("NOTIFY sekisho_changed")
+            time.sleep(0.25)
+        passed, used = time.monotonic() - began, m.cpu_s() - before
+        t.check(f"news of others cost it {used:.2f} s of a processor in {passed:.1f} s", used < passed / 20)
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--manager", required=True)
@@ -227,6 +240,7 @@ def main():
                         sum(r["leads"] for r in rows.values()) == 1, rows)
                 t.check("no sanitizer has spoken", not any("Sanitizer" in m.log() or "runtime error" in m.log()
                                                            for m in managers))
+        told_often(t, args.manager, pg)
     return t.end()
 
 
