@@ -2,8 +2,11 @@
  * A fleet in one process: N agents that enrol, then each with two connections over mutual TLS, as an agent of ours has
  * them: one for heartbeats and batches of events, one for the poll of the feed that always waits. One thread, epoll.
  *
- *   fleet_load --connect 127.0.0.1:8443 --ca FILE --token FILE [--agents 5000] [--events 500] [--batch 10]
- *              [--blocks 0.2] [--ramp 60] [--seconds 60]
+ *   fleet_load --connect 127.0.0.1:8443 [--connect ...] --ca FILE --token FILE [--agents 5000] [--events 500]
+ *              [--batch 10] [--blocks 0.2] [--ramp 60] [--seconds 60] [--taken FILE]
+ *
+ * Of several managers each agent has one, in turn, and another when that one is gone: after a wait of at most ten
+ * seconds it says again what was not answered. taken: a line for each agent, its ID and the batches that were answered.
  *
  * Every agent comes from an address of its own (127.x.y.z). Requests have their time by a plan that does not wait for
  * answers; latency is counted from that time to the answer's last byte. Prints JSON. Built by fleet_load.py.
@@ -18,6 +21,7 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -35,6 +39,9 @@
 #define QUEUE_MAX   8 /* requests of an agent that wait for its connection */
 #define POLL_WAIT_S 50
 #define BODY_KEPT   (512 * 1024)
+#define PEERS_MAX   4
+#define WAIT_MAX_MS 10000 /* before an agent turns to another manager: a part of it, by chance */
+#define LOOK_NS     (NS / 20)
 
 enum kind { ENROL, BEAT, EVENTS, POLL, KINDS };
 static const char *const kind_names[KINDS] = {"enrol", "heartbeat", "events", "poll"};
@@ -49,6 +56,8 @@ struct conn {
     uint32_t events; /* that epoll waits for */
     enum kind kind;  /* of the request under way */
     int64_t due;     /* its time in the plan */
+    int64_t again;   /* when it is to be said again; 0: it is under way */
+    unsigned peer;   /* that it is, or was, connected to */
     bool has;        /* there is one */
     char *out, *in;
     size_t out_len, out_at, in_len, in_cap, head_len, body_len;
@@ -64,6 +73,7 @@ struct agent {
     EVP_PKEY *key;
     X509 *cert;
     char id[32], epoch[64];
+    unsigned peer; /* its manager */
     int64_t after, seq;
     struct conn conn[2];
     struct waiting queue[QUEUE_MAX];
@@ -72,8 +82,9 @@ struct agent {
 };
 
 static struct options {
-    struct sockaddr_in to;
-    const char *ca, *token_file;
+    struct sockaddr_in to[PEERS_MAX];
+    unsigned npeers;
+    const char *ca, *token_file, *taken;
     int agents, batch, ramp, seconds, heartbeat;
     double events, blocks;
 } o = {.agents = 5000, .batch = 10, .ramp = 60, .seconds = 60, .heartbeat = 30, .events = 500, .blocks = 0.2};
@@ -154,6 +165,16 @@ static void conn_close(struct conn *c)
     c->used = false;
 }
 
+/* Its manager is gone. */
+static void turn_away(struct conn *c)
+{
+    struct agent *a = c->agent;
+    c->out_at = 0;
+    c->again = now_ns() + rand() % WAIT_MAX_MS * (NS / 1000);
+    if (a->peer == c->peer)
+        a->peer = (a->peer + 1) % o.npeers;
+}
+
 static void conn_open(struct conn *c)
 {
     struct agent *a = c->agent;
@@ -166,8 +187,15 @@ static void conn_open(struct conn *c)
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
     if (bind(c->fd, (struct sockaddr *)&from, sizeof from) != 0)
         die("bind");
-    if (connect(c->fd, (struct sockaddr *)&o.to, sizeof o.to) != 0 && errno != EINPROGRESS)
-        die("connect");
+    c->peer = a->peer;
+    if (connect(c->fd, (struct sockaddr *)&o.to[c->peer], sizeof o.to[0]) != 0 && errno != EINPROGRESS) {
+        if (o.npeers == 1 || !c->has)
+            die("connect");
+        close(c->fd);
+        c->fd = -1;
+        turn_away(c);
+        return;
+    }
     c->ssl = SSL_new(tls);
     if (!c->ssl || SSL_set_fd(c->ssl, c->fd) != 1)
         die("SSL_new");
@@ -218,14 +246,15 @@ static void put_event(char *buf, size_t cap, const struct agent *a, int i)
     snprintf(
         buf, cap,
         "{\"type\":\"event\",\"time_ms\":%lld,\"event\":{\"timestamp\":\"2026-01-01T00:00:00.000000+0000\","
-        "\"flow_id\":%lld,\"in_iface\":\"eth0\",\"event_type\":\"alert\",\"src_ip\":\"203.0.113.%d\",\"src_port\":%d,"
+        "\"flow_id\":%d,\"tx_id\":%lld,\"in_iface\":\"eth0\",\"event_type\":\"alert\",\"src_ip\":\"203.0.113.%d\","
+        "\"src_port\":%d,"
         "\"dest_ip\":\"10.0.%u.%u\",\"dest_port\":443,\"proto\":\"TCP\",\"alert\":{\"action\":\"blocked\",\"gid\":1,"
         "\"signature_id\":%d,\"rev\":2,\"signature\":\"Path traversal in a request's URL\",\"category\":"
         "\"Web Application Attack\",\"severity\":1},\"http\":{\"hostname\":\"www.example.com\",\"url\":"
         "\"/cgi-bin/..%%2f..%%2f..%%2fetc/passwd?x=%d\",\"http_user_agent\":\"Mozilla/5.0 (X11; Linux x86_64)\","
         "\"http_method\":\"GET\",\"protocol\":\"HTTP/1.1\",\"status\":404,\"length\":512},\"app_proto\":\"http\"}}",
-        (long long)wall_ms(), (long long)rand() * 1000 + i, rand() % 254 + 1, rand() % 60000 + 1024, a->n / 250,
-        a->n % 250 + 1, 1000000 + rand() % 500, rand());
+        (long long)wall_ms(), i, (long long)a->seq, rand() % 254 + 1, rand() % 60000 + 1024, a->n / 250, a->n % 250 + 1,
+        1000000 + rand() % 500, rand());
 }
 
 /* Each of them somebody else: the feed has news for the whole fleet. */
@@ -443,9 +472,13 @@ static int parse(struct conn *c)
 static void broken(struct conn *c)
 {
     bool again = c->has && c->used; /* the other side closed what was idle */
-    bool had = c->has;
+    bool had = c->has, alone = o.npeers == 1;
     conn_close(c);
     reconnects++;
+    if (had && !alone && c->kind != ENROL) {
+        turn_away(c);
+        return;
+    }
     if (again) {
         c->out_at = 0;
         conn_open(c);
@@ -471,7 +504,8 @@ static bool again(struct conn *c, int ret)
         watch(c, e == SSL_ERROR_WANT_WRITE ? EPOLLOUT : EPOLLIN);
         return true;
     }
-    if (e == SSL_ERROR_SSL && lost < 3)
+    static unsigned told;
+    if (e == SSL_ERROR_SSL && told++ < 3)
         ERR_print_errors_fp(stderr);
     ERR_clear_error();
     broken(c);
@@ -535,6 +569,21 @@ static void conn_step(struct conn *c)
 
 /* ---- the plan ---- */
 
+static void say_again(int64_t now)
+{
+    static int64_t looked;
+    if (o.npeers == 1 || now - looked < LOOK_NS)
+        return;
+    looked = now;
+    for (int i = 0; i < o.agents * 2; i++) {
+        struct conn *c = &agents[i / 2].conn[i % 2];
+        if (c->again == 0 || now < c->again)
+            continue;
+        c->again = 0;
+        conn_open(c);
+    }
+}
+
 static void pump(int64_t until)
 {
     struct epoll_event e[256];
@@ -587,6 +636,7 @@ static void run_for(struct plan *p, double seconds)
     int64_t end = now_ns() + (int64_t)(seconds * NS);
     for (int64_t now; (now = now_ns()) < end;) {
         due_now(p, now);
+        say_again(now);
         pump(now + NS / 1000);
     }
 }
@@ -646,24 +696,31 @@ static void read_token(void)
 static void read_options(int argc, char **argv)
 {
     static const struct option names[] = {
-        {"connect", 1, 0, 'c'}, {"ca", 1, 0, 'a'},
-        {"token", 1, 0, 't'},   {"agents", 1, 0, 'n'},
-        {"events", 1, 0, 'e'},  {"batch", 1, 0, 'b'},
-        {"blocks", 1, 0, 'k'},  {"ramp", 1, 0, 'r'},
-        {"seconds", 1, 0, 's'}, {0},
+        {"connect", 1, 0, 'c'},
+        {"ca", 1, 0, 'a'},
+        {"token", 1, 0, 't'},
+        {"agents", 1, 0, 'n'},
+        {"events", 1, 0, 'e'},
+        {"batch", 1, 0, 'b'},
+        {"blocks", 1, 0, 'k'},
+        {"ramp", 1, 0, 'r'},
+        {"seconds", 1, 0, 's'},
+        {"taken", 1, 0, 'l'},
+        {0},
     };
-    o.to.sin_family = AF_INET;
     for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         char *colon = c == 'c' ? strrchr(optarg, ':') : NULL;
         switch (c) {
         case 'c':
-            if (!colon)
+            if (!colon || o.npeers == PEERS_MAX)
                 exit(2);
             *colon = '\0';
-            o.to.sin_port = htons((uint16_t)atoi(colon + 1));
-            if (inet_pton(AF_INET, optarg, &o.to.sin_addr) != 1)
+            o.to[o.npeers].sin_family = AF_INET;
+            o.to[o.npeers].sin_port = htons((uint16_t)atoi(colon + 1));
+            if (inet_pton(AF_INET, optarg, &o.to[o.npeers++].sin_addr) != 1)
                 exit(2);
             break;
+        case 'l': o.taken = optarg; break;
         case 'a': o.ca = optarg; break;
         case 't': o.token_file = optarg; break;
         case 'n': o.agents = atoi(optarg); break;
@@ -675,7 +732,8 @@ static void read_options(int argc, char **argv)
         default: exit(2);
         }
     }
-    if (!o.ca || !o.token_file || o.agents < 1 || o.batch < 1 || o.batch > EVENTS_MAX || o.ramp < 1 || o.events <= 0)
+    if (o.npeers == 0 || !o.ca || !o.token_file || o.agents < 1 || o.batch < 1 || o.batch > EVENTS_MAX || o.ramp < 1 ||
+        o.events <= 0)
         exit(2);
 }
 
@@ -690,6 +748,7 @@ static void make_agents(void)
     for (int i = 0; i < o.agents; i++) {
         struct agent *a = &agents[i];
         a->n = (unsigned)i;
+        a->peer = a->n % o.npeers;
         a->addr.s_addr = htonl(0x7f010000u + (uint32_t)(i / 250) * 256 + (uint32_t)(i % 250) + 1);
         for (int k = 0; k < 2; k++)
             a->conn[k] = (struct conn){.agent = a, .fd = -1};
@@ -706,6 +765,17 @@ static void make_context(void)
     SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_OFF);
 }
 
+static void write_taken(void)
+{
+    FILE *f = o.taken ? fopen(o.taken, "w") : NULL;
+    if (o.taken && !f)
+        die(o.taken);
+    for (int i = 0; f && i < o.agents; i++)
+        fprintf(f, "%s %lld\n", agents[i].id, (long long)agents[i].seq - 1);
+    if (f && fclose(f) != 0)
+        die(o.taken);
+}
+
 int main(int argc, char **argv)
 {
     read_options(argc, argv);
@@ -713,6 +783,7 @@ int main(int argc, char **argv)
     make_agents();
     make_context();
     srand(1);
+    signal(SIGPIPE, SIG_IGN); /* a manager that is gone is seen by what a write returns */
     ep = epoll_create1(EPOLL_CLOEXEC);
     int64_t began = now_ns();
     enrol_all();
@@ -726,6 +797,7 @@ int main(int argc, char **argv)
     run_for(&p, o.seconds);
     int64_t ended = now_ns();
     measuring = false;
+    write_taken();
     print_all(enrol_s, began, ended);
     fflush(stdout);
     _exit(0); /* ten thousand connections end with it */

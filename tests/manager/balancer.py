@@ -1,12 +1,14 @@
-"""A TCP balancer for tests: each connection goes to the next backend that accepts it."""
+"""A TCP balancer for tests: each connection goes to the next backend that accepts it, which may be a way off."""
 import itertools
 import select
 import socket
 import threading
+import time
 
 
 class Balancer:
-    def __init__(self, backends, address="127.0.0.1"):
+    def __init__(self, backends, address="127.0.0.1", delay=0):
+        self.delay = delay  # s, each way
         self.backends, self.turn = list(backends), itertools.count()
         self.listener = socket.create_server((address, 0), backlog=512)
         self.port = self.listener.getsockname()[1]
@@ -46,12 +48,16 @@ class Balancer:
             client.close()
             return
         pair = {client: server, server: client}
+        for s in pair:  # a message in two pieces does not wait for its first one's acknowledgement
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             while True:
                 for s in select.select(list(pair), [], [])[0]:
                     data = s.recv(65536)
                     if not data:
                         return
+                    if self.delay:
+                        time.sleep(self.delay)
                     pair[s].sendall(data)
         except OSError:
             pass
