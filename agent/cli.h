@@ -32,6 +32,9 @@ void cli_print_help(FILE *out, const struct cli_command *c);
 int cmd_replay(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_run(int argc, char **argv);
+struct guard_options;
+/* The options of `run`, from argv[1] on, into out, which points into them. An exit code. */
+int run_options(int argc, char **argv, struct guard_options *out);
 int cmd_status(int argc, char **argv);
 int cmd_blocks(int argc, char **argv);
 int cmd_block(int argc, char **argv);

@@ -14,17 +14,18 @@
 #define MAX_RULES 256
 
 struct check_args {
-    const char *conf, *home;
+    const char *conf, *home, *pid;
     const char *rules[MAX_RULES], *sets[MAX_RULES];
     unsigned nrules, nsets;
-    bool list_keywords;
+    bool list_keywords, restart;
 };
 
 static int parse(struct check_args *a, int argc, char **argv)
 {
-    enum { OPT_SET = 256, OPT_HOME, OPT_KEYWORDS };
+    enum { OPT_SET = 256, OPT_HOME, OPT_KEYWORDS, OPT_RESTART };
     static const struct option opts[] = {{"set", required_argument, NULL, OPT_SET},
                                          {"home", required_argument, NULL, OPT_HOME},
+                                         {"restart", optional_argument, NULL, OPT_RESTART},
                                          {"list-keywords", no_argument, NULL, OPT_KEYWORDS},
                                          {"config", required_argument, NULL, 'c'},
                                          {"rules", required_argument, NULL, 'S'},
@@ -43,7 +44,10 @@ static int parse(struct check_args *a, int argc, char **argv)
             a->home = optarg;
         else if (c == OPT_KEYWORDS)
             a->list_keywords = true;
-        else
+        else if (c == OPT_RESTART) {
+            a->restart = true;
+            a->pid = optarg;
+        } else
             return cli_bad_option("check", argv, c);
     }
     if (optind < argc)
@@ -113,6 +117,8 @@ int cmd_check(int argc, char **argv)
         list_keywords();
         return 0;
     }
+    if (a.restart)
+        return check_restart(a.pid, a.conf, a.rules, a.nrules, a.sets, a.nsets);
     struct findings f = {0};
     struct conf *conf = command_conf(a.conf, a.home, a.sets, a.nsets, NULL, &f);
     if (!conf)

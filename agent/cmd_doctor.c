@@ -11,7 +11,6 @@
 #include "commands.h"
 #include "control_args.h"
 #include "doctor.h"
-#include "ipc/control.h"
 
 struct doctor_args {
     const char *conf, *sets[16];
@@ -60,16 +59,6 @@ static int parse(struct doctor_args *a, int argc, char **argv)
     return optind == argc ? CLI_OK : cli_usage("doctor", "too many arguments");
 }
 
-static json_t *ask_agent(const struct conf *c)
-{
-    json_t *answer = NULL, *req = json_pack("{s:s}", "verb", "status"), *status = NULL;
-    if (ipc_control_call(c->guard.control_socket, req, CONTROL_TIMEOUT_S, &answer) == SK_OK)
-        status = json_incref(json_object_get(answer, "status"));
-    json_decref(req);
-    json_decref(answer);
-    return status;
-}
-
 static void look(struct doctor *d)
 {
     doctor_conf(d);
@@ -114,7 +103,7 @@ int cmd_doctor(int argc, char **argv)
     if ((c == NULL && conf_default(&c) != SK_OK) || d.checks == NULL)
         return cli_fail("out of memory");
     d.conf = c;
-    d.status = ask_agent(c);
+    d.status = command_ask_status(c);
     look(&d);
     show_sum(&d);
     json_decref(d.status);

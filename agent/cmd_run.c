@@ -45,7 +45,7 @@ static int take_option(struct args *a, char *const *argv, int c)
     }
 }
 
-int cmd_run(int argc, char **argv)
+int run_options(int argc, char **argv, struct guard_options *out)
 {
     static const struct option longs[] = {
         {"config", required_argument, NULL, 'c'}, {"interface", required_argument, NULL, 'i'},
@@ -54,6 +54,8 @@ int cmd_run(int argc, char **argv)
     };
     static struct args a;
     int c;
+    a = (struct args){0};
+    optind = 0; /* begins anew, also when another command line was read before */
     while ((c = getopt_long(argc, argv, ":c:i:S:", longs, NULL)) != -1) {
         int rc = take_option(&a, argv, c);
         if (rc != CLI_OK)
@@ -65,5 +67,13 @@ int cmd_run(int argc, char **argv)
         a.opt.sets[a.opt.nsets++] = a.ifaces;
     if (a.mode[0] != '\0')
         a.opt.sets[a.opt.nsets++] = a.mode;
-    return guard_run(&a.opt);
+    *out = a.opt;
+    return CLI_OK;
+}
+
+int cmd_run(int argc, char **argv)
+{
+    static struct guard_options opt;
+    int rc = run_options(argc, argv, &opt);
+    return rc == CLI_OK ? guard_run(&opt) : rc;
 }

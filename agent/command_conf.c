@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "control_args.h"
 #include "inputs.h"
 #include "instance_conf.h"
 #include "ipc/control.h"
@@ -27,6 +28,30 @@ int command_conf_file(const char *path, const struct sk_diag_sink *sink, struct 
     int rc = conf_load(DEFAULT_CONF, text, len, sink, out);
     free(text);
     return rc;
+}
+
+static void say_nothing(void *arg, const struct sk_diag *d)
+{
+    (void)arg, (void)d;
+}
+
+struct conf *command_conf_quiet(const char *path)
+{
+    struct sk_diag_sink quiet = {.fn = say_nothing};
+    struct conf *c = NULL;
+    if (command_conf_file(path, &quiet, &c) != SK_OK && conf_default(&c) != SK_OK)
+        return NULL;
+    return c;
+}
+
+json_t *command_ask_status(const struct conf *c)
+{
+    json_t *answer = NULL, *req = json_pack("{s:s}", "verb", "status"), *status = NULL;
+    if (ipc_control_call(c->guard.control_socket, req, CONTROL_TIMEOUT_S, &answer) == SK_OK)
+        status = json_incref(json_object_get(answer, "status"));
+    json_decref(req);
+    json_decref(answer);
+    return status;
 }
 
 /* --home 10.0.0.0/8,192.0.2.1: a list as rules write it. */

@@ -2,6 +2,7 @@
 #ifndef AGENT_COMMANDS_H
 #define AGENT_COMMANDS_H
 
+#include <jansson.h>
 #include <sys/types.h>
 #include "conf/conf.h"
 #include "engine/engine.h"
@@ -24,6 +25,16 @@ SK_MUST_USE int command_load_rules(const struct conf *conf, const char *const *r
 
 /* The file alone (NULL: as above). */
 SK_MUST_USE int command_conf_file(const char *path, const struct sk_diag_sink *sink, struct conf **out);
+
+/* `check --restart[=PID]`. An exit code. */
+int check_restart(const char *pid, const char *conf_path, const char *const *rules, unsigned nrules,
+                  const char *const *sets, unsigned nsets);
+
+/* The file's settings without a word, or defaults where it cannot be used: to find a running agent. NULL: no memory. */
+struct conf *command_conf_quiet(const char *path);
+/* What the agent says that answers at the configured socket. NULL: none does. */
+json_t *command_ask_status(const struct conf *c);
+
 /* A running agent takes changes up at once, which is said; one that does not run needs nothing. */
 void command_tell_agent(const struct conf *c);
 

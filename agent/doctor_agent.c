@@ -115,6 +115,11 @@ void doctor_agent(struct doctor *d)
     unsigned before = d->n[DOCTOR_WARN] + d->n[DOCTOR_FAIL];
     json_array_foreach(show_at(d->status, "roles"), i, role) look_at_role(d, role);
     look_at_losses(d);
+    if (show_restart_due(d->status))
+        doctor_say(d, DOCTOR_WARN, "restart",
+                   "`sekisho check --restart`: would it start? Then systemctl restart sekisho",
+                   "version %s runs, and another program is installed (this is %s)", show_str(d->status, "version"),
+                   SK_VERSION);
     if (d->n[DOCTOR_WARN] + d->n[DOCTOR_FAIL] == before)
         doctor_say(d, DOCTOR_OK, "agent", NULL, "version %s, runs for %s, in %s mode%s", show_str(d->status, "version"),
                    sk_duration_format(show_num(d->status, "uptime"), up), show_str(d->status, "mode"),

@@ -299,6 +299,22 @@ static void load(struct loader *l, int fd, uint64_t generation)
         usleep(10000);
 }
 
+int loader_try(int fd, const struct sk_diag_sink *diag, struct engine_rule_stats *stats)
+{
+    struct loader l = {0}; /* without workers there is nobody to hand them to */
+    struct ipc_bundle *b;
+    int rc = ipc_bundle_open(fd, &b);
+    close(fd);
+    if (rc != SK_OK)
+        return rc;
+    pthread_mutex_init(&l.lock, NULL);
+    rc = load_into(&l, b, diag, stats);
+    pthread_mutex_destroy(&l.lock);
+    generation_free(l.current);
+    ipc_bundle_free(b);
+    return rc;
+}
+
 static void *run(void *arg)
 {
     struct loader *l = (struct loader *)arg;

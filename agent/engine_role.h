@@ -89,6 +89,8 @@ struct loader {
 
 /* Lives as long as the process. */
 SK_MUST_USE int loader_start(struct loader *l, struct worker *workers, unsigned n);
+/* The configuration and rules of a bundle, as an engine takes them that begins; without any thread. Takes fd. */
+SK_MUST_USE int loader_try(int fd, const struct sk_diag_sink *diag, struct engine_rule_stats *stats);
 /* fd becomes the loader's. One that still waits is replaced by it. */
 void loader_give(struct loader *l, int fd, uint64_t generation);
 /*

@@ -424,6 +424,7 @@ int guard_run(const struct guard_options *opt)
     g.gap.fd = g.blocked_fd = g.lock_fd = g.status_fd = g.log_fd = g.bundle_fd = g.next_bundle_fd = -1;
     g.started_mono = sk_now_mono();
     g.started_wall = sk_now_wall();
+    guard_program_note(&g.program);
     for (unsigned i = 0; i < SK_MAX_INTERFACES; i++)
         memset(g.iface[i].fd, 0xff, sizeof(g.iface[i].fd));
     hold_standard_files();

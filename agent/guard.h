@@ -9,7 +9,7 @@
  *   guard_event.c   its own events                  guard_list.c     lists of blocks
  *   guard_never.c   whom to spare                   guard_kill.c     connections, and who is blocked
  *   guard_ledger.c  what was not inspected          guard_status.c   what status shows
- *   guard_gap.c     when nobody watched
+ *   guard_gap.c     when nobody watched            guard_restart.c  whether another program would start
  *   guard_metrics.c the exporter's socket and answers
  *   guard_uplink.c  the role that speaks with the manager, and what is known of it
  *   guard_bundle.c  signed policy and rules of the fleet
@@ -24,6 +24,7 @@
 #include <net/if.h>
 #include "conf/conf.h"
 #include "decide/never.h"
+#include "engine/engine.h"
 #include "enforce/admins.h"
 #include "enforce/enforcer.h"
 #include "enforce/nft_fake.h"
@@ -117,6 +118,13 @@ struct guard_metrics {
     uint64_t beats;
 };
 
+/* The file that this agent was started from. */
+struct guard_program {
+    char path[4096]; /* "": not known */
+    dev_t dev;
+    ino_t ino;
+};
+
 /* A client of the control socket that waits for what the manager says of a block. */
 struct guard_look_up {
     uint64_t client, id; /* client 0: free */
@@ -174,6 +182,7 @@ struct guard_bundles {
 };
 
 struct guard {
+    struct guard_program program;
     struct guard_options opt;
     struct instance_conf *instance, *next_instance; /* settings beside the file: in force, read last; NULL */
     struct conf *conf;
@@ -444,6 +453,17 @@ const char *guard_block_reason(const struct block *b);
 void guard_ended_json(json_t *o, const struct block *b, int64_t ended, enum journal_end why);
 /* By its ID, or what blocks or has last blocked an address or network. NULL: nothing does or did. */
 json_t *guard_explain(struct guard *g, const char *what);
+
+/* guard_restart.c */
+void guard_program_note(struct guard_program *p);
+/* Another one lies in its place, or none: a restart is due. */
+bool guard_program_replaced(const struct guard_program *p);
+/*
+ * Would `run` start with these options, as far as configuration, the fleet's policy, and rules are concerned? Reads
+ * what it would read, loads the rules, and lets go of everything. What is wrong goes to diag, or is logged.
+ */
+SK_MUST_USE int guard_would_start(const struct guard_options *opt, const struct sk_diag_sink *diag,
+                                  struct engine_rule_stats *st);
 
 /* guard_list.c */
 json_t *guard_list(struct guard *g, const json_t *req);

@@ -159,6 +159,7 @@ json_t *guard_status_json(struct guard *g)
         memory += ipc_status_get(&g->status->worker[i].memory);
     json_t *o = json_object();
     json_object_set_new(o, "version", json_string(SK_VERSION));
+    json_object_set_new(o, "program_replaced", json_boolean(guard_program_replaced(&g->program)));
     json_object_set_new(o, "mode", json_string(g->conf->mode == CONF_PREVENT ? "prevent" : "detect"));
     json_object_set_new(o, "dry_run", json_boolean(g->dry_run));
     json_object_set_new(o, "uptime", u64((uint64_t)((sk_now_mono() - g->started_mono) / SK_NS_PER_S)));

@@ -38,6 +38,7 @@ const struct cli_command cli_commands[] = {
      "  -S, --rules FILE     instead of the configured rules: file or glob; repeatable\n"
      "      --home CIDR,...  networks that are protected (HOME_NET)\n"
      "      --set KEY=VALUE  override a configuration key; repeatable\n"
+     "      --restart[=PID]  would this version start in place of the agent that runs (PID), with its options?\n"
      "      --list-keywords  print the keywords of the rule language\n",
      cmd_check},
     {"configure", "[OPTION]... [KEY=VALUE]...", "settings of this one instance, from its tags or the environment",

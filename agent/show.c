@@ -1,6 +1,5 @@
 #include "show.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include "base/clock.h"
@@ -224,6 +223,18 @@ static void show_settings(const json_t *settings)
         printf("%-11s %s  (%s)\n", i == 0 ? "settings" : "", show_str(x, "setting"), show_str(x, "origin"));
 }
 
+bool show_restart_due(const json_t *s)
+{
+    return json_is_true(show_at(s, "program_replaced")) || strcmp(show_str(s, "version"), SK_VERSION) != 0;
+}
+
+static void show_restart(const json_t *s)
+{
+    if (show_restart_due(s))
+        puts("restart     IS DUE: another program is installed than runs (" SK_VERSION " asks); would it start? "
+             "`sekisho check --restart`, then systemctl restart sekisho");
+}
+
 void show_status(const json_t *s)
 {
     char t[32], m[24], ring[24];
@@ -231,6 +242,7 @@ void show_status(const json_t *s)
     printf("sekisho %s, %s mode%s, up %s\n", show_str(s, "version"), show_str(s, "mode"),
            json_is_true(show_at(s, "dry_run")) ? ", DRY RUN: NOBODY IS BLOCKED" : "",
            show_span(show_num(s, "uptime"), t));
+    show_restart(s);
     show_roles(show_at(s, "roles"));
     show_settings(show_at(s, "settings"));
     show_interfaces(s);

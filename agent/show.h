@@ -3,8 +3,11 @@
 #define AGENT_SHOW_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 void show_status(const json_t *status);
+/* Another program is installed than the one that says this. */
+bool show_restart_due(const json_t *status);
 void show_block(const json_t *block);    /* explain */
 void show_blocked(const json_t *answer); /* answer to `block` */
 void show_brake(const json_t *brake);

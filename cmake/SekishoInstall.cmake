@@ -36,6 +36,8 @@ endfunction()
 sk_install(agent sekisho)
 configure_file(${packaging}/sekisho-drain.service.in ${CMAKE_BINARY_DIR}/packaging/sekisho-drain.service @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/packaging/sekisho-drain.service DESTINATION ${SK_UNIT_DIR} COMPONENT agent)
+configure_file(${packaging}/after-upgrade.in ${CMAKE_BINARY_DIR}/packaging/after-upgrade @ONLY)
+install(PROGRAMS ${CMAKE_BINARY_DIR}/packaging/after-upgrade DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/sekisho COMPONENT agent)
 install(FILES ${CMAKE_SOURCE_DIR}/agent/sekisho.yaml DESTINATION ${CMAKE_INSTALL_FULL_SYSCONFDIR}/sekisho
   PERMISSIONS ${secret} COMPONENT agent)
 install(FILES ${packaging}/sekisho.logrotate RENAME sekisho

@@ -19,7 +19,7 @@ _sekisho() {
   case $verb in
     replay) words="--config --home --log --mode --quiet --rules --set --vars --workers -S -c -j -k -l -q" ;;
     run) words="--config --interface --mode --rules --set -S -c -i" ;;
-    check) words="--config --home --list-keywords --rules --set -S -c" ;;
+    check) words="--config --home --list-keywords --restart --rules --set -S -c" ;;
     configure) words="--clear --config --from-environment --from-tags --imds --list -c" ;;
     enroll) words="--again --aws-endpoint --ca --ca-fingerprint --ca-parameter --config --identity --if-needed --imds --manager --region --retry --set --tag --token --token-file --token-parameter --token-secret -c" ;;
     drain) words="--asg --aws-endpoint --config --imds --lifecycle-hook --no-retire --region --set --timeout --wait -c" ;;

@@ -233,5 +233,16 @@ start() { # SERVICE
     show_log
     fail "$BAD_START" "$1 does not start: journalctl -u $1 tells why"
   fi
+  [ "$1" != "$SERVICE" ] || check_version
   say "$1 runs"
+}
+
+# An upgrade leaves the agent before in its place when the new one would not start (see its own words in the journal).
+check_version() {
+  pid=$(systemctl show -p MainPID --value "$SERVICE")
+  case $pid in '' | 0 | *[!0-9]*) return 0 ;; esac
+  [ "$(stat -Lc %d:%i "/proc/$pid/exe" 2>/dev/null)" != "$(stat -Lc %d:%i /usr/bin/sekisho 2>/dev/null)" ] || return 0
+  if quietly /usr/bin/sekisho check --restart="$pid"; then return 0; fi
+  show_log
+  fail "$BAD_START" "$SERVICE goes on with the version before: the one that is installed would not start"
 }

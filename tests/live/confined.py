@@ -305,6 +305,13 @@ def bits(value, known=None):
     return (value, value if known is None else known)
 
 
+def name_of(uid):
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def of_status(status):
     ids, caps = set(status["Uid"].split()) | set(status["Gid"].split()), 0
     for k in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
@@ -312,7 +319,7 @@ def of_status(status):
     lines = [f"CapabilityBoundingSet={' '.join(cap_names(caps))}", f"AmbientCapabilities={' '.join(cap_names(int(status['CapAmb'], 16)))}",
              f"UMask={status['Umask']}"]
     if "0" not in ids:
-        lines.append("User=" + pwd.getpwuid(int(status["Uid"].split()[0])).pw_name)
+        lines.append("User=" + name_of(int(status["Uid"].split()[0])))
     if status["Groups"].split():
         lines.append("SupplementaryGroups=" + status["Groups"])
     if status["NoNewPrivs"] == "1":

@@ -7,10 +7,10 @@ import stat
 import subprocess
 import time
 
-from hosts import Base
+from hosts import LANDLOCK, Base
 
-# What the packages need beside their own dependencies: IMAGE and MORE of hosts.py have it.
-TOOLS = ("systemd", "systemd-sysv", "dbus", "nftables", "iproute2", "logrotate", "procps", "curl", "ca-certificates")
+# What the packages need beside their own dependencies, or is beside them on many hosts: IMAGE and MORE of hosts.py have it.
+TOOLS = ("systemd", "systemd-sysv", "dbus", "nftables", "iproute2", "logrotate", "procps", "curl", "ca-certificates", "needrestart")
 
 
 def run(*cmd, check=True, timeout=300, **kw):
@@ -109,7 +109,7 @@ class Machine:
             os.makedirs(d, exist_ok=True)
         self.process = subprocess.Popen(
             ["systemd-nspawn", "-q", "--register=no", "--keep-unit", "--private-network",
-             "--resolv-conf=off", "--timezone=off", "--link-journal=no", "-D", self.path, "--boot"],
+             "--resolv-conf=off", "--timezone=off", "--system-call-filter=" + LANDLOCK, "--link-journal=no", "-D", self.path, "--boot"],
             stdin=subprocess.DEVNULL, stdout=self.console, stderr=self.console, start_new_session=True,
             preexec_fn=self.enter_cgroups)
         self.pid = wait_until(self.find_init, 20)

@@ -13,17 +13,21 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 
-from booted import Machine, Tally, differences, make_base, picture, run, wait_until
+sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "live")]
+sys.dont_write_bytecode = True
+import confined  # noqa: E402  # pylint: disable=import-error,wrong-import-position
+from booted import Machine, Tally, differences, make_base, picture, run, wait_until  # noqa: E402  # pylint: disable=wrong-import-position
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NAMES = ("sekisho-rules", "sekisho", "sekisho-manager")
-CONFFILES = {"sekisho": {"/etc/sekisho/sekisho.yaml", "/etc/logrotate.d/sekisho"},
+CONFFILES = {"sekisho": {"/etc/sekisho/sekisho.yaml", "/etc/logrotate.d/sekisho", "/etc/needrestart/conf.d/sekisho.conf"},
              "sekisho-manager": {"/etc/sekisho/manager.yaml"}, "sekisho-rules": set()}
 RULE = ('drop http any any -> any any (msg:"a word that nobody says"; http.uri; content:"/nobody-asks-for-this"; '
         'metadata: sekisho_block 1h; sid:1000001; rev:1;)\n')
@@ -47,15 +51,21 @@ while True:
 """
 
 
-def newer(deb, to, tmp):
-    """The same package with a higher version."""
+def newer(deb, to, tmp, more="+1", forgets=None):
+    """The same package with a higher version; its program has forgotten a key of the configuration."""
     work = os.path.join(tmp, "newer")
     run("dpkg-deb", "-R", deb, work)
+    if forgets:
+        program = os.path.join(work, "usr/bin/sekisho")
+        with open(program, "rb") as f:
+            text = f.read()
+        with open(program, "wb") as f:
+            f.write(text.replace(forgets.encode(), forgets[:-1].encode() + b"X"))
     control = os.path.join(work, "DEBIAN/control")
     with open(control, encoding="utf-8") as f:
         text = f.read()
     with open(control, "w", encoding="utf-8") as f:
-        f.write(re.sub(r"^(Version: .*)$", r"\1+1", text, flags=re.M))
+        f.write(re.sub(r"^(Version: .*)$", rf"\1{more}", text, flags=re.M))
     run("dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "-b", work, to)
     shutil.rmtree(work)
     return to
@@ -262,6 +272,49 @@ def manager(b, t):
     print(f"     unwatched over a restart of an enrolled agent: {b.status()['ledger']['unwatched_seconds']:.2f} s")
 
 
+TRAPS = ("/srv", "/home", "/root", "/etc", "/usr", "/var", "/tmp", "/var/tmp")
+LAY = """for p in "$@"; do
+  mkdir "$p/trap" && cd "$p/trap" && touch read write unlink rename && chmod 777 . && chmod 666 * || exit 1
+done"""
+
+
+def host_pids(b):
+    """{process in the machine: the same as this host sees it}"""
+    found = {}
+    for folder in glob.glob("/proc/[0-9]*"):
+        try:
+            if os.readlink(folder + "/ns/pid") == os.readlink(f"/proc/{b.m.pid}/ns/pid"):
+                inner = re.search(r"^NSpid:.*\t(\d+)$", open(folder + "/status", encoding="ascii").read(), re.M)
+                found[int(inner[1])] = int(os.path.basename(folder))
+        except (OSError, TypeError):
+            pass
+    return found
+
+
+def roles(b, t):
+    """What each role has left within the real unit (tests/live/confined.py)."""
+    b.m.must("sh", "-c", LAY, "-", *TRAPS)
+    b.m.must("chmod", "755", "/root")
+    device = b.m.at("srv/trap/device")
+    os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 7))
+    os.chmod(device, 0o666)
+    pick = lambda *names: [n + "/trap" for n in names]  # noqa: E731
+    traps = confined.Traps(write=pick("/srv", "/etc", "/usr", "/var"), home=pick("/home", "/root"), tmp=pick("/tmp", "/var/tmp"),
+                           devices=["/srv/trap/device"], usr=pick("/usr"))
+    pids, found = host_pids(b), {r["name"]: r["pid"] for r in b.status()["roles"]}
+    t.check("guard, engine, reporter and uplink run", set(found) == {"guard", "engine", "reporter", "uplink"}, found)
+    for name in sorted(set(found) - {"guard"}):
+        lines = confined.unit_of(pids[found[name]], traps)
+        level, faults = confined.exposure(lines, f"sekisho-{name}")
+        print(f"     the {name} within the unit, as one of its own: exposure {level}")
+        t.check(f"the {name} is as confined as a unit of exposure 2.0", level <= 2.0, faults)
+        t.check(f"the files of the {name} are confined within the unit, too", [
+            r["files_confined"] for r in b.status()["roles"] if r["name"] == name] == [True])
+    t.check("they go on", {r["name"]: r["pid"] for r in b.status()["roles"]} == found, b.status()["roles"])
+    b.m.must("rm", "-r", *[p + "/trap" for p in TRAPS])
+    b.m.must("chmod", "700", "/root")
+
+
 def boot(b, t):
     before = b.blocks()
     b.stop_serving()
@@ -348,6 +401,62 @@ def upgrade(b, t):
         (out.stdout, m.journal("sekisho")[-400:]))
 
 
+def agents_file(b, pid):
+    return b.m.sh("stat", "-Lc", "%d:%i", f"/proc/{pid}/exe").stdout.strip()
+
+
+def refused_upgrade(b, t):
+    """The next version does not know a key that this host has set."""
+    m = b.m
+    path = "etc/sekisho/sekisho.yaml"
+    before, pid = b.blocks(), b.show("MainPID")["MainPID"]
+    old, text = agents_file(b, pid), m.read(path)
+    deb = newer(b.debs["sekisho"], os.path.join(b.tmp, "refusing.deb"), b.tmp, "+2", "block-duration")
+    w = Watch(b)
+    try:
+        wait_until(lambda: w.count("visitor", "ok") > 20)
+        out = m.sh("dpkg", "-i", "--force-depends", *m.give(deb))
+        seen = w.count("visitor", "ok")
+        wait_until(lambda: w.count("visitor", "ok") > seen + 20)
+    finally:
+        w.end()
+    t.check("an upgrade to a version that refuses the configuration is done", out.returncode == 0 and
+            m.sh("dpkg-query", "-W", "-f", "${db:Status-Status}", "sekisho").stdout == "installed", out.stdout)
+    t.check("it says loudly what is wrong, and where", "NOT RESTARTED" in out.stdout and
+            re.search(r"sekisho\.yaml:\d+:\d+: .*block-duration", out.stdout), out.stdout)
+    t.check("and what to do", "sekisho check --restart" in out.stdout and "systemctl restart sekisho" in out.stdout, out.stdout)
+    t.check("the journal has it too", "NOT RESTARTED" in m.sh("journalctl", "-q", "-o", "cat", "-t", "sekisho").stdout,
+            m.sh("journalctl", "-q", "-o", "cat", "-t", "sekisho").stdout)
+    t.check("the agent before goes on", b.active() == "active" and b.show("MainPID")["MainPID"] == pid and b.ready() and
+            b.blocks() == before, (b.show("MainPID"), b.blocks()))
+    t.check("nobody was turned away, and nobody who is blocked got through", w.count("visitor", "bad") == 0 and
+            w.count("attacker", "ok") == 0 and w.count("attacker", "bad") > 0)
+    s, said = b.status(), m.sh("sekisho", "status").stdout
+    t.check("status says that a restart is due", s.get("program_replaced") is True and "restart     IS DUE" in said, said[:400])
+    out = m.sh("sekisho", "doctor")
+    t.check("doctor too, and that it would fail", re.search(r"(?m)^warn +restart ", out.stdout) and
+            re.search(r"(?m)^FAIL +configuration ", out.stdout) and out.returncode == 1, out.stdout)
+    roles = {r["name"]: r["pid"] for r in s["roles"]}
+    m.must("kill", "-KILL", str(roles["engine"]))
+    t.check("an engine that dies is started again, as the version that runs", wait_until(lambda: b.ready() and {
+        r["name"]: r["pid"] for r in b.status()["roles"]}["engine"] != roles["engine"], 30) and
+            {agents_file(b, r["pid"]) for r in b.status()["roles"]} == {old}, (old, b.status().get("roles")))
+    m.must("sekisho", "unblock", ATTACKER)
+    b.fetch(ATTACKER, EVIL)
+    t.check("and finds the next attack", b.blocked(), m.journal("sekisho")[-600:])
+    before = b.blocks()
+    listed, out = m.sh("needrestart", "-b", "-l").stdout, m.sh("needrestart", "-r", "a", "-m", "a", "-l")
+    t.check("needrestart finds its program replaced, and leaves it alone", "NEEDRESTART-SVC: sekisho.service" in listed and
+            out.returncode == 0 and b.show("MainPID")["MainPID"] == pid, (listed, out.stdout))
+    b.edit(path, re.sub(r"(?m)^ *(max-)?block-duration: .*\n", "", text))
+    out = m.sh("sekisho", "check", "--restart")
+    t.check("corrected, it would start", out.returncode == 0 and "would start" in out.stdout, out.stdout)
+    out = m.sh("systemctl", "restart", "sekisho")
+    t.check("and does", out.returncode == 0 and b.ready() and agents_file(b, b.show("MainPID")["MainPID"]) != old and
+            b.status()["program_replaced"] is False and b.blocks() == before, (out.stdout, m.journal("sekisho")[-600:]))
+    b.edit(path, text)
+
+
 def remove(b, t):
     m = b.m
     before = b.blocks()
@@ -400,7 +509,7 @@ def live(b, t):
     install(b, t)
     if not b.ready():
         return
-    for step in (attack, reload, logs, restart, watchdog, manager, boot, upgrade, remove):
+    for step in (attack, reload, logs, restart, watchdog, manager, roles, boot, upgrade, refused_upgrade, remove):
         step(b, t)
     purge(b, t, pristine)
     without_systemd(b, t)

@@ -33,7 +33,7 @@ __all__ = ["Bed", "Host", "IpSets", "REGION", "Tally", "find", "run", "version_o
 
 SUITE = "bookworm"
 # Beside what the packages depend on: for what docs/operations.md installs, and for booted.py.
-MORE = ["sqlite3", "postgresql", "logrotate", "procps"]
+MORE = ["sqlite3", "postgresql", "logrotate", "procps", "needrestart"]
 # PostgreSQL's compiler of queries, of 100 MB unpacked: that it is not there stays unseen.
 EMPTY = {"libllvm14": "/usr/lib/postgresql/*/lib/llvmjit.so"}
 # For hosts of RPM packages (rpm_hosts.py): unpacked over the same root, beside the libraries that the packages link.
@@ -43,6 +43,8 @@ PREFIX = "sekisho-hosts-"
 RECIPE = "5"  # another number: made anew
 TOOLS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "dpkg-scanpackages": "dpkg-dev", "nft": "nftables",
          "rpmbuild": "rpm", "createrepo_c": "createrepo-c", "curl": "curl", "ip": "iproute2", "unshare": "util-linux"}
+# As on a host that is no container.
+LANDLOCK = "landlock_create_ruleset landlock_add_rule landlock_restrict_self"
 GATEWAY, IMDS = "10.79.0.1", "169.254.169.254"
 ADDRESSES = {"manager": "10.79.0.10", "web-a": "10.79.0.11", "web-b": "10.79.0.12",
              "manager-rpm": "10.79.0.13", "web-rpm": "10.79.0.14"}
@@ -403,7 +405,8 @@ class Host:
         log = open(os.path.join(self.dir, "console"), "ab")
         words = ["systemd-nspawn", "-q", "--register=no", "--keep-unit", "--boot", "--console=pipe", "-D", self.root,
                  f"--network-namespace-path=/run/netns/{self.name}", "--hostname=" + self.name, "--machine=" + self.name,
-                 "--timezone=off", "--resolv-conf=off", "--link-journal=no", "--capability=CAP_NET_ADMIN"]
+                 "--timezone=off", "--resolv-conf=off", "--link-journal=no", "--capability=CAP_NET_ADMIN",
+                 "--system-call-filter=" + LANDLOCK]
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                         preexec_fn=self.enter_groups)  # pylint: disable=subprocess-popen-preexec-fn
         log.close()

@@ -32,6 +32,7 @@ LOOKS = {"manager-rpm": "al2023", "web-rpm": "rhel9"}
 UNITS = {"web-a": ("sekisho", "sekisho-drain"), "web-rpm": ("sekisho", "sekisho-drain"), "manager": ("sekisho-manager",),
          "manager-rpm": ("sekisho-manager",)}
 NEXT = "99.1"  # of the later RPMs
+REFUSING = "99.2"
 STAYS = "198.51.100.88"
 PARTS = re.compile(r"^```([^\n]*)\n(.*?)^```$|^<!-- carry: ([^\n]*) -->$", re.M | re.S)
 
@@ -85,11 +86,13 @@ def prepare(bed):
     newer(bed.packages, later)
     rpms = [rpm.one(bed.packages, n) for n in NAMES]
     later_rpms = rpm.other_version(rpms, NEXT, bed.dir)
+    refusing = rpm.other_version(rpms, REFUSING, bed.dir, "block-duration")
     for name in HOST.values():
         if name in LOOKS:
             looks = rpm_hosts.Distribution(LOOKS[name], [*rpms, *later_rpms], os.path.join(bed.dir, LOOKS[name]))
             h = bed.host(name, lambda b, n, d=looks: rpm_hosts.RpmHost(b, n, d))
             h.copy(*later_rpms, to="/root/next")
+            h.copy(*refusing, to="/root/refusing")
         else:
             h = bed.host(name)
             h.copy(*(find(later, n) for n in NAMES), to="/root/next")
@@ -184,6 +187,22 @@ class Dnf:
         own = self.h.read("/etc/sekisho/sekisho.yaml")
         self.check("what was changed in the configuration is kept, the new one beside it", "block-duration: 2h" in own and
                    "# of version " + NEXT not in own and self.h.read("/etc/sekisho/sekisho.yaml.rpmnew"), own)
+        if self.verb == "upgrade":
+            self.refused()
+
+    def refused(self):
+        """One version more, which does not know a key that this host has set. What the document does next ends it."""
+        before, pid = self.outlives(), self.h.show("sekisho", "MainPID")
+        done = self.h.sh("sh", "-c", "dnf upgrade -y /root/refusing/sekisho-[0-9]*64.rpm /root/refusing/sekisho-rules-[0-9]*.rpm",
+                         timeout=300)
+        said = done.stdout + done.stderr
+        self.check("a version that refuses the configuration is installed", done.returncode == 0 and REFUSING in
+                   self.h.sh("rpm", "-q", "sekisho").stdout, said[-1500:])
+        self.check("which says loudly why it does not run", "NOT RESTARTED" in said and
+                   re.search(r"sekisho\.yaml:\d+:\d+: .*block-duration", said), said[-1500:])
+        self.check("the agent before goes on", self.h.show("sekisho", "MainPID") == pid and self.h.roles() and
+                   self.outlives() == before, (pid, self.h.journal("sekisho")))
+        self.check("and tells that a restart is due", self.h.json("sekisho", "status")["program_replaced"] is True)
 
     def removed(self):
         if self.agent:

@@ -30,7 +30,7 @@ UNITS = ("sekisho", "sekisho-drain", "sekisho-manager")
 USERS = ("sekisho", "sekisho-report", "sekisho-manager")
 # Folders of the distributions' own packages.
 STANDARD = ("var/log", "var/tmp", "dev", "proc", "tmp", "etc/logrotate.d", "usr/share/licenses",
-            "usr/lib/systemd/system", "usr/lib/sysusers.d", "usr/lib/tmpfiles.d", "usr/share/bash-completion/completions",
+            "usr/lib/systemd/system", "usr/libexec", "usr/lib/sysusers.d", "usr/lib/tmpfiles.d", "usr/share/bash-completion/completions",
             "usr/share/doc", "usr/share/man/man1", "usr/share/man/man5", "usr/share/man/man8")
 SYSTEMCTL = '#!/bin/sh\necho "$*" >>/systemctl.log\n'
 
@@ -139,13 +139,18 @@ def binaries(rpm, scratch):
             yield shutil.copy(program, os.path.join(scratch, "program"))
 
 
-def other_version(packages, version, folder):
-    """The same packages as another version, with configuration that has a line more."""
+def other_version(packages, version, folder, forgets=None):
+    """The same packages as another version, with configuration that has a line more; the agent has forgotten a key."""
     files = os.path.join(folder, "files")
     os.mkdir(files, 0o755)
     for rpm in packages:
         unpack(rpm, files)
     shutil.rmtree(files + "/usr/share/licenses")
+    if forgets:
+        with open(files + "/usr/bin/sekisho", "r+b") as f:
+            text = f.read().replace(forgets.encode(), forgets[:-1].encode() + b"X")
+            f.seek(0)
+            f.write(text)
     for name in CONFIG:
         with open(os.path.join(files, name), "a", encoding="utf-8") as f:
             f.write("# of version %s\n" % version)

@@ -16,7 +16,7 @@ import tempfile
 EXPOSURE = {"sekisho": 4.0, "sekisho-drain": 2.0, "sekisho-manager": 2.0}
 FILES = {
     "agent": {
-        "usr/bin/sekisho": 0o755, "etc/sekisho/sekisho.yaml": 0o640, "etc/logrotate.d/sekisho": 0o644,
+        "usr/bin/sekisho": 0o755, "usr/libexec/sekisho/after-upgrade": 0o755, "etc/sekisho/sekisho.yaml": 0o640, "etc/logrotate.d/sekisho": 0o644,
         "usr/lib/systemd/system/sekisho.service": 0o644, "usr/lib/systemd/system/sekisho-drain.service": 0o644,
         "usr/lib/sysusers.d/sekisho.conf": 0o644,
         "usr/lib/tmpfiles.d/sekisho.conf": 0o644, "usr/share/bash-completion/completions/sekisho": 0o644,
