@@ -139,7 +139,7 @@ class Bed:
 # --- the packages as files ---
 
 def look(t, debs):
-    out = run("lintian", "--fail-on", "error,warning", *debs.values(), check=False)
+    out = run("lintian", "--fail-on", "error,warning", *debs.values(), check=False, timeout=1200)
     t.check("lintian has nothing to say", out.returncode == 0, out.stdout)
     for name, deb in debs.items():
         rows = [line.split(None, 5) for line in run("dpkg-deb", "-c", deb).stdout.splitlines()]
