@@ -1,6 +1,8 @@
 """Reads CloudFormation templates for tests: parameters, conditions and functions resolved, resources that are not made left out;
 and a small judge of IAM policies. What it does not know it refuses."""
+import copy
 import fnmatch
+import functools
 import os
 import re
 
@@ -12,7 +14,7 @@ ACCOUNT = "123456789012"
 NOTHING = object()
 
 
-class Loader(yaml.SafeLoader):
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     pass
 
 
@@ -31,9 +33,14 @@ def _tag(loader, suffix, node):
 Loader.add_multi_constructor("!", _tag)
 
 
-def load(name):
+@functools.lru_cache
+def parsed(name):
     with open(os.path.join(FOLDER, name), encoding="utf-8") as f:
         return yaml.load(f, Loader)  # noqa: S506: a SafeLoader
+
+
+def load(name):
+    return copy.deepcopy(parsed(name))
 
 
 class Template:
