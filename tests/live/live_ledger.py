@@ -22,6 +22,8 @@ FLOOD = """
 import os, socket, sys
 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+print(flush=True)
+sys.stdin.readline()
 for i in range(int(sys.argv[2])):
     s.sendto(b"x" * int(sys.argv[3]), (sys.argv[1], 9))
 """
@@ -111,8 +113,20 @@ def load(bed, seconds):
                              f"http://{SERVER_V}/index.html"], stdout=subprocess.PIPE, text=True)
 
 
+class Flood:
+    """Stands ready until it is let loose."""
+
+    def __init__(self, bed, packets, size=600):
+        self.p = subprocess.Popen(["ip", "netns", "exec", bed.visitor, "python3", "-c", FLOOD, SERVER_V, str(packets), str(size)],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.p.stdout.readline()
+
+    def go(self):
+        self.p.communicate(b"\n")
+
+
 def flood(bed, packets, size=600):
-    bed.sh(bed.visitor, "python3", "-c", FLOOD, SERVER_V, str(packets), str(size))
+    Flood(bed, packets, size).go()
 
 
 def flows(bed):
@@ -193,9 +207,10 @@ def engine_dies(bed, t, b):
     t.check("it was in use meanwhile", new["inspected"] > 1000, new)
 
     # Each death makes the wait before the next start longer: by now there is time for a flood without an engine.
-    old = bed.role("engine")["pid"]
+    old, many = bed.role("engine")["pid"], Flood(bed, 12000)
     os.kill(old, signal.SIGKILL)
-    flood(bed, 12000)
+    wait_until(lambda: bed.role("engine")["pid"] != old, 10, 0.01) # the guard knows
+    many.go()
     wait_until(bed.ready, 30)
     new = b.check("a flood without an engine")
     t.check("what did not fit into the rings is named", new["engine_down"] > 1000, new)
