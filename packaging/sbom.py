@@ -203,7 +203,7 @@ def main():
         sys.exit("usage: sbom.py PACKAGESDIR OUTPUT")
     folder, output = sys.argv[1:]
     artefacts = [os.path.join(folder, n) for n in sorted(os.listdir(folder))
-                 if n.endswith((".deb", ".rpm")) and not n.endswith(".src.rpm") and "-dbgsym_" not in n]
+                 if n.endswith((".deb", ".rpm")) and not re.search(r"\.src\.rpm$|-dbgsym_|-debuginfo-", n)]
     if not artefacts:
         die("%s: no packages" % folder)
     top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

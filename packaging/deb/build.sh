@@ -26,11 +26,12 @@ else
   exit 1
 fi
 export SOURCE_DATE_EPOCH
-export CCACHE_BASEDIR="$work" CCACHE_NOHASHDIR=1 # for who has CMAKE_C_COMPILER_LAUNCHER=ccache
 cp -r "$tree/packaging/deb/debian" "$tree/debian"
 
 version=${DEB_VERSION:-$(sed -nE 's/^project\(sekisho VERSION ([0-9.]+).*/\1/p' "$tree/CMakeLists.txt")}
 [ -n "$version" ] || { echo "build.sh: CMakeLists.txt names no version" >&2; exit 1; }
+# For who has CMAKE_C_COMPILER_LAUNCHER=ccache, which does not tell apart where paths are mapped to (debian/rules).
+export CCACHE_BASEDIR="$work" CCACHE_NOHASHDIR=1 CCACHE_NAMESPACE="/usr/src/sekisho-$version"
 cat >"$tree/debian/changelog" <<CHANGELOG
 sekisho ($version) unstable; urgency=medium
 

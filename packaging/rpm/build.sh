@@ -34,13 +34,19 @@ fi
 export SOURCE_DATE_EPOCH
 tar -xzf "$source" --no-same-owner --no-same-permissions -C "$work" --strip-components=3 "sekisho-$version/packaging/rpm"
 
-# Paths of this build stay out of the binaries (-ffile-prefix-map).
-DEB_BUILD_PATH=$work/rpm/BUILD/sekisho-$version
 DEB_BUILD_MAINT_OPTIONS=hardening=+all
-# ccache makes paths relative, before the compiler maps them: the same bytes with and without it.
-DEB_CFLAGS_MAINT_APPEND=-ffile-prefix-map=..=.
+# Instead of paths of this build the binaries name where the source package can be unpacked for a debugger. ccache makes
+# paths relative, before the compiler maps them: the same bytes with and without it. With relative ones only, GCC would note
+# where a file was compiled when it is linked elsewhere (LTO).
+home=/usr/src/sekisho-$version
+built_in() { # FOLDER
+  DEB_BUILD_PATH=$1
+  DEB_CFLAGS_MAINT_APPEND="-ffile-prefix-map=$1=$home -ffile-prefix-map=..=$home"
+}
+built_in "$work/rpm/BUILD/sekisho-$version"
 export DEB_BUILD_PATH DEB_BUILD_MAINT_OPTIONS DEB_CFLAGS_MAINT_APPEND
-export CCACHE_BASEDIR="$work" CCACHE_NOHASHDIR=1 # for who has CMAKE_C_COMPILER_LAUNCHER=ccache
+# For who has CMAKE_C_COMPILER_LAUNCHER=ccache, which does not tell maps apart.
+export CCACHE_BASEDIR="$work" CCACHE_NOHASHDIR=1 CCACHE_NAMESPACE="$home"
 export LC_ALL=C.UTF-8 TZ=UTC
 build() { # WHAT OPTION...
   what=$1
@@ -50,7 +56,7 @@ build() { # WHAT OPTION...
 }
 build -bb --define "_topdir $work/rpm"
 # The source package holds the spec as it was read, with all the places that it names: none of this build.
-[ -n "${RPM_FILES:-}" ] || (cd "$work/rpm/SOURCES" && DEB_BUILD_PATH=/source && build -bs --define '_topdir /' --define '_sourcedir .' --define '_builddir /' \
+[ -n "${RPM_FILES:-}" ] || (cd "$work/rpm/SOURCES" && built_in /source && build -bs --define '_topdir /' --define '_sourcedir .' --define '_builddir /' \
   --define '_buildrootdir /' --define '_rpmdir .' --define '_srcrpmdir .')
 for f in "$work"/rpm/RPMS/*/*.rpm "$work"/rpm/SOURCES/*.src.rpm; do
   [ -e "$f" ] || continue

@@ -162,7 +162,7 @@ def main():
             found = [] if any("libpcap.so.0.8" in f or "CURL_OPENSSL_4" in f for f in found) else ["the gate lets it through"]
         checks.append((path, found))
     if args.packages:
-        rpms = sorted(n for n in os.listdir(args.packages) if n.endswith(".rpm") and not n.endswith(".src.rpm"))
+        rpms = sorted(n for n in os.listdir(args.packages) if n.endswith(".rpm") and not re.search(r"\.src\.rpm$|-debuginfo-", n))
         if not rpms:
             checks.append((args.packages, ["there are no RPMs"]))
         for n in rpms:

@@ -41,7 +41,7 @@ class Check:
         self.packages = {p["SPDXID"]: p for p in self.doc["packages"]}
         self.files = {f["SPDXID"]: f for f in self.doc["files"]}
         self.artefacts = [p for p in sorted(glob.glob(folder + "/*.deb") + glob.glob(folder + "/*.rpm"))
-                          if "-dbgsym_" not in p and not p.endswith(".src.rpm")]
+                          if not re.search(r"\.src\.rpm$|-dbgsym_|-debuginfo-", p)]
 
     def related(self, ident, kind):
         return [r["relatedSpdxElement"] for r in self.doc["relationships"]

@@ -23,6 +23,7 @@ import time
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "live")]
 sys.dont_write_bytecode = True
 import confined  # noqa: E402  # pylint: disable=import-error,wrong-import-position
+from debug_info import strange  # noqa: E402  # pylint: disable=wrong-import-position
 from booted import Machine, Tally, differences, make_base, picture, run, wait_until  # noqa: E402  # pylint: disable=wrong-import-position
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -141,6 +142,12 @@ class Bed:
 def look(t, debs):
     out = run("lintian", "--fail-on", "error,warning", *debs.values(), check=False, timeout=1200)
     t.check("lintian has nothing to say", out.returncode == 0, out.stdout)
+    for deb in glob.glob(os.path.join(os.path.dirname(debs["sekisho"]), "*-dbgsym_*.deb")):
+        with tempfile.TemporaryDirectory() as d:
+            run("dpkg-deb", "-x", deb, d)
+            found, = glob.glob(d + "/usr/lib/debug/.build-id/*/*.debug")
+            odd = strange(found, run("dpkg-deb", "-f", deb, "Version").stdout.strip())
+            t.check(f"{os.path.basename(deb)} names no place of the build", not odd, odd)
     for name, deb in debs.items():
         rows = [line.split(None, 5) for line in run("dpkg-deb", "-c", deb).stdout.splitlines()]
         odd = [r for r in rows if r[1] != "root/root" or (r[0][0] != "l" and r[0][8] == "w") or set(r[0][1:]) & set("sStT")]

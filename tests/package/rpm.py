@@ -19,6 +19,8 @@ import sys
 import tempfile
 import time
 
+from debug_info import strange
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 NAMES = ("sekisho", "sekisho-manager", "sekisho-rules")
@@ -215,6 +217,26 @@ class Life:
                 if shutil.which("shellcheck"):
                     run("shellcheck", "-s", "sh", path)
 
+    def debug_information(self):
+        """A debugger finds it by the build ID, and in it functions with the lines of our source; none is in the programs."""
+        for name in ("sekisho", "sekisho-manager"):
+            with tempfile.TemporaryDirectory() as d:
+                for rpm in (one(self.dir, name), one(self.dir, name + "-debuginfo")):
+                    unpack(rpm, d)
+                program = d + "/usr/bin/" + name
+                build_id = re.search(r"Build ID: (\w+)", run("readelf", "-n", program).stdout).group(1)
+                debug = "%s/usr/lib/debug/.build-id/%s/%s.debug" % (d, build_id[:2], build_id[2:])
+                assert "no symbols" in run("nm", program).stdout
+                assert ".debug_info" not in run("readelf", "-SW", program).stdout
+                address = re.search(r"^(\w+) T main$", run("nm", debug).stdout, re.M).group(1)
+                assert not strange(debug, self.version), strange(debug, self.version)
+                function, line = run("addr2line", "-f", "-e", debug, address).stdout.split()[:2]
+                source, number = line.split(":")
+                with open(source.replace("/usr/src/sekisho-" + self.version, ROOT), encoding="utf-8") as f:
+                    text = f.read().splitlines()
+                # A function begins with its brace.
+                assert function == "main" and text[int(number) - 1] == "{" and text[int(number) - 2].startswith("int main("), line
+
     def source_package(self):
         rpm = one_source(self.dir)
         inside = run("rpm", "-qpl", rpm).stdout.split()
@@ -334,7 +356,7 @@ def wait_for_port(port, daemon, root):
     raise AssertionError("the manager does not listen: %s" % root.read("tmp/log"))
 
 
-STILL = ("rpmlint", "gate", "say_what_they_are", "config_is_marked", "scriptlets_are_posix", "source_package")
+STILL = ("rpmlint", "gate", "say_what_they_are", "config_is_marked", "scriptlets_are_posix", "debug_information", "source_package")
 ALIVE = ("install", "verify", "runs", "finds_attacks", "enrols", "erase", "install_again")
 
 
