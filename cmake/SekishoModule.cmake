@@ -30,6 +30,10 @@ if(SK_HARDEN)
   if(SK_HAS_CET)
     target_compile_options(sk_flags INTERFACE -fcf-protection)
   endif()
+  check_c_compiler_flag(-mbranch-protection=standard SK_HAS_BRANCH_PROTECTION) # the same on AArch64
+  if(SK_HAS_BRANCH_PROTECTION)
+    target_compile_options(sk_flags INTERFACE -mbranch-protection=standard)
+  endif()
   target_link_options(sk_flags INTERFACE -pie -Wl,-z,relro,-z,now,-z,noexecstack)
 endif()
 

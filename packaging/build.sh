@@ -1,11 +1,18 @@
 #!/usr/bin/env bash
-# Everything that a release consists of, of one commit: build.sh OUTDIR [COMMIT]. DEBs and RPMs, the package for AWS
+# Everything that a release consists of, of one commit: build.sh [--arm64 ROOTS] OUTDIR [COMMIT]. DEBs and RPMs, the package for AWS
 # Systems Manager Distributor (ssm/), user data (userdata/), CloudFormation templates (cloudformation/), what is in it all
 # (sekisho-VERSION.spdx.json) and SHA256SUMS. The same commit gives the same bytes. OUTDIR is replaced when all is done.
+#
+# With --arm64 also DEBs and RPMs for arm64, cross-compiled in a root that is made in folder ROOTS, and kept there.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 top=$(dirname "$here")
-[ $# -ge 1 ] || { echo "usage: build.sh OUTDIR [COMMIT]" >&2; exit 2; }
+roots=
+if [ "${1:-}" = --arm64 ] && [ $# -ge 2 ]; then
+  roots=$2
+  shift 2
+fi
+[ $# -ge 1 ] || { echo "usage: build.sh [--arm64 ROOTS] OUTDIR [COMMIT]" >&2; exit 2; }
 [ -e "$top/.git" ] || { echo "build.sh: $top is no git checkout" >&2; exit 1; }
 out=$(readlink -m "$1")
 commit=$(git -C "$top" rev-parse --verify "${2:-HEAD}^{commit}")
@@ -30,6 +37,14 @@ say "DEB"
 "$here/deb/build.sh" "$work/out" "$commit"
 say "RPM"
 "$here/rpm/build.sh" "$work/out" "$commit"
+root=
+if [ -n "$roots" ]; then
+  root=$("$work/tree/packaging/cross/root.sh" "$roots")
+  for kind in deb rpm; do
+    say "${kind^^} for arm64"
+    HOST_ARCH=arm64 "$work/tree/packaging/cross/run.sh" "$root" "$work/tree" "$work/out" "/source/packaging/$kind/build.sh" /out
+  done
+fi
 say "SSM"
 "$work/tree/packaging/ssm/build.sh" "$work/out" "$work/out/ssm"
 say "user data, CloudFormation"
@@ -39,7 +54,7 @@ for kind in userdata cloudformation; do
   find "$work/tree/packaging/$kind" -maxdepth 1 \( -name '*.yaml' -o -name '*.sh' \) -exec install -m 644 {} "$work/out/$kind/" \;
 done
 say "SBOM, sums"
-"$work/tree/packaging/sbom.py" "$work/out" "$work/out/sekisho-$version.spdx.json"
+"$work/tree/packaging/sbom.py" "$work/out" "$work/out/sekisho-$version.spdx.json" ${root:+"$root"}
 (cd "$work/out" && find . -type f ! -name SHA256SUMS -printf '%P\0' | sort -z | xargs -0 sha256sum >"$work/sums")
 mv "$work/sums" "$work/out/SHA256SUMS"
 find "$work/out" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +

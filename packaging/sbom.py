@@ -3,8 +3,9 @@
 statically, with the version that is inside; dynamically, with Debian's version for DEBs, and without one for RPMs, which
 take what the distribution has.
 
-    sbom.py PACKAGESDIR OUTPUT
+    sbom.py PACKAGESDIR OUTPUT [ROOT]
 
+ROOT is where packages for arm64 were compiled (packaging/cross): Debian's versions of what they link are those of its dpkg.
 The same packages give the same bytes: the time is SOURCE_DATE_EPOCH. Needs dpkg-deb and dpkg-query for DEBs, rpm2cpio and
 cpio for RPMs.
 """
@@ -80,6 +81,13 @@ def is_program(path):
         return f.read(4) == b"\x7fELF"
 
 
+def architecture(program):
+    """Debian's name for the machine of an ELF file."""
+    with open(program, "rb") as f:
+        machine = int.from_bytes(f.read(20)[18:20], "little")
+    return {62: "amd64", 183: "arm64"}.get(machine, "machine %d" % machine)
+
+
 def needed(program):
     return [n for n in re.findall(r"^ +NEEDED +(\S+)$", ask("objdump", "-p", program), re.M) if not n.startswith("ld-linux")]
 
@@ -91,27 +99,37 @@ def known(soname):
     return LIBRARIES[key]
 
 
-def debian_package(file):
-    """(package, version) of Debian that owns a library of this machine."""
-    path = os.path.realpath(file)
-    for p in (path, path[len("/usr"):] if path.startswith("/usr/") else "/usr" + path):
-        done = subprocess.run(["dpkg-query", "-S", p], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
-        if done.returncode == 0:
-            name = done.stdout.partition(": ")[0]
-            return name.partition(":")[0], ask("dpkg-query", "-W", "-f", "${Version}", name)
-    die("no package of this machine owns %s" % path)
+class Machine:
+    """Where Debian's libraries for one architecture are: this machine, or a root that compiles for another one."""
 
+    def __init__(self, arch, root=None):
+        self.root, self.triplet = root or "/", {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}[arch]
+        self.origin = "Debian" if root is None else "Debian " + arch
+        self.query = ["dpkg-query", "--admindir=" + os.path.join(self.root, "var/lib/dpkg")]
 
-def library_file(soname):
-    m = re.search(r"^\s+%s .*=> (\S+)$" % re.escape(soname), ask("/sbin/ldconfig", "-p"), re.M)
-    if not m:
-        die("%s is not on this machine" % soname)
-    return m.group(1)
+    def library(self, soname):
+        """(package, version, architecture) of Debian that owns a library."""
+        for folder in ("/lib", "/usr/lib"):
+            path = os.path.join(self.root, folder[1:], self.triplet, soname)
+            if os.path.lexists(path):
+                break
+        else:
+            die("%s is not in %s" % (soname, os.path.join(self.root, "usr/lib", self.triplet)))
+        names = {os.path.basename(path), os.path.basename(os.path.realpath(path))}
+        for p in sorted("%s/%s/%s" % (folder, self.triplet, n) for folder in ("/lib", "/usr/lib") for n in names):
+            done = subprocess.run([*self.query, "-S", p], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
+            if done.returncode == 0:
+                package = done.stdout.partition(": ")[0]
+                name, version, arch = ask(*self.query, "-W", "-f", "${Package} ${Version} ${Architecture}", package).split()
+                return name, version, arch
+        die("no package owns %s" % path)
 
 
 class Document:
-    def __init__(self):
+    def __init__(self, root):
         self.packages, self.files, self.relations = {}, {}, set()
+        own = ask("dpkg", "--print-architecture").strip()
+        self.machines = {own: Machine(own), **({"arm64": Machine("arm64", root)} if root else {})}
 
     def package(self, ident, **fields):
         self.packages[ident] = {"SPDXID": ident, "downloadLocation": "NOASSERTION", "filesAnalyzed": False,
@@ -127,6 +145,11 @@ class Document:
         if purl:
             fields["externalRefs"] = [{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl}]
         return self.package(spdx_id("Library", origin, soname), **fields)
+
+    def debian_library(self, soname, machine, file=None):
+        """The entry of a library as Debian has it; file: where it is looked up, when it is no file that it is."""
+        owner, version, arch = machine.library(file or soname)
+        return self.library(soname, machine.origin, version, "pkg:deb/debian/%s@%s?arch=%s" % (owner, quote(version), arch))
 
     def relate(self, a, kind, b):
         self.relations.add((a, kind, b))
@@ -164,18 +187,15 @@ class Document:
         return ident
 
     def links(self, path, ident, debian):
-        sonames = needed(path)
+        sonames, arch = needed(path), architecture(path)
+        if arch not in self.machines:
+            die("%s: for %s: where are its libraries?" % (path, arch))
+        machine = self.machines[arch]
         for soname in sonames:
-            if debian:
-                owner, version = debian_package(library_file(soname))
-                library = self.library(soname, "Debian", version, "pkg:deb/debian/%s@%s" % (owner, quote(version)))
-            else:
-                library = self.library(soname, "Amazon Linux 2023 and RHEL 9")
+            library = self.debian_library(soname, machine) if debian else self.library(soname, "Amazon Linux 2023 and RHEL 9")
             self.relate(ident, "DYNAMIC_LINK", library)
         if has_vectorscan(path) and not any(s.startswith("libhs.") for s in sonames):
-            owner, version = debian_package(library_file("libhs.so.5"))
-            library = self.library("libhs.a", "Debian", version, "pkg:deb/debian/%s@%s" % (owner, quote(version)))
-            self.relate(ident, "STATIC_LINK", library)
+            self.relate(ident, "STATIC_LINK", self.debian_library("libhs.a", machine, "libhs.so.5"))
 
     def json(self, sums, version, when):
         return {
@@ -199,9 +219,9 @@ def has_vectorscan(program):
 
 
 def main():
-    if len(sys.argv) != 3:
-        sys.exit("usage: sbom.py PACKAGESDIR OUTPUT")
-    folder, output = sys.argv[1:]
+    if len(sys.argv) not in (3, 4):
+        sys.exit("usage: sbom.py PACKAGESDIR OUTPUT [ROOT]")
+    folder, output, *root = sys.argv[1:]
     artefacts = [os.path.join(folder, n) for n in sorted(os.listdir(folder))
                  if n.endswith((".deb", ".rpm")) and not re.search(r"\.src\.rpm$|-dbgsym_|-debuginfo-", n)]
     if not artefacts:
@@ -210,7 +230,7 @@ def main():
     with open(os.path.join(top, "CMakeLists.txt"), encoding="utf-8") as f:
         version = re.search(r"project\(sekisho VERSION ([0-9.]+)", f.read()).group(1)
     when = datetime.datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), datetime.timezone.utc)
-    document = Document()
+    document = Document(*root or [None])
     document.package("SPDXRef-Source", name="sekisho", versionInfo=version, supplier=SUPPLIER, licenseConcluded=LICENCE,
                      licenseDeclared=LICENCE, summary="The source that all packages are built from")
     for path in artefacts:

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Debian packages of a commit: build.sh OUTDIR [COMMIT]. The same commit gives the same bytes. Needs no root, and what
 # packaging/deb/debian/control names. From a tree without git: SOURCE_DATE_EPOCH=SECONDS build.sh OUTDIR.
-# DEB_VERSION: another version than CMakeLists.txt's.
+# DEB_VERSION: another version than CMakeLists.txt's. HOST_ARCH=arm64: the packages of that architecture alone, by cross
+# compilation, which wants its libraries beside this machine's (packaging/cross).
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 top=$(dirname "$(dirname "$here")")
@@ -41,7 +42,12 @@ sekisho ($version) unstable; urgency=medium
 CHANGELOG
 
 cd "$tree"
-LC_ALL=C.UTF-8 TZ=UTC dpkg-buildpackage -b -us -uc -ui
+export LC_ALL=C.UTF-8 TZ=UTC
+if [ -n "${HOST_ARCH:-}" ]; then
+  DEB_BUILD_OPTIONS=nocheck dpkg-buildpackage -B -a "$HOST_ARCH" -us -uc -ui
+else
+  dpkg-buildpackage -b -us -uc -ui
+fi
 for f in "$work"/*.deb; do
   install -m 644 "$f" "$out/"
   echo "$out/${f##*/}"

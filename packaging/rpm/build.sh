@@ -3,6 +3,9 @@
 # gives the same bytes. Needs no root, and what PACKAGE_PACKAGES and BUILD_PACKAGES in `dev` name. From a tree without git:
 # SOURCE_DATE_EPOCH=SECONDS build.sh OUTDIR.
 #
+# HOST_ARCH=arm64: the packages of that architecture (Debian's name) alone, by cross compilation, which wants its libraries
+# beside this machine's (packaging/cross).
+#
 # For tests: RPM_VERSION is another version than CMakeLists.txt's, RPM_FILES a folder with the files of all three packages,
 # in place of compiling: packed fast, and without a source package.
 set -eu
@@ -54,10 +57,21 @@ build() { # WHAT OPTION...
   rpmbuild "$what" --nodeps --load="$work/debian.macros" --define "sekisho_version $version" \
     ${RPM_FILES:+--define "sekisho_files $RPM_FILES" --define "_binary_payload w1.zstdio"} "$@" "$work/sekisho.spec"
 }
-build -bb --define "_topdir $work/rpm"
-# The source package holds the spec as it was read, with all the places that it names: none of this build.
-[ -n "${RPM_FILES:-}" ] || (cd "$work/rpm/SOURCES" && built_in /source && build -bs --define '_topdir /' --define '_sourcedir .' --define '_builddir /' \
-  --define '_buildrootdir /' --define '_rpmdir .' --define '_srcrpmdir .')
+if [ -n "${HOST_ARCH:-}" ]; then
+  # What debian.macros asks dpkg-architecture and dpkg-buildflags for.
+  eval "$(dpkg-architecture -f -a "$HOST_ARCH" -s)"
+  # rpm forgets what was loaded when it is told another machine, and reads its own files again.
+  cp "$work/debian.macros" "$work/.rpmmacros"
+  export HOME="$work"
+  # shellcheck disable=SC2154 # dpkg-architecture's
+  build -bb --define "_topdir $work/rpm" --target "$DEB_HOST_GNU_CPU" --define "sekisho_cross $DEB_HOST_GNU_TYPE"
+  rm -f "$work"/rpm/RPMS/noarch/*.rpm
+else
+  build -bb --define "_topdir $work/rpm"
+  # The source package holds the spec as it was read, with all the places that it names: none of this build.
+  [ -n "${RPM_FILES:-}" ] || (cd "$work/rpm/SOURCES" && built_in /source && build -bs --define '_topdir /' --define '_sourcedir .' \
+    --define '_builddir /' --define '_buildrootdir /' --define '_rpmdir .' --define '_srcrpmdir .')
+fi
 for f in "$work"/rpm/RPMS/*/*.rpm "$work"/rpm/SOURCES/*.src.rpm; do
   [ -e "$f" ] || continue
   install -m 644 "$f" "$out/"

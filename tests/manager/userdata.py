@@ -109,7 +109,9 @@ class Packages:
         for name, tree in (("sekisho-0.1.0-1.%s.rpm" % os.uname().machine, "agent"), ("sekisho-rules-0.1.0-1.noarch.rpm",
                                                                                       "rules")):
             subprocess.run(["tar", "-C", os.path.join(self.dir, tree), "-cf", self.path(name), "."], check=True)
-        for name in ("sekisho-manager_0.1.0_%s.deb" % arch, "sekisho-debuginfo-0.1.0-1.x86_64.rpm"):
+        other = {"amd64": ("arm64", "aarch64"), "arm64": ("amd64", "x86_64")}[arch]
+        for name in ("sekisho-manager_0.1.0_%s.deb" % arch, "sekisho-debuginfo-0.1.0-1.x86_64.rpm",
+                     "sekisho_0.1.0_%s.deb" % other[0], "sekisho-0.1.0-1.%s.rpm" % other[1]):
             with open(self.path(name), "w", encoding="ascii") as f:
                 f.write("not this one\n")
         self.sums()

@@ -3,7 +3,7 @@
 RPMs that hold them, and from the source for what no symbol shows: libcurl's options.
 
   check_rpm_gate.py BINARY...        binaries alone
-  check_rpm_gate.py --packages DIR   the RPMs in DIR, their binaries and what they require
+  check_rpm_gate.py --packages DIR   the RPMs in DIR, for whatever machine, their binaries and what they require
   check_rpm_gate.py --refuses BINARY...   passes if the gate names faults: Debian's own build must not get through
 """
 import argparse
@@ -16,6 +16,7 @@ import tempfile
 import yaml
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+MACHINES = {"x86_64": "Advanced Micro Devices X86-64", "aarch64": "AArch64"}
 LAST_OPTION = 308  # CURLOPT_DOH_SSL_VERIFYSTATUS: the last one of libcurl 7.76
 ROOT = os.path.dirname(os.path.dirname(HERE))
 
@@ -34,9 +35,10 @@ def number(version):
 
 
 class Binary:
-    """needed: sonames; versions: {soname: [version]}; plain: functions without a version; paths: RPATH, RUNPATH."""
+    """machine; needed: sonames; versions: {soname: [version]}; plain: functions without a version; paths: RPATH, RUNPATH."""
 
     def __init__(self, path):
+        self.machine = re.search(r"^ +Machine: +(.*)$", run("readelf", "-h", path), re.M).group(1)
         out = run("objdump", "-p", path)
         self.needed = [n for n in re.findall(r"^ +NEEDED +(\S+)$", out, re.M) if not n.startswith("ld-linux")]
         self.paths = re.findall(r"^ +(?:RPATH|RUNPATH) +(\S+)$", out, re.M)
@@ -104,7 +106,7 @@ def required(package):
 
 
 def package_faults(package, lists, floor):
-    needed = {}
+    needed, arch = {}, run("rpm", "-qp", "--qf", "%{ARCH}", package)
     with tempfile.TemporaryDirectory() as d:
         with subprocess.Popen(["rpm2cpio", package], stdout=subprocess.PIPE) as archive:
             subprocess.run(["cpio", "-idm", "--quiet", "--no-absolute-filenames"], stdin=archive.stdout, cwd=d, check=True)
@@ -117,6 +119,8 @@ def package_faults(package, lists, floor):
                 for fault in faults(path, lists, floor):
                     yield "%s: %s" % (path[len(d):], fault)
                 binary = Binary(path)
+                if binary.machine != MACHINES.get(arch):
+                    yield "%s: for %s, in a package for %s" % (path[len(d):], binary.machine, arch)
                 for soname in binary.needed:
                     needed.setdefault(soname, set()).update(binary.versions.get(soname, []))
     if required(package) != needed:

@@ -2,7 +2,9 @@
 """The SBOM of a folder of packages, against the packages themselves: each is in it with its sum and all its files, each
 library that a program links is in it, and SPDX's own tools (Python package spdx-tools) find nothing wrong with it.
 
-  check_sbom.py --packages DIR
+  check_sbom.py --packages DIR [--arm64-root ROOT]
+
+ROOT is where packages for arm64 were compiled: whose versions of libraries must be told for them.
 """
 import argparse
 import glob
@@ -31,8 +33,8 @@ def sha256(path):
 
 
 class Check:
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, root):
+        self.folder, self.root = folder, root
         found = glob.glob(os.path.join(folder, "sekisho-*.spdx.json"))
         assert len(found) == 1, "%d SBOMs in %s" % (len(found), folder)
         self.path = found[0]
@@ -85,8 +87,21 @@ class Check:
     def tells_versions_and_licences(self):
         for p in self.doc["packages"]:
             assert p["licenseConcluded"] not in ("", "NOASSERTION"), p["name"]
-        static = [p for p in self.doc["packages"] if p.get("summary", "").startswith("libhs.a")]
-        assert [p["versionInfo"] for p in static] == [run("dpkg-query", "-W", "-f", "${Version}", "libvectorscan5")], static
+        static = {p["summary"]: p["versionInfo"] for p in self.doc["packages"] if p.get("summary", "").startswith("libhs.a")}
+        ask = ("dpkg-query", "-W", "-f", "${Version}")
+        want = {"libhs.a of Debian": run(*ask, "libvectorscan5")}
+        if any(p.endswith(".aarch64.rpm") for p in self.artefacts):
+            want["libhs.a of Debian arm64"] = run(*ask, "--admindir=%s/var/lib/dpkg" % self.root, "libvectorscan5:arm64")
+        assert static == want, (static, want)
+
+    def tells_the_architecture(self):
+        """Of the Debian packages that a program of a DEB links: the program's own."""
+        for p in (a for a in self.artefacts if a.endswith(".deb")):
+            arch = run("dpkg-deb", "-f", p, "Architecture").strip()
+            for ident in self.related(self.entry(p)["SPDXID"], "CONTAINS"):
+                for library in self.related(ident, "DYNAMIC_LINK"):
+                    purl = self.packages[library]["externalRefs"][0]["referenceLocator"]
+                    assert purl.endswith("?arch=" + arch), (p, purl)
 
     def is_valid(self):
         messages = validate_full_spdx_document(parse_file(self.path), "SPDX-2.3")
@@ -104,9 +119,11 @@ def unpack(path, folder):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--packages", required=True, metavar="DIR")
-    check = Check(os.path.abspath(p.parse_args().packages))
+    p.add_argument("--arm64-root", metavar="ROOT")
+    args = p.parse_args()
+    check = Check(os.path.abspath(args.packages), args.arm64_root)
     passed = failed = skipped = 0
-    for name in ("names_every_package", "names_every_file", "tells_versions_and_licences", "is_valid"):
+    for name in ("names_every_package", "names_every_file", "tells_versions_and_licences", "tells_the_architecture", "is_valid"):
         if name == "is_valid" and parse_file is None:
             print("is_valid: SKIP: Python package spdx-tools is not here")
             skipped += 1

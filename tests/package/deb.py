@@ -532,9 +532,9 @@ def main():
     ap.add_argument("--base")
     a = ap.parse_args()
     t = Tally("deb")
-    debs = {}
+    debs, own = {}, run("dpkg", "--print-architecture").stdout.strip()
     for name in NAMES:
-        found = glob.glob(os.path.join(a.packages, f"{name}_*.deb"))
+        found = [f for arch in (own, "all") for f in glob.glob(os.path.join(a.packages, f"{name}_*_{arch}.deb"))]
         if not t.check(f"{name} is there, once", len(found) == 1, found):
             return t.end()
         debs[name] = os.path.abspath(found[0])

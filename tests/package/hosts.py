@@ -65,8 +65,9 @@ def output(*words):
 
 
 def find(folder, name):
-    """The one package of that name."""
-    found = glob.glob(os.path.join(folder, name + "_*.deb"))
+    """The one package of that name for this machine."""
+    own = output("dpkg", "--print-architecture").strip()
+    found = [f for a in (own, "all") for f in glob.glob(os.path.join(folder, f"{name}_*_{a}.deb"))]
     if len(found) != 1:
         raise RuntimeError(f"{folder}: {len(found)} packages {name}")
     return found[0]

@@ -71,6 +71,12 @@ def blocks(text):
     return out
 
 
+def is_other(package):
+    """For another machine than this one."""
+    machines = {"x86_64": ("amd64.deb", "x86_64.rpm"), "aarch64": ("arm64.deb", "aarch64.rpm")}
+    return any(package.endswith(ends) for name, ends in machines.items() if name != os.uname().machine)
+
+
 def sums(files):
     out = ""
     for path in files:
@@ -81,7 +87,7 @@ def sums(files):
 
 def prepare(bed):
     """A folder with the packages, those of the next version in next/."""
-    everything = sorted(glob.glob(bed.packages + "/*.deb") + glob.glob(bed.packages + "/*.rpm"))
+    everything = sorted(f for f in glob.glob(bed.packages + "/*.deb") + glob.glob(bed.packages + "/*.rpm") if not is_other(f))
     later = os.path.join(bed.dir, "later")
     newer(bed.packages, later)
     rpms = [rpm.one(bed.packages, n) for n in NAMES]

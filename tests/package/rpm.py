@@ -164,7 +164,7 @@ def other_version(packages, version, folder, forgets=None):
 
 
 def one(folder, name):
-    found = [p for p in glob.glob("%s/%s-[0-9]*.rpm" % (folder, name)) if not p.endswith(".src.rpm")]
+    found = [p for arch in (os.uname().machine, "noarch") for p in glob.glob("%s/%s-[0-9]*.%s.rpm" % (folder, name, arch))]
     assert len(found) == 1, "%s: %d packages %s" % (folder, len(found), name)
     return found[0]
 

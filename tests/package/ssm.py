@@ -13,6 +13,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -487,6 +488,25 @@ def test_real(t, work, folder, form):
         host.end()
 
 
+def test_real_other(t, work, packages, form):
+    """With packages for another machine beside: it is promised, and gets its own."""
+    other = "arm64" if os.uname().machine == "x86_64" else "x86_64"
+    files = sorted(f for f in os.listdir(packages) if re.fullmatch("sekisho(-rules)?[-_][0-9].*[._](%s|%s)\\.%s" % (
+        ARCH_NAMES[other][form], ARCH_NAMES["any"][form], form), f))
+    with open(work + "/real/manifest.json", encoding="utf-8") as f:
+        promised = choose(json.load(f), *(("debian", "12") if form == "deb" else ("amazon", "2023")), other)
+    if not any("rules" not in f for f in files):
+        t.check("real %s: no package for %s: none promised" % (form, other), promised is None, promised)
+        return
+    at = "%s/other-%s" % (work, form)
+    with zipfile.ZipFile("%s/real/%s" % (work, promised)) as z:
+        z.extractall(at)
+    got = subprocess.run(["sh", "-euc", ". ./common.sh; choose_packages; echo $FILES"], cwd=at, capture_output=True, text=True,
+                         env={"PATH": os.environ["PATH"], "BWS_ARCHITECTURE": other})
+    t.check("real %s: on %s its own packages are chosen" % (form, other), got.returncode == 0 and len(files) == 2 and
+            sorted(got.stdout.split()) == ["./" + f for f in files], got.stdout + got.stderr)
+
+
 def tests(t, work):
     forms = ("deb", "rpm") if shutil.which("rpmbuild") else ("deb",)
     if len(forms) == 1:
@@ -505,6 +525,7 @@ def real_tests(t, work, packages):
     if t.check("build.sh with the packages of this build", got.returncode == 0, got.stderr):
         for form in ("deb", "rpm"):
             test_real(t, work, work + "/real", form)
+            test_real_other(t, work, packages, form)
 
 
 def main():

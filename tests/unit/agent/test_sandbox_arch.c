@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "role.h"
@@ -118,7 +119,7 @@ static int number(enum arch arch, const char *name)
     return seccomp_syscall_resolve_name_arch(archs[arch].library, name);
 }
 
-/* Arguments for which some rule says something else than for others. */
+/* Arguments for which some rule says something else than for others; their values are the same on both. */
 static const uint64_t arguments[][6] = {
     {0},
     {1, 1, 1},
@@ -131,6 +132,10 @@ static const uint64_t arguments[][6] = {
     {CLONE_THREAD},
     {CLONE_THREAD | CLONE_NEWNET},
     {CLONE_VM},
+    {CLONE_THREAD | CLONE_NEWUSER},
+    {0, O_CREAT, S_ISUID},
+    {0, S_ISUID, O_CREAT, S_ISUID},
+    {0, 0, O_CREAT, 0600},
     {9, 04700},
     {9, 0, O_CREAT, 02700},
     {9, 0, O_CREAT, 0700},
