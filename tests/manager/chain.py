@@ -134,7 +134,8 @@ def main():
     f = Fleet(args.agent, args.manager)
     host_a, *others = sorted(os.sched_getaffinity(0))
     if others:
-        f.a.inside = ["taskset", "-c", str(host_a), *f.a.inside]
+        f.a.processor = ["taskset", "-c", str(host_a)]
+        f.a.inside = f.a.processor + f.a.inside
         os.sched_setaffinity(0, others)
     with f:
         agents = f.manager.json("agents")

@@ -33,6 +33,7 @@ RULES = ('drop http $EXTERNAL_NET any -> $HOME_NET any (msg:"SQL injection: UNIO
 
 class HostA(live_bed.Bed):
     letter = "A"
+    processor = []  # the command that keeps what follows on one, if the host has one to itself
 
     def __init__(self, agent, rules=RULES, extra=""):
         super().__init__(agent, rules=rules, keep_on_stop=False, extra=UNBRAKED + extra)
@@ -197,8 +198,9 @@ class SetWatch(threading.Thread):
 
 
 def listener(host, count):
-    """Prints ADDRESS NANOSECONDS for each element that appears in the host's sets."""
-    p = subprocess.Popen(["ip", "netns", "exec", host.server, sys.executable, "-B", LATENCY, "listen", str(count)],
+    """Prints ADDRESS NANOSECONDS for each element that appears in the host's sets. It runs where the host's agent runs: another
+    processor may need milliseconds to wake, or to be given back by the machine below this one."""
+    p = subprocess.Popen([*host.processor, "ip", "netns", "exec", host.server, sys.executable, "-B", LATENCY, "listen", str(count)],
                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     p.stdout.readline()
     return p
