@@ -171,8 +171,8 @@ static void wake_reporter(struct worker *w)
     ipc_producer_wake(&w->events);
 }
 
-/* The reporter is woken once a batch. Behind a block request that is at the next batch, or a moment later: on this processor it
- * might come before the guard, and take a quarter of a millisecond. */
+/* The reporter is woken once a batch. Behind a block request that is at the next batch, or a moment later: on this
+ * processor it might come before the guard, and take a quarter of a millisecond. */
 static void read_rings(struct worker *w, struct capture_batch *b)
 {
     int rc = capture_recv(w->cap, b, w->asked ? GUARD_MS : WAIT_MS);
