@@ -25,6 +25,7 @@ int cli_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void cli_print_help(FILE *out, const struct cli_command *c);
 
 int cmd_run(int argc, char **argv);
+int cmd_check(int argc, char **argv);
 int cmd_init(int argc, char **argv);
 int cmd_token_create(int argc, char **argv);
 int cmd_token_list(int argc, char **argv);

@@ -54,8 +54,6 @@ static int fail(char *why, size_t cap, const char *what, int rc)
 static int check_dir(const char *dir, char *why, size_t cap)
 {
     struct stat st;
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-        return fail(why, cap, dir, SK_EIO);
     if (stat(dir, &st) != 0)
         return fail(why, cap, dir, SK_EIO);
     if (!S_ISDIR(st.st_mode) || (st.st_mode & 077) != 0) {
@@ -131,13 +129,19 @@ static int open_signing_key(const struct place *p, char *why, size_t cap)
     return rc == SK_OK ? publish_key(p, public_key, why, cap) : fail(why, cap, path, rc);
 }
 
-int place_open(const struct settings *s, int64_t now, struct place *out, char *why, size_t cap)
+static int name_dir(const struct settings *s, struct place *out, char *why, size_t cap)
 {
-    char path[PLACE_PATH];
     *out = (struct place){.ca = NULL};
     if (strlen(s->state_dir) >= sizeof(out->dir))
         return fail(why, cap, "state-dir", SK_EFULL);
     strcpy(out->dir, s->state_dir);
+    return SK_OK;
+}
+
+/* The folder is there. */
+static int enter(struct place *out, char *why, size_t cap)
+{
+    char path[PLACE_PATH];
     int rc = check_dir(out->dir, why, cap);
     if (rc != SK_OK)
         return rc;
@@ -145,11 +149,47 @@ int place_open(const struct settings *s, int64_t now, struct place *out, char *w
     if (rc != SK_OK)
         return fail(why, cap, out->dir, rc);
     out->made = access(place_path(out, "ca/ca.pem", path), F_OK) != 0;
+    return SK_OK;
+}
+
+static int open_ca(struct place *out, int64_t now, char *why, size_t cap)
+{
+    char path[PLACE_PATH];
     errno = 0;
-    rc = pki_ca_open(place_path(out, "ca", path), now, &out->ca);
-    if (rc != SK_OK)
-        return fail(why, cap, path, rc);
-    return open_signing_key(out, why, cap);
+    int rc = pki_ca_open(place_path(out, "ca", path), now, &out->ca);
+    return rc == SK_OK ? rc : fail(why, cap, path, rc);
+}
+
+int place_open(const struct settings *s, int64_t now, struct place *out, char *why, size_t cap)
+{
+    int rc = name_dir(s, out, why, cap);
+    if (rc == SK_OK && mkdir(out->dir, 0700) != 0 && errno != EEXIST)
+        return fail(why, cap, out->dir, SK_EIO);
+    if (rc == SK_OK)
+        rc = enter(out, why, cap);
+    if (rc == SK_OK)
+        rc = open_ca(out, now, why, cap);
+    return rc == SK_OK ? open_signing_key(out, why, cap) : rc;
+}
+
+int place_look(const struct settings *s, int64_t now, struct place *out, char *why, size_t cap)
+{
+    char path[PLACE_PATH];
+    uint8_t keys[PLACE_KEYS_MAX][PKI_ED25519_KEY];
+    unsigned n;
+    int rc = name_dir(s, out, why, cap);
+    if (rc == SK_OK && access(out->dir, F_OK) != 0 && errno == ENOENT)
+        return SK_ENOENT;
+    if (rc == SK_OK)
+        rc = enter(out, why, cap);
+    if (rc == SK_OK && out->made)
+        return SK_ENOENT;
+    if (rc == SK_OK)
+        rc = open_ca(out, now, why, cap);
+    if (rc == SK_OK && access(place_path(out, "signing.pub", path), F_OK) == 0 &&
+        (rc = place_signing_keys(out->dir, keys, &n)) != SK_OK)
+        fail(why, cap, path, rc);
+    return rc;
 }
 
 void place_close(struct place *p)

@@ -18,6 +18,12 @@ const struct cli_command cli_commands[] = {
      COMMON
      "Makes what `init` makes when nothing is there. SIGTERM stops it; SIGHUP reads certificate and key again.\n",
      cmd_run},
+    {"check", "[OPTION]...", "say whether `run` would start, without changing anything",
+     COMMON
+     "Looks at configuration, state folder, certificates, outputs and database. A database that does not answer now "
+     "is\n"
+     "said, and no failure: `run` is started again until it does. Exit code 0: it would start; 1: it would not.\n",
+     cmd_check},
     {"init", "[OPTION]...", "make CA, certificate, signing key and database",
      COMMON "      --name NAME      DNS name or address that agents call this host; repeatable\n", cmd_init},
     {"token create", "[OPTION]...", "make a token, with which hosts enrol or operators work",

@@ -4,11 +4,11 @@ _sekisho_manager() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]-} second=${COMP_WORDS[2]-} words=
   COMPREPLY=()
   if [ "$COMP_CWORD" = 1 ]; then
-    mapfile -t COMPREPLY < <(compgen -W "run init token agents agent revoke retire blocks block unblock entries events audit policy rules bundles waf status ca help" -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W "run check init token agents agent revoke retire blocks block unblock entries events audit policy rules bundles waf status ca help" -- "$cur")
     return
   fi
   if [ "$verb" = help ]; then
-    mapfile -t COMPREPLY < <(compgen -W "run init token agents agent revoke retire blocks block unblock entries events audit policy rules bundles waf status ca" -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W "run check init token agents agent revoke retire blocks block unblock entries events audit policy rules bundles waf status ca" -- "$cur")
     return
   fi
   if [ "$COMP_CWORD" = 2 ]; then
@@ -32,6 +32,7 @@ _sekisho_manager() {
   fi
   case "$verb $second" in
     "run "*) words="--config --set -c" ;;
+    "check "*) words="--config --set -c" ;;
     "init "*) words="--config --name --set -c" ;;
     "token create"*) words="--config --for --json --kind --note --role --set --tag --uses -c" ;;
     "token list"*) words="--config --json --set -c" ;;

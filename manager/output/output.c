@@ -377,15 +377,25 @@ static void *run(void *arg)
     return NULL;
 }
 
-static int check_sink(struct sender *k, char *why, size_t cap)
+static int check_sink(const struct output_sink *sink, struct webhook *hook, char *why, size_t cap)
 {
     char region[32];
-    if (k->sink.kind == OUTPUT_WEBHOOK)
-        return webhook_open(&k->sink, &k->hook, why, cap);
-    if (k->o->aws != NULL && sns_region(k->sink.topic_arn, region) == SK_OK)
+    if (sink->kind == OUTPUT_WEBHOOK)
+        return webhook_open(sink, hook, why, cap);
+    if (sns_region(sink->topic_arn, region) == SK_OK)
         return SK_OK;
-    snprintf(why, cap, "output %s: \"%.100s\" is no topic of SNS", k->sink.name, k->sink.topic_arn);
+    snprintf(why, cap, "output %s: \"%.100s\" is no topic of SNS", sink->name, sink->topic_arn);
     return SK_EINVAL;
+}
+
+int output_check(const struct output_sink *sinks, unsigned n, char *why, size_t cap)
+{
+    struct webhook hook;
+    int rc = SK_OK;
+    for (unsigned i = 0; rc == SK_OK && i < n; i++)
+        rc = check_sink(&sinks[i], &hook, why, cap);
+    explicit_bzero(&hook, sizeof(hook));
+    return rc;
 }
 
 static int start_threads(struct output *o, char *why, size_t cap)
@@ -440,7 +450,7 @@ int output_start(const char *store, struct aws *aws, const struct output_sink *s
     if (rc != SK_OK)
         snprintf(why, cap, "out of memory");
     for (unsigned i = 0; rc == SK_OK && i < n; i++)
-        rc = check_sink(&o->senders[i], why, cap);
+        rc = check_sink(&o->senders[i].sink, &o->senders[i].hook, why, cap);
     if (rc == SK_OK)
         rc = start_threads(o, why, cap);
     if (rc == SK_OK)

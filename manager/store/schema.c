@@ -141,6 +141,18 @@ static int migrate_locked(struct db *db, const struct schema *to)
     return rc;
 }
 
+int schema_look(struct db *db, int64_t *version)
+{
+    int rc = db_begin(db);
+    if (rc != SK_OK)
+        return rc;
+    rc = db_script(db, make_version); /* an empty database has no table to ask; what it makes is taken back */
+    if (rc == SK_OK)
+        rc = read_version(db, version);
+    db_rollback(db);
+    return rc;
+}
+
 int schema_migrate(struct db *db, const struct schema *to)
 {
     int rc = db_begin(db);

@@ -1,7 +1,10 @@
 #include "store/store.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 #include "ahead.h"
 #include "schema.h"
 
@@ -31,6 +34,36 @@ int store_open(const char *where, struct store **out, char *why, size_t cap)
         *why = '\0';
     } else
         store_close(s);
+    return rc;
+}
+
+/* One that could be made, or not. */
+static int no_file(const char *path, char *why, size_t cap)
+{
+    const char *slash = strrchr(path, '/');
+    char folder[4200];
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    if (access(*folder ? folder : "/", W_OK) == 0)
+        return SK_ENOENT;
+    snprintf(why, cap, "%s: %s", folder, strerror(errno));
+    return SK_EIO;
+}
+
+int store_look(const char *where, int64_t *version, int64_t *known, char *why, size_t cap)
+{
+    static const char file[] = "sqlite:";
+    struct db *db = NULL;
+    *version = 0;
+    *known = schema_current.n;
+    if (strncmp(where, file, sizeof file - 1) == 0 && access(where + sizeof file - 1, F_OK) != 0 && errno == ENOENT)
+        return no_file(where + sizeof file - 1, why, cap);
+    int rc = db_open(where, &db, why, cap);
+    if (rc != SK_OK)
+        return rc;
+    rc = schema_look(db, version);
+    if (rc != SK_OK)
+        snprintf(why, cap, "%s", db_error(db));
+    db_close(db);
     return rc;
 }
 

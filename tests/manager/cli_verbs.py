@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -18,6 +19,61 @@ SECRET = re.compile(r"^sk[eo]_[a-z2-7]{52}$")
 def says(done, code, *words):
     text = done.stdout + done.stderr
     return done.returncode == code and all(w in text for w in words)
+
+
+def file_state(m):
+    return {os.path.join(d, f): os.stat(os.path.join(d, f)).st_mtime_ns for d, _, files in os.walk(m.dir) for f in files
+            if not f.endswith(("-shm", "-wal"))}
+
+
+def check_before(t, m):
+    """Nothing is there, and nothing comes by asking."""
+    done = m.run("check")
+    t.check("check before init: it would start", says(done, 0, "nothing is there yet", "is made when", "would start"), done)
+    t.check("and makes nothing", not os.path.exists(m.state))
+
+
+def check(t, m):
+    before = file_state(m)
+    done = m.run("check")
+    t.check("check: it would start", says(done, 0, f"state folder   {m.state}", "of version", "would start"), done)
+    t.check("and nothing is changed by it", file_state(m) == before)
+    key, cert, secret = m.path("own.key"), m.path("own.pem"), m.path("secret")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=x",
+                    "-keyout", key, "-out", cert], check=True, capture_output=True)
+    own = ("--set", f"certificate={cert}", "--set", f"key={key}")
+    t.check("with a certificate of one's own", says(m.run("check", *own), 0, cert, "would start"))
+    os.chmod(key, 0o644)
+    done = m.run("check", *own)
+    t.check("whose key others may read: not", says(done, 1, "chmod 600", "would not start"), done)
+    done = m.run("check", "--set", f"certificate={cert}", "--set", f"key={m.state}/server.key")
+    t.check("nor with another's key", says(done, 1, "do not belong together"), done)
+    done = m.run("check", "--set", f"identity.certificates={m.path('none.pem')}")
+    t.check("nor without the file of identity certificates", says(done, 1, "none.pem", "would not start"), done)
+    hook = f"outputs=[{{name: hook, type: webhook, url: 'https://192.0.2.1/', secret-file: {secret}}}]"
+    done = m.run("check", "--set", hook)
+    t.check("nor without an output's secret", says(done, 1, "the outputs", "would not start"), done)
+    done = m.run("check", "--set", hook, *own)
+    t.check("everything that is wrong is said", says(done, 1, "the outputs", "the server's certificate"), done)
+    done = m.run("check", "--set", "store=postgresql://nobody@127.0.0.1:1/none")
+    t.check("a database that does not answer is said, and may come", says(done, 0, "does not answer now", "would start"), done)
+    done = m.run("check", "--set", f"store=sqlite:{m.path('none')}/x.db")
+    t.check("SQLite where it cannot be: no", says(done, 1, "none: No such file", "would not start"), done)
+    done = m.run("check", "--set", "store=postgresql://[")
+    t.check("nor what is no address of a database", says(done, 1, "would not start"), done)
+    done = m.run("check", "--set", "listen=nowhere")
+    t.check("a mistake in the configuration is named", says(done, 1, "listen"), done)
+    base = os.path.join(m.state, "manager.db")
+    with sqlite3.connect(base) as db:
+        have = db.execute("SELECT version FROM schema_version").fetchone()[0]
+        db.execute("UPDATE schema_version SET version = ?", (have + 7,))
+    done = m.run("check")
+    t.check("nor on a database of a later version", says(done, 1, str(have + 7), "would not start"), done)
+    with sqlite3.connect(base) as db:
+        db.execute("UPDATE schema_version SET version = ?", (have - 1,))
+    t.check("an earlier one would be migrated", says(m.run("check"), 0, "to be migrated"))
+    with sqlite3.connect(base) as db:
+        db.execute("UPDATE schema_version SET version = ?", (have,))
 
 
 def start_over(t, m):
@@ -215,7 +271,9 @@ def main():
     args = ap.parse_args()
     t = Tally("cli_verbs")
     with Manager(args.manager) as m:
+        check_before(t, m)
         start_over(t, m)
+        check(t, m)
         certificate(t, m)
         tokens(t, m)
         blocks(t, m)

@@ -29,7 +29,7 @@ from booted import Machine, Tally, differences, make_base, picture, run, wait_un
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NAMES = ("sekisho-rules", "sekisho", "sekisho-manager")
 CONFFILES = {"sekisho": {"/etc/sekisho/sekisho.yaml", "/etc/logrotate.d/sekisho", "/etc/needrestart/conf.d/sekisho.conf"},
-             "sekisho-manager": {"/etc/sekisho/manager.yaml"}, "sekisho-rules": set()}
+             "sekisho-manager": {"/etc/sekisho/manager.yaml", "/etc/needrestart/conf.d/sekisho-manager.conf"}, "sekisho-rules": set()}
 RULE = ('drop http any any -> any any (msg:"a word that nobody says"; http.uri; content:"/nobody-asks-for-this"; '
         'metadata: sekisho_block 1h; sid:1000001; rev:1;)\n')
 EVIL = "/nobody-asks-for-this"
@@ -57,7 +57,7 @@ def newer(deb, to, tmp, more="+1", forgets=None):
     work = os.path.join(tmp, "newer")
     run("dpkg-deb", "-R", deb, work)
     if forgets:
-        program = os.path.join(work, "usr/bin/sekisho")
+        program = os.path.join(work, "usr/bin", os.path.basename(deb).split("_")[0])
         with open(program, "rb") as f:
             text = f.read()
         with open(program, "wb") as f:
@@ -408,7 +408,7 @@ def upgrade(b, t):
         (out.stdout, m.journal("sekisho")[-400:]))
 
 
-def agents_file(b, pid):
+def program_of(b, pid):
     return b.m.sh("stat", "-Lc", "%d:%i", f"/proc/{pid}/exe").stdout.strip()
 
 
@@ -417,7 +417,7 @@ def refused_upgrade(b, t):
     m = b.m
     path = "etc/sekisho/sekisho.yaml"
     before, pid = b.blocks(), b.show("MainPID")["MainPID"]
-    old, text = agents_file(b, pid), m.read(path)
+    old, text = program_of(b, pid), m.read(path)
     deb = newer(b.debs["sekisho"], os.path.join(b.tmp, "refusing.deb"), b.tmp, "+2", "block-duration")
     w = Watch(b)
     try:
@@ -447,7 +447,7 @@ def refused_upgrade(b, t):
     m.must("kill", "-KILL", str(roles["engine"]))
     t.check("an engine that dies is started again, as the version that runs", wait_until(lambda: b.ready() and {
         r["name"]: r["pid"] for r in b.status()["roles"]}["engine"] != roles["engine"], 30) and
-            {agents_file(b, r["pid"]) for r in b.status()["roles"]} == {old}, (old, b.status().get("roles")))
+            {program_of(b, r["pid"]) for r in b.status()["roles"]} == {old}, (old, b.status().get("roles")))
     m.must("sekisho", "unblock", ATTACKER)
     b.fetch(ATTACKER, EVIL)
     t.check("and finds the next attack", b.blocked(), m.journal("sekisho")[-600:])
@@ -459,9 +459,42 @@ def refused_upgrade(b, t):
     out = m.sh("sekisho", "check", "--restart")
     t.check("corrected, it would start", out.returncode == 0 and "would start" in out.stdout, out.stdout)
     out = m.sh("systemctl", "restart", "sekisho")
-    t.check("and does", out.returncode == 0 and b.ready() and agents_file(b, b.show("MainPID")["MainPID"]) != old and
+    t.check("and does", out.returncode == 0 and b.ready() and program_of(b, b.show("MainPID")["MainPID"]) != old and
             b.status()["program_replaced"] is False and b.blocks() == before, (out.stdout, m.journal("sekisho")[-600:]))
     b.edit(path, text)
+
+
+def refused_manager(b, t):
+    """The same of the manager: its fleet goes on."""
+    m = b.m
+    path = "etc/sekisho/manager.yaml"
+    text = m.read(path)
+    b.edit(path, text + "\nlimits:\n  per-address: 50\n")
+    t.check("sekisho-manager check: it would start", m.sh("sekisho-manager", "check").returncode == 0)
+    m.must("systemctl", "restart", "sekisho-manager")
+    pid = b.show("MainPID", unit="sekisho-manager")["MainPID"]
+    old = program_of(b, pid)
+    deb = newer(b.debs["sekisho-manager"], os.path.join(b.tmp, "refusing-manager.deb"), b.tmp, "+2", "per-address")
+    out = m.sh("dpkg", "-i", *m.give(deb))
+    t.check("a manager's upgrade that refuses the configuration is done, and says so", out.returncode == 0 and
+            "sekisho-manager: NOT RESTARTED" in out.stdout and re.search(r"manager\.yaml:\d+:\d+: .*per-address", out.stdout) and
+            "sekisho-manager check" in out.stdout, out.stdout)
+    t.check("the journal has it too", "NOT RESTARTED" in m.sh("journalctl", "-q", "-o", "cat", "-t", "sekisho-manager").stdout)
+    t.check("the manager before goes on", b.active("sekisho-manager") == "active" and program_of(b, pid) == old and
+            b.show("MainPID", unit="sekisho-manager")["MainPID"] == pid and b.status()["manager"]["state"] == "connected", b.status().get("manager"))
+    listed, out = m.sh("needrestart", "-b", "-l").stdout, m.sh("needrestart", "-r", "a", "-m", "a", "-l")
+    t.check("needrestart leaves it alone", "NEEDRESTART-SVC: sekisho-manager.service" in listed and
+            b.show("MainPID", unit="sekisho-manager")["MainPID"] == pid, (listed, out.stdout))
+    b.edit(path, text)
+    t.check("corrected, it would start", m.sh("sekisho-manager", "check").returncode == 0)
+    out = m.sh("systemctl", "restart", "sekisho-manager")
+    after = b.show("MainPID", unit="sekisho-manager")["MainPID"]
+    t.check("and does", out.returncode == 0 and program_of(b, after) != old and wait_until(
+        lambda: b.status()["manager"]["state"] == "connected", 30), (out.stdout, m.journal("sekisho-manager")[-600:]))
+    deb = newer(b.debs["sekisho-manager"], os.path.join(b.tmp, "manager-3.deb"), b.tmp, "+3")
+    out = m.sh("dpkg", "-i", *m.give(deb))
+    t.check("an upgrade that it takes restarts it", out.returncode == 0 and "NOT RESTARTED" not in out.stdout and
+            b.active("sekisho-manager") == "active" and b.show("MainPID", unit="sekisho-manager")["MainPID"] not in ("0", after), out.stdout)
 
 
 def remove(b, t):
@@ -516,7 +549,7 @@ def live(b, t):
     install(b, t)
     if not b.ready():
         return
-    for step in (attack, reload, logs, restart, watchdog, manager, roles, boot, upgrade, refused_upgrade, remove):
+    for step in (attack, reload, logs, restart, watchdog, manager, roles, boot, upgrade, refused_upgrade, refused_manager, remove):
         step(b, t)
     purge(b, t, pristine)
     without_systemd(b, t)

@@ -23,7 +23,7 @@ FILES = {
         "usr/share/man/man1/sekisho.1": 0o644, "usr/share/man/man5/sekisho.yaml.5": 0o644,
         "usr/share/doc/sekisho/examples/limits.conf": 0o644},
     "manager": {
-        "usr/bin/sekisho-manager": 0o755, "etc/sekisho/manager.yaml": 0o640,
+        "usr/bin/sekisho-manager": 0o755, "usr/libexec/sekisho-manager/after-upgrade": 0o755, "etc/sekisho/manager.yaml": 0o640,
         "usr/lib/systemd/system/sekisho-manager.service": 0o644, "usr/lib/sysusers.d/sekisho-manager.conf": 0o644,
         "usr/lib/tmpfiles.d/sekisho-manager.conf": 0o644, "usr/share/sekisho/aws-identity-certificates.pem": 0o644,
         "usr/share/bash-completion/completions/sekisho-manager": 0o644, "usr/share/man/man8/sekisho-manager.8": 0o644,

@@ -838,11 +838,30 @@ static void a_later_schema_is_refused(void **state)
     (void)state;
     char why[256] = "";
     struct store *other;
+    int64_t there, known;
+    assert_int_equal(store_look(bed.where, &there, &known, why, sizeof why), SK_OK);
+    assert_int_equal(there, schema_current.n);
+    assert_int_equal(known, schema_current.n);
     assert_int_equal(inside_change(s, "UPDATE schema_version SET version=version+1", NULL, 0), SK_OK);
+    assert_int_equal(store_look(bed.where, &there, &known, why, sizeof why), SK_OK);
+    assert_int_equal(there, known + 1);
     assert_int_equal(store_open(bed.where, &other, why, sizeof why), SK_ENOTSUP);
     assert_null(other);
     assert_non_null(strstr(why, "later"));
     assert_int_equal(count("SELECT count(*) FROM agent"), 0);
+}
+
+static void looking_makes_nothing(void **state)
+{
+    (void)state;
+    char why[256] = "";
+    int64_t there, known;
+    assert_int_equal(db_begin(s->db), SK_OK);
+    assert_int_equal(db_script(s->db, "DROP TABLE schema_version"), SK_OK);
+    assert_int_equal(db_commit(s->db, NULL, false), SK_OK);
+    assert_int_equal(store_look(bed.where, &there, &known, why, sizeof why), SK_OK);
+    assert_int_equal(there, 0);
+    assert_int_equal(inside_int(s, "SELECT count(*) FROM schema_version", NULL, 0, &there), SK_EIO);
 }
 
 static void an_older_schema_is_brought_up(void **state)
@@ -900,6 +919,7 @@ int suite_calls(const char *name)
         TEST(a_failure_fails_all_of_a_transaction),
         TEST(a_rollback_leaves_nothing),
         TEST(a_later_schema_is_refused),
+        TEST(looking_makes_nothing),
         TEST(an_older_schema_is_brought_up),
     };
     return cmocka_run_group_tests_name(name, tests, NULL, NULL);

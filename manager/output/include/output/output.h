@@ -41,6 +41,9 @@ struct output_sink {
 void output_take(struct store *s, const struct output_sink *sinks, unsigned n, const char *agent, const char *item_json,
                  int64_t now_ms);
 
+/* Would output_start take them? As it does, but starts nothing. */
+SK_MUST_USE int output_check(const struct output_sink *sinks, unsigned n, char *why, size_t cap);
+
 struct output;
 /* Starts the sending threads; each opens its own store. sinks are copied; aws (NULL: there is no SNS sink) must outlive
  * it. SK_EINVAL, SK_EPERM: a sink that makes no sense, or whose secret others may read; why: text of cap bytes. */

@@ -45,6 +45,10 @@ struct store;
  * Makes or migrates the schema (one process at a time); a schema of a later version is refused (SK_ENOTSUP). why: text
  * of cap bytes without secrets. */
 SK_MUST_USE int store_open(const char *where, struct store **out, char *why, size_t cap);
+/* What store_open would find, without making or changing anything: the schema's version there, 0 for an empty database,
+ * and the one that this program knows. SK_ENOENT: no file of SQLite yet; SK_EIO: it does not answer, why has its words.
+ */
+SK_MUST_USE int store_look(const char *where, int64_t *version, int64_t *known, char *why, size_t cap);
 void store_close(struct store *s); /* NULL is fine */
 const char *store_error(const struct store *s);
 /* "sqlite" or "postgresql". */
