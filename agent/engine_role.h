@@ -61,7 +61,7 @@ struct worker {
     const struct ipc_blocked *blocked;
     int fd_of[SK_MAX_INTERFACES]; /* -1: none */
     int64_t next_second;
-    bool asked; /* for a block, since the reporter was last woken */
+    bool asked;                           /* for a block, since the reporter was last woken */
     _Atomic(struct generation *) current; /* what it works with, for the loader */
 };
 
