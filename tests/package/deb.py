@@ -382,7 +382,7 @@ def upgrade(b, t):
         out = m.sh("dpkg", "-i", *inner)
         ok = b.ready()
         seen = w.count("visitor", "ok")
-        wait_until(lambda: w.count("visitor", "ok") > seen + 20)
+        wait_until(lambda: w.count("visitor", "ok") > seen + 20 and w.count("attacker", "bad") > 0)
     finally:
         w.end()
     t.check("the packages upgrade", out.returncode == 0, out.stdout)
@@ -424,7 +424,7 @@ def refused_upgrade(b, t):
         wait_until(lambda: w.count("visitor", "ok") > 20)
         out = m.sh("dpkg", "-i", "--force-depends", *m.give(deb))
         seen = w.count("visitor", "ok")
-        wait_until(lambda: w.count("visitor", "ok") > seen + 20)
+        wait_until(lambda: w.count("visitor", "ok") > seen + 20 and w.count("attacker", "bad") > 0)
     finally:
         w.end()
     t.check("an upgrade to a version that refuses the configuration is done", out.returncode == 0 and
@@ -437,7 +437,8 @@ def refused_upgrade(b, t):
     t.check("the agent before goes on", b.active() == "active" and b.show("MainPID")["MainPID"] == pid and b.ready() and
             b.blocks() == before, (b.show("MainPID"), b.blocks()))
     t.check("nobody was turned away, and nobody who is blocked got through", w.count("visitor", "bad") == 0 and
-            w.count("attacker", "ok") == 0 and w.count("attacker", "bad") > 0)
+            w.count("attacker", "ok") == 0 and w.count("attacker", "bad") > 0,
+            {(n, what): w.count(n, what) for n in ("visitor", "attacker") for what in ("ok", "bad")})
     s, said = b.status(), m.sh("sekisho", "status").stdout
     t.check("status says that a restart is due", s.get("program_replaced") is True and "restart     IS DUE" in said, said[:400])
     out = m.sh("sekisho", "doctor")
