@@ -16,6 +16,7 @@
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,14 @@ static struct capture *source_of(const int *fds, unsigned n, const struct captur
 }
 
 /* Sends frames numbered from..from+n-1, of len bytes, out of an interface. */
+/* Without pause, whoever else wants the processor: the kernel gives up a block that is not full after a while, and a
+ * sender that is cut into pieces uses up a ring that would hold it all. */
+static void before_others(bool on)
+{
+    const struct sched_param p = {.sched_priority = on ? 1 : 0};
+    (void)sched_setscheduler(0, on ? SCHED_FIFO : SCHED_OTHER, &p);
+}
+
 static void send_frames(const char *ifname, uint32_t from, uint32_t n, uint32_t len)
 {
     static uint8_t frame[1514] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 9, 0x88, 0xb5};
@@ -68,11 +77,13 @@ static void send_frames(const char *ifname, uint32_t from, uint32_t n, uint32_t 
     struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(ifname), .sll_halen = 6};
     uint32_t mark = htonl(MARK);
     memcpy(frame + 14, &mark, 4);
+    before_others(true);
     for (uint32_t i = from; i < from + n; i++) {
         memcpy(frame + 18, &i, 4);
         if (sendto(fd, frame, len, 0, (const struct sockaddr *)&to, sizeof to) != (ssize_t)len)
             fail_msg("sendto %s: %s", ifname, strerror(errno));
     }
+    before_others(false);
     close(fd);
 }
 
@@ -460,16 +471,30 @@ static void test_killed_readers(void **state)
     munmap(sh, sizeof *sh);
 }
 
+/* A ring whose first block has n frames, and where it lies. The ring's timer may end a block at any time: then another.
+ */
+static int one_block(const struct capture_ring_conf *conf, uint32_t n, uint8_t **map)
+{
+    for (unsigned left = 20;; left--) {
+        int fd = ring_on("va", conf);
+        *map = mmap(NULL, conf->ring_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        assert_true(*map != MAP_FAILED);
+        send_frames("vb", 0, n, 1000);
+        usleep(50000);
+        if (((struct tpacket_block_desc *)(void *)*map)->hdr.bh1.num_pkts == n || left == 0)
+            return fd;
+        munmap(*map, conf->ring_size);
+        close(fd);
+    }
+}
+
 /* What the blocks of a reader that was taken over say is not believed; what cannot be read is counted. */
 static void test_spoilt_block(void **state)
 {
     (void)state;
-    int fd = ring_on("va", &both);
-    uint8_t *map = mmap(NULL, both.ring_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    assert_true(map != MAP_FAILED);
+    uint8_t *map;
+    int fd = one_block(&both, 50, &map);
     struct sk_counters k = {0};
-    send_frames("vb", 0, 50, 1000);
-    usleep(50000);
     struct tpacket_block_desc *b = (void *)map;
     assert_int_equal(b->hdr.bh1.num_pkts, 50);
     struct tpacket3_hdr *h = (void *)(map + b->hdr.bh1.offset_to_first_pkt);
