@@ -183,7 +183,7 @@ int place_look(const struct settings *s, int64_t now, struct place *out, char *w
     if (rc == SK_OK)
         rc = enter(out, why, cap);
     if (rc == SK_OK && out->made)
-        return SK_ENOENT;
+        return errno == ENOENT ? SK_ENOENT : fail(why, cap, out->dir, SK_EIO);
     if (rc == SK_OK)
         rc = open_ca(out, now, why, cap);
     if (rc == SK_OK && access(place_path(out, "signing.pub", path), F_OK) == 0 &&

@@ -72,13 +72,11 @@ static void take_notifications(struct pg *p)
         p->told = true;
 }
 
-/* Of several statements the last one's result. */
-static int run_for(struct db *db, const char *sql, PGresult **out)
+/* The answer, good or bad; a good one is the caller's. */
+static int answered(struct db *db, PGresult *res, PGresult **out)
 {
-    struct pg *p = db->impl;
-    PGresult *res = PQexec(p->conn, sql);
     ExecStatusType st = PQresultStatus(res);
-    take_notifications(p);
+    take_notifications(db->impl);
     if (st == PGRES_COMMAND_OK || st == PGRES_TUPLES_OK) {
         *out = res;
         return SK_OK;
@@ -86,6 +84,13 @@ static int run_for(struct db *db, const char *sql, PGresult **out)
     int rc = pg_fail(db, res);
     PQclear(res);
     return rc;
+}
+
+/* Of several statements the last one's result. */
+static int run_for(struct db *db, const char *sql, PGresult **out)
+{
+    const struct pg *p = db->impl;
+    return answered(db, PQexec(p->conn, sql), out);
 }
 
 static int run(struct db *db, const char *sql)
@@ -315,17 +320,8 @@ struct params {
 
 static int send_prepared(struct db *db, const char *name, const struct params *a, unsigned n, PGresult **out)
 {
-    struct pg *p = db->impl;
-    PGresult *res = PQexecPrepared(p->conn, name, (int)n, a->values, a->lens, a->formats, 1);
-    ExecStatusType st = PQresultStatus(res);
-    take_notifications(p);
-    if (st == PGRES_COMMAND_OK || st == PGRES_TUPLES_OK) {
-        *out = res;
-        return SK_OK;
-    }
-    int rc = pg_fail(db, res);
-    PQclear(res);
-    return rc;
+    const struct pg *p = db->impl;
+    return answered(db, PQexecPrepared(p->conn, name, (int)n, a->values, a->lens, a->formats, 1), out);
 }
 
 static int execute(struct db *db, const char *sql, const struct db_value *v, unsigned n, PGresult **out)

@@ -262,6 +262,10 @@ def owner(t, m):
     m.must("block", "203.0.113.77")
     owners = {os.stat(os.path.join(m.state, f)).st_uid for f in os.listdir(m.state)}
     t.check("root becomes the owner of the state folder: nothing in it is root's", 0 not in owners, owners)
+    done = subprocess.run(["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", m.program, "check", "-c", m.conf],
+                          capture_output=True, text=True, check=False)
+    t.check("who may not look into it is told so, not that it is empty", says(done, 1, f"{m.state}: Permission denied") and
+            "nothing is there" not in done.stdout, done)
 
 
 def main():
