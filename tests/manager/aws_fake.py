@@ -530,6 +530,8 @@ class Fake(Kept):
             return self.role_creds
 
     def identity_dir(self):
+        """Folder of the key that signs documents. It is made when it is first wanted, which may take seconds: whoever counts on an
+        answer of IMDS in its time calls this before."""
         with self.lock:
             if not self.dir:
                 self.dir = tempfile.mkdtemp(prefix="aws_fake-")

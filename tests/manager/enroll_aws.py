@@ -291,6 +291,7 @@ def main():
     fake.identity = True
     try:
         with Fake() as aws:
+            aws.identity_dir()
             h = Instance(os.path.abspath(args.agent), folder, fake, aws)
             kept(t, h, aws)
             authority(t, h, aws)

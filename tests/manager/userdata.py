@@ -154,6 +154,7 @@ class Bed:
         self.fake.tokens[TOKEN] = None
         self.fake.identity = True
         self.aws = Fake().start()
+        self.aws.identity_dir()
         sha = openssl("x509", "-noout", "-fingerprint", "-sha256", "-in", self.fake.ca.pem).decode().split("=")[1].strip()
         self.aws.parameters.update({(HERE, "/sekisho/token"): TOKEN, (HERE, "/sekisho/ca"): sha})
 
