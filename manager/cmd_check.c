@@ -76,8 +76,10 @@ static void look_at_outputs(struct check *c)
     char why[512] = "", found[32];
     if (output_check(c->s->outputs, c->s->noutputs, why, sizeof(why)) != SK_OK)
         refuse(c, "the outputs", why);
-    snprintf(found, sizeof(found), "%" PRIu32, c->s->noutputs);
-    say("outputs", found);
+    else {
+        snprintf(found, sizeof(found), "%" PRIu32, c->s->noutputs);
+        say("outputs", found);
+    }
 }
 
 static void look_at_database(struct check *c)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include "base/escape.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "base/strbuf.h"
 
 #define NAMES_TEXT_MAX 8192 /* bytes of a file of names */
@@ -179,7 +180,7 @@ int place_look(const struct settings *s, int64_t now, struct place *out, char *w
     unsigned n;
     int rc = name_dir(s, out, why, cap);
     if (rc == SK_OK && access(out->dir, F_OK) != 0 && errno == ENOENT)
-        return SK_ENOENT;
+        return sk_path_makeable(out->dir, why, cap) == SK_OK ? SK_ENOENT : SK_EIO;
     if (rc == SK_OK)
         rc = enter(out, why, cap);
     if (rc == SK_OK && out->made)

@@ -33,7 +33,8 @@ struct place {
 SK_MUST_USE int place_become_owner(const char *state_dir);
 /* Makes what is missing: folder, CA, signing key. why: text of cap bytes. */
 SK_MUST_USE int place_open(const struct settings *s, int64_t now, struct place *out, char *why, size_t cap);
-/* The same without making anything. SK_ENOENT: there is no folder, or no CA in it yet. */
+/* The same without making anything. SK_ENOENT: there is no folder, which
+ * could be made, or no CA in it yet. */
 SK_MUST_USE int place_look(const struct settings *s, int64_t now, struct place *out, char *why, size_t cap);
 void place_close(struct place *p);
 /* The names for a certificate: names[0..n) when given (and remembered), else the configuration's, else those that were

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "ahead.h"
+#include "base/path.h"
 #include "schema.h"
 
 #define SAID_AT (1u << 20) /* bytes: what waits to be said is in memory */
@@ -37,18 +38,6 @@ int store_open(const char *where, struct store **out, char *why, size_t cap)
     return rc;
 }
 
-/* One that could be made, or not. */
-static int no_file(const char *path, char *why, size_t cap)
-{
-    const char *slash = strrchr(path, '/');
-    char folder[4200];
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
-    if (access(*folder ? folder : "/", W_OK) == 0)
-        return SK_ENOENT;
-    snprintf(why, cap, "%s: %s", folder, strerror(errno));
-    return SK_EIO;
-}
-
 int store_look(const char *where, int64_t *version, int64_t *known, char *why, size_t cap)
 {
     static const char file[] = "sqlite:";
@@ -56,7 +45,7 @@ int store_look(const char *where, int64_t *version, int64_t *known, char *why, s
     *version = 0;
     *known = schema_current.n;
     if (strncmp(where, file, sizeof file - 1) == 0 && access(where + sizeof file - 1, F_OK) != 0 && errno == ENOENT)
-        return no_file(where + sizeof file - 1, why, cap);
+        return sk_path_makeable(where + sizeof file - 1, why, cap) == SK_OK ? SK_ENOENT : SK_EIO;
     int rc = db_open(where, &db, why, cap);
     if (rc != SK_OK)
         return rc;

@@ -31,6 +31,8 @@ def check_before(t, m):
     done = m.run("check")
     t.check("check before init: it would start", says(done, 0, "nothing is there yet", "is made when", "would start"), done)
     t.check("and makes nothing", not os.path.exists(m.state))
+    done = m.run("check", "--set", f"state-dir={m.path('none')}/below")
+    t.check("a state folder that cannot be made", says(done, 1, f"{m.path('none')}: No such file", "would not start"), done)
 
 
 def check(t, m):

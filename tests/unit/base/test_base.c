@@ -5,6 +5,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <unistd.h>
+#include "base/path.h"
 #include "base/clock.h"
 #include "base/counters.h"
 #include "base/diag.h"
@@ -238,9 +239,25 @@ static void errors_have_words(void **state)
     assert_string_equal(sk_strerror(-1000), "unknown error");
 }
 
+static void test_what_can_be_made(void **state)
+{
+    (void)state;
+    char why[128] = "", longer[SK_PATH_MAX + 8];
+    memset(longer, 'a', sizeof longer);
+    memcpy(longer + sizeof longer - 3, "/b", 3);
+    assert_int_equal(sk_path_makeable("/tmp/none", why, sizeof why), SK_OK);
+    assert_int_equal(sk_path_makeable("/tmp//none//", why, sizeof why), SK_OK);
+    assert_int_equal(sk_path_makeable("none", why, sizeof why), access(".", W_OK) == 0 ? SK_OK : SK_EIO);
+    assert_int_equal(sk_path_makeable("/nowhere/at/all", why, sizeof why), SK_EIO);
+    assert_string_equal(why, "/nowhere/at: No such file or directory");
+    assert_int_equal(sk_path_makeable("/etc/passwd/x", why, sizeof why), SK_EIO);
+    assert_int_equal(sk_path_makeable(longer, why, sizeof why), SK_EIO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_can_be_made),
         cmocka_unit_test(durations_are_read),
         cmocka_unit_test(durations_show_the_two_largest_units),
         cmocka_unit_test(times_are_eve_times),

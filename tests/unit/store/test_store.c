@@ -168,7 +168,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_statement_reads_whole_tables, suite_setup, suite_teardown),
     };
     int bad = cmocka_run_group_tests_name("sqlite: file", tests, NULL, NULL);
-    bad += suite_calls("sqlite: calls") + suite_blocks("sqlite: blocks") + suite_many("sqlite: many");
+    bad += suite_calls("sqlite: calls") + suite_whole("sqlite: whole") + suite_blocks("sqlite: blocks") +
+           suite_many("sqlite: many");
     remove_file();
     rmdir(dir);
     return bad != 0;

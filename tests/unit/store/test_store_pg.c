@@ -295,7 +295,8 @@ static int suite_pg(void)
         cmocka_unit_test_setup_teardown(the_password_is_in_no_message, suite_setup, suite_teardown),
         cmocka_unit_test_setup_teardown(a_failed_statement_leaves_the_connection, suite_setup, suite_teardown),
     };
-    int bad = suite_calls("postgresql: calls") + suite_blocks("postgresql: blocks") + suite_many("postgresql: many");
+    int bad = suite_calls("postgresql: calls") + suite_whole("postgresql: whole") + suite_blocks("postgresql: blocks") +
+              suite_many("postgresql: many");
     return bad + cmocka_run_group_tests_name("postgresql: connection", tests, NULL, NULL);
 }
 
